@@ -1,0 +1,80 @@
+# make demo   sets everything up and runs the whole job on the bundled sample
+# make test   sets everything up and runs the tests
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3.11
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+# Which build of torch: "cpu" or "cuda". A directory of wheels in PIP_FIND_LINKS (or UV_FIND_LINKS) is tried first.
+TORCH  ?= cpu
+WORKSPACE ?= workspace
+ARGS   ?=
+
+# A machine that forbids bytecode makes every process compile every import again.
+unexport PYTHONDONTWRITEBYTECODE
+
+LINKS := $(or $(UV_FIND_LINKS),$(PIP_FIND_LINKS))
+ifneq ($(LINKS),)
+TORCH_FLAGS := --find-links "$(LINKS)"
+else ifeq ($(TORCH),cpu)
+TORCH_FLAGS := --torch-backend cpu
+else
+TORCH_FLAGS := --torch-backend auto
+endif
+
+.PHONY: help
+help: ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+$(VENV)/.ready: pyproject.toml constraints.txt
+	@command -v $(PYTHON) >/dev/null || { echo "Python 3.11 is needed ($(PYTHON) was not found). Give another with: make PYTHON=/path/to/python3.11"; exit 2; }
+	@echo "setting up $(VENV): about 3 GB, one or two minutes"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install -q --disable-pip-version-check uv
+	@$(BIN)/uv pip install -q --python $(BIN)/python $(TORCH_FLAGS) --compile-bytecode -c constraints.txt -e '.[train,s3,postgres,celery,dev]'
+	@touch $@
+
+.PHONY: setup
+setup: $(VENV)/.ready ## the virtual environment with all dependencies
+
+.PHONY: demo
+demo: $(VENV)/.ready ## the whole job as Airflow DAG runs on the bundled sample, then what won and why
+	@$(BIN)/python -m pipeline.demo --workspace $(WORKSPACE) $(ARGS)
+
+.PHONY: test
+test: $(VENV)/.ready ## all tests
+	@$(BIN)/python -m pytest $(ARGS)
+
+.PHONY: check
+check: $(VENV)/.ready ## format, lint, types, import direction, DAG parsing
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/python -m pytest -q tests/test_architecture.py tests/dags/test_parsing.py
+
+.PHONY: format
+format: $(VENV)/.ready ## format and mend what can be mended
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+.PHONY: bench
+bench: $(VENV)/.ready ## the measurements of benchmarks/, at sizes that take minutes
+	@for b in factorization ingest jury writer export inspector; do \
+	  echo "# benchmarks.$$b"; $(BIN)/python -m benchmarks.$$b $(ARGS) || exit 1; done
+
+.PHONY: inspect
+inspect: $(VENV)/.ready ## the analysts' web app on the workspace
+	@$(BIN)/supernotes inspect --workspace $(WORKSPACE) $(ARGS)
+
+.PHONY: airflow
+airflow: $(VENV)/.ready ## a local Airflow with these DAGs
+	@$(BIN)/python -m pipeline.airflow_local --workspace $(WORKSPACE) $(ARGS)
+
+.PHONY: sample
+sample: $(VENV)/.ready ## write the bundled sample again
+	@$(BIN)/python -m pipeline.sample.make --out data/sample
+
+.PHONY: clean
+clean: ## remove the environment, the local Airflow and the workspace
+	rm -rf $(VENV) .airflow $(WORKSPACE)

@@ -1,0 +1,66 @@
+"""Puts the shards of a stage together: tables row by row in the order of the shards, counts added up."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import StageFailed
+
+
+def gather(shards: Sequence[Path], counts: Sequence[dict[str, Any]], out: Path) -> dict[str, Any]:
+    """Concatenate files of equal name from `shards` into `out` and return the summed counts.
+
+    Parquet files are copied row group by row group, so memory stays flat. Lines of `.jsonl` and frames of
+    `.jsonl.zst` are appended. Any other file (a report of one shard) is kept as `<stem>-<shard><suffix>`.
+    """
+    names = sorted({path.name for shard in shards for path in shard.iterdir() if path.is_file()})
+    for name in names:
+        if name in ("manifest.json", "timing.json"):
+            continue
+        parts = [shard / name for shard in shards if (shard / name).exists()]
+        if name.endswith(".parquet"):
+            _gather_parquet(parts, out / name)
+        elif name.endswith((".jsonl", ".jsonl.zst")):
+            with (out / name).open("wb") as target:
+                for part in parts:
+                    with part.open("rb") as source:
+                        shutil.copyfileobj(source, target)
+        else:
+            for number, shard in enumerate(shards):
+                part = shard / name
+                if part.exists():
+                    shutil.copyfile(part, out / f"{part.stem}-{number:05d}{part.suffix}")
+    total: dict[str, Any] = {}
+    for entry in counts:
+        _add(total, entry)
+    return total
+
+
+def _gather_parquet(parts: Sequence[Path], target: Path) -> None:
+    import pyarrow.parquet as pq
+
+    schema = pq.read_schema(parts[0]).remove_metadata()
+    with pq.ParquetWriter(target, schema, compression="zstd") as writer:
+        for part in parts:
+            file = pq.ParquetFile(part)
+            found = file.schema_arrow.remove_metadata()
+            if not found.equals(schema):
+                raise StageFailed(f"The shards of {target.name} have different columns: {schema} and {found}.")
+            for group in range(file.num_row_groups):
+                table = file.read_row_group(group).replace_schema_metadata(None)
+                if table.num_rows:
+                    writer.write_table(table)
+
+
+def _add(total: dict[str, Any], entry: dict[str, Any]) -> None:
+    """Numbers add up, tables of numbers merge, everything else keeps the first value."""
+    for key, value in entry.items():
+        if isinstance(value, dict):
+            _add(total.setdefault(key, {}), value)
+        elif isinstance(value, (int, float)) and not isinstance(value, bool):
+            total[key] = total.get(key, 0) + value
+        else:
+            total.setdefault(key, value)

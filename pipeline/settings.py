@@ -1,0 +1,196 @@
+"""Every setting of the pipeline, read once: defaults < supernotes.toml < SUPERNOTES_... environment < flags.
+
+Tables bear the stages' names; the rooms own the fields of their stages. An unknown key is an error that names its
+nearest neighbour. The file `supernotes.toml` in the current directory is read if there is one:
+
+    [judge_candidates]
+    n_jurors = 500
+
+The same from the environment is `SUPERNOTES_JUDGE_CANDIDATES__N_JURORS=500`, and from the command line
+`--set judge_candidates.n_jurors=500`. Secrets are never settings: a setting names the environment variable that holds one.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import json
+import os
+import tomllib
+import typing
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from jury import settings as jury_settings
+from matrix_factorization import settings as mf_settings
+from pipeline.errors import InputError
+from synthesis import settings as synthesis_settings
+
+PREFIX = "SUPERNOTES_"
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """How a run is carried out."""
+
+    posts_per_shard: int = 250  # posts that one task or one pass of a per-post stage treats; bounds memory
+    seed: int = 20241109  # the one seed from which every stage's randomness derives
+    require_complete: bool = True  # fail when a shard failed; false: its posts abstain with reason stage_failed
+
+
+@dataclass(frozen=True)
+class Settings:
+    """One table per stage, and one for the run."""
+
+    run: RunSettings = field(default_factory=RunSettings)
+    ingest: mf_settings.IngestSettings = field(default_factory=mf_settings.IngestSettings)
+    fit_raters: mf_settings.FitRatersSettings = field(default_factory=mf_settings.FitRatersSettings)
+    train_jury: jury_settings.TrainJurySettings = field(default_factory=jury_settings.TrainJurySettings)
+    cluster_notes: synthesis_settings.ClusterNotesSettings = field(
+        default_factory=synthesis_settings.ClusterNotesSettings
+    )
+    draft_candidates: synthesis_settings.DraftCandidatesSettings = field(
+        default_factory=synthesis_settings.DraftCandidatesSettings
+    )
+    check_candidates: synthesis_settings.CheckCandidatesSettings = field(
+        default_factory=synthesis_settings.CheckCandidatesSettings
+    )
+    judge_candidates: jury_settings.JudgeCandidatesSettings = field(
+        default_factory=jury_settings.JudgeCandidatesSettings
+    )
+    revise_candidates: jury_settings.ReviseCandidatesSettings = field(
+        default_factory=jury_settings.ReviseCandidatesSettings
+    )
+    select_winners: jury_settings.SelectWinnersSettings = field(default_factory=jury_settings.SelectWinnersSettings)
+    build_pairs: jury_settings.BuildPairsSettings = field(default_factory=jury_settings.BuildPairsSettings)
+    export: jury_settings.ExportSettings = field(default_factory=jury_settings.ExportSettings)
+    learn_outcomes: jury_settings.LearnOutcomesSettings = field(default_factory=jury_settings.LearnOutcomesSettings)
+    tune_writer: jury_settings.TuneWriterSettings = field(default_factory=jury_settings.TuneWriterSettings)
+    compare_writers: jury_settings.CompareWritersSettings = field(default_factory=jury_settings.CompareWritersSettings)
+
+
+PERFORMANCE_FIELDS: frozenset[str] = frozenset(
+    {"run.posts_per_shard", "run.require_complete"}
+    | set(getattr(mf_settings, "PERFORMANCE_FIELDS", ()))
+    | set(getattr(synthesis_settings, "PERFORMANCE_FIELDS", ()))
+    | set(getattr(jury_settings, "PERFORMANCE_FIELDS", ()))
+)
+"""`table.field` names that never change an output: batch sizes, threads, addresses, timeouts. Not part of a fingerprint."""
+
+
+def _snake(name: str) -> str:
+    """'JudgeCandidatesSettings.batch' and 'judge_candidates.batch' name the same field."""
+    table, _, key = name.partition(".")
+    table = table.removesuffix("Settings")
+    return "".join(f"_{c.lower()}" if c.isupper() else c for c in table).lstrip("_") + "." + key
+
+
+_PERFORMANCE = frozenset(_snake(name) for name in PERFORMANCE_FIELDS)
+
+
+def load_settings(
+    file: Path | None = None,
+    environment: Mapping[str, str] | None = None,
+    flags: Iterable[str] = (),
+) -> Settings:
+    """Settings from all four sources.
+
+    `file`: a TOML file; None reads `supernotes.toml` of the current directory if it exists. `environment`: defaults to
+    the process's. `flags`: `table.key=value` strings. Raises `InputError` for an unknown key or a value of the wrong type.
+    """
+    values: dict[str, Any] = {}
+    if file is None and Path("supernotes.toml").is_file():
+        file = Path("supernotes.toml")
+    if file is not None:
+        try:
+            text = file.read_text(encoding="utf-8")
+            values = tomllib.loads(text)
+        except FileNotFoundError as error:
+            raise InputError(
+                f"The settings file {str(file)!r} does not exist. Give --config an existing TOML file."
+            ) from error
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise InputError(f"The settings file {str(file)!r} is not valid TOML: {error}.") from error
+    for name, text in sorted((os.environ if environment is None else environment).items()):
+        if name.startswith(PREFIX) and "__" in name[len(PREFIX) :]:
+            path = name[len(PREFIX) :].lower().split("__")
+            _assign(values, path, _parse(text), name)
+    for flag in flags:
+        key, sign, text = flag.partition("=")
+        if not sign or "." not in key:
+            raise InputError(
+                f"--set {flag!r} is not of the form table.key=value, for example judge_candidates.n_jurors=500."
+            )
+        _assign(values, key.strip().split("."), _parse(text), f"--set {flag}")
+    return _build(Settings, values, "")
+
+
+def _parse(text: str) -> Any:
+    """A TOML value where the text is one, else the text itself."""
+    try:
+        return tomllib.loads(f"v = {text}")["v"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _assign(values: dict[str, Any], path: list[str], value: Any, origin: str) -> None:
+    table = values
+    for part in path[:-1]:
+        table = table.setdefault(part, {})
+        if not isinstance(table, dict):
+            raise InputError(f"{origin}: {part!r} is a value, not a table of settings.")
+    table[path[-1]] = value
+
+
+def _build(cls: type, values: Any, where: str) -> Any:
+    """An instance of the dataclass `cls` from nested dictionaries, every key and type checked."""
+    if not isinstance(values, dict):
+        raise InputError(f"settings.{where} is {values!r}, but a table of settings was expected.")
+    fields = {f.name: f for f in dataclasses.fields(cls)}
+    hints = typing.get_type_hints(cls)
+    arguments = {}
+    for key, value in values.items():
+        name = f"{where}.{key}" if where else key
+        if key not in fields:
+            near = difflib.get_close_matches(key, fields, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else "known here: " + ", ".join(sorted(fields)) + "."
+            raise InputError(f"settings.{name} is not known; {hint}")
+        kind = hints[key]
+        if dataclasses.is_dataclass(kind):
+            arguments[key] = _build(typing.cast(type, kind), value, name)
+        else:
+            arguments[key] = _typed(kind, value, name)
+    try:
+        return cls(**arguments)
+    except ValueError as error:  # a settings class may check its own values
+        raise InputError(f"settings.{where}: {error}") from error
+
+
+def _typed(kind: Any, value: Any, name: str) -> Any:
+    from pydantic import TypeAdapter, ValidationError
+
+    try:
+        return TypeAdapter(kind).validate_python(value)
+    except ValidationError as error:
+        shown = getattr(kind, "__name__", None) or str(kind)
+        raise InputError(
+            f"settings.{name} = {value!r} does not fit: {error.errors()[0]['msg']}; expected {shown}."
+        ) from error
+
+
+def as_dict(settings: Any) -> dict[str, Any]:
+    """A settings tree as plain JSON-able dictionaries."""
+    return json.loads(json.dumps(dataclasses.asdict(settings), default=str))
+
+
+def output_settings(settings: Settings, stage: str) -> dict[str, Any]:
+    """The settings of a stage that can change its output: what enters its fingerprint."""
+    table = as_dict(getattr(settings, stage))
+    return {key: value for key, value in table.items() if f"{stage}.{key}" not in _PERFORMANCE}
+
+
+def settings_from_dict(values: dict[str, Any]) -> Settings:
+    """The inverse of `as_dict`, for settings kept with a run."""
+    return _build(Settings, values, "")

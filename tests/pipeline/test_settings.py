@@ -1,0 +1,70 @@
+"""Defaults < supernotes.toml < environment < flags; an unknown key names its neighbour."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from pipeline.errors import InputError
+from pipeline.settings import (
+    PERFORMANCE_FIELDS,
+    Settings,
+    _snake,
+    as_dict,
+    load_settings,
+    output_settings,
+    settings_from_dict,
+)
+
+
+def test_later_sources_override_earlier_ones(tmp_path):
+    file = tmp_path / "supernotes.toml"
+    file.write_text("[run]\nposts_per_shard = 11\nseed = 1\n")
+    assert load_settings(file, environment={}).run.posts_per_shard == 11
+    env = {"SUPERNOTES_RUN__POSTS_PER_SHARD": "12"}
+    assert load_settings(file, environment=env).run.posts_per_shard == 12
+    both = load_settings(file, environment=env, flags=["run.posts_per_shard=13"])
+    assert (both.run.posts_per_shard, both.run.seed) == (13, 1)
+
+
+@pytest.mark.parametrize(
+    ("flag", "says"),
+    [
+        ("run.posts_per_shart=3", "did you mean 'posts_per_shard'"),
+        ("judge_candidate.n_jurors=3", "did you mean 'judge_candidates'"),
+        ("run.posts_per_shard=many", "run.posts_per_shard = 'many' does not fit"),
+        ("run.posts_per_shard", "not of the form"),
+    ],
+)
+def test_a_wrong_setting_is_one_clear_error(flag, says):
+    with pytest.raises(InputError, match=says):
+        load_settings(environment={}, flags=[flag])
+
+
+def test_a_broken_file_is_one_clear_error(tmp_path):
+    with pytest.raises(InputError, match="does not exist"):
+        load_settings(tmp_path / "none.toml", environment={})
+    broken = tmp_path / "broken.toml"
+    broken.write_text("[run\n")
+    with pytest.raises(InputError, match="not valid TOML"):
+        load_settings(broken, environment={})
+
+
+def test_settings_survive_being_kept_with_a_run():
+    settings = load_settings(environment={})
+    assert settings_from_dict(as_dict(settings)) == settings
+
+
+def test_performance_settings_exist_and_stay_out_of_fingerprints():
+    settings = load_settings(environment={})
+    for name in sorted(_snake(field) for field in PERFORMANCE_FIELDS):
+        table, _, key = name.partition(".")
+        assert hasattr(getattr(settings, table), key), f"{name} is called a performance setting but does not exist"
+        assert key not in output_settings(settings, table)
+
+
+def test_every_field_has_a_default_and_a_simple_type():
+    for table in dataclasses.fields(Settings):
+        assert dataclasses.is_dataclass(table.default_factory), table.name
+        as_dict(table.default_factory())

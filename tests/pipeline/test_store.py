@@ -41,7 +41,7 @@ def test_a_published_directory_is_found_with_its_manifest(tmp_path):
 
 def test_what_was_never_published_never_happened(tmp_path):
     store = Store(tmp_path)
-    with pytest.raises(RuntimeError), store.scratch("runs/a/s") as scratch:
+    with pytest.raises(RuntimeError), store.scratch("runs/a/s") as scratch:  # noqa: PT012
         (scratch / "half.txt").write_text("half")
         raise RuntimeError
     assert store.manifest("runs/a/s") is None

@@ -1,0 +1,484 @@
+"""Compiled inner loops: half sweeps, the exact gauge step, counting sorts, filters and counts.
+
+Every kernel is `nogil` and works on a range of rows or chunks, so several Python threads run it side by side (see `workers.py`). We
+considered numba's own `parallel=True`: its OpenMP layer aborts in a forked child, its work-queue layer when two Python threads
+enter it, and it compiles five times longer. Chunks depend on the data only and their partial sums are added in order, so the result
+has the same bits whatever the number of threads.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+TWO = np.uint32(2)
+CODE_MASK = np.uint32(3)
+HALF = np.float32(0.5)
+
+# What a half sweep reports per chunk of rows: the decrease of the objective (in sums, not means), the sum of residuals after the
+# solve, and the first and second moments of the parameters just solved.
+DECREASE, RESIDUAL, SUM_I, SUM_F, SUM_II, SUM_IF, SUM_FF = range(7)
+N_PARTIAL = 7
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def half_sweep(start, stream, other, own, mu, ridge_i, ridge_f, gauge, bounds, lo, hi, partial):  # pragma: no cover - compiled
+    """Solve every row of chunks lo..hi-1 exactly, the other side held fixed.
+
+    A row's ratings r with the other side's (x, f): minimise sum (r - mu - x - i - f g)^2 + ridge_i i^2 + ridge_f g^2 over (i, g),
+    a 2 x 2 system. `other`, `own`: (n, 2) float32 pairs (intercept, factor); sums in float64. `gauge`: (c, s, t, beta) not yet
+    applied to `own` (see `gauge_step`): only needed to know from where the objective fell.
+    """
+    c = gauge[0]
+    s = gauge[1]
+    t = gauge[2]
+    beta = gauge[3]
+    for chunk in range(lo, hi):
+        decrease = 0.0
+        residual = 0.0
+        m_i = 0.0
+        m_f = 0.0
+        m_ii = 0.0
+        m_if = 0.0
+        m_ff = 0.0
+        for row in range(bounds[chunk], bounds[chunk + 1]):
+            sy = 0.0
+            sf = 0.0
+            syf = 0.0
+            sff = 0.0
+            first = start[row]
+            last = start[row + 1]
+            for k in range(first, last):
+                packed = stream[k]
+                j = packed >> TWO
+                f = np.float64(other[j, 1])
+                y = np.float64(np.float32(packed & CODE_MASK) * HALF - other[j, 0])
+                sy += y
+                sf += f
+                syf += y * f
+                sff += f * f
+            n = np.float64(last - first)
+            sy -= mu * n
+            syf -= mu * sf
+            a11 = n + ridge_i
+            a22 = sff + ridge_f
+            i, g = solve_2x2(a11, sf, a22, sy, syf)
+            di = i - (np.float64(own[row, 0]) - s * np.float64(own[row, 1]) + beta)
+            dg = g - (np.float64(own[row, 1]) + t) / c
+            decrease += a11 * di * di + 2.0 * sf * di * dg + a22 * dg * dg
+            residual += sy - n * i - sf * g
+            m_i += i
+            m_f += g
+            m_ii += i * i
+            m_if += i * g
+            m_ff += g * g
+            own[row, 0] = i
+            own[row, 1] = g
+        partial[chunk, 0] = decrease
+        partial[chunk, 1] = residual
+        partial[chunk, 2] = m_i
+        partial[chunk, 3] = m_f
+        partial[chunk, 4] = m_ii
+        partial[chunk, 5] = m_if
+        partial[chunk, 6] = m_ff
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def weighted_half_sweep(
+    start, stream, weight, other, own, mu, ridge_i, ridge_f, gauge, bounds, lo, hi, partial
+):  # pragma: no cover - compiled
+    """`half_sweep` with one weight per rating."""
+    c = gauge[0]
+    s = gauge[1]
+    t = gauge[2]
+    beta = gauge[3]
+    for chunk in range(lo, hi):
+        decrease = 0.0
+        residual = 0.0
+        m_i = 0.0
+        m_f = 0.0
+        m_ii = 0.0
+        m_if = 0.0
+        m_ff = 0.0
+        for row in range(bounds[chunk], bounds[chunk + 1]):
+            n = 0.0
+            sy = 0.0
+            sf = 0.0
+            syf = 0.0
+            sff = 0.0
+            for k in range(start[row], start[row + 1]):
+                packed = stream[k]
+                w = np.float64(weight[k])
+                j = packed >> TWO
+                f = np.float64(other[j, 1])
+                y = np.float64(np.float32(packed & CODE_MASK) * HALF - other[j, 0]) - mu
+                n += w
+                sy += w * y
+                sf += w * f
+                syf += w * y * f
+                sff += w * f * f
+            a11 = n + ridge_i
+            a22 = sff + ridge_f
+            i, g = solve_2x2(a11, sf, a22, sy, syf)
+            di = i - (np.float64(own[row, 0]) - s * np.float64(own[row, 1]) + beta)
+            dg = g - (np.float64(own[row, 1]) + t) / c
+            decrease += a11 * di * di + 2.0 * sf * di * dg + a22 * dg * dg
+            residual += sy - n * i - sf * g
+            m_i += i
+            m_f += g
+            m_ii += i * i
+            m_if += i * g
+            m_ff += g * g
+            own[row, 0] = i
+            own[row, 1] = g
+        partial[chunk, 0] = decrease
+        partial[chunk, 1] = residual
+        partial[chunk, 2] = m_i
+        partial[chunk, 3] = m_f
+        partial[chunk, 4] = m_ii
+        partial[chunk, 5] = m_if
+        partial[chunk, 6] = m_ff
+
+
+@njit(nogil=True, cache=True, error_model="numpy", inline="always")
+def solve_2x2(a11, a12, a22, r1, r2):  # pragma: no cover - compiled
+    """Solution of [[a11, a12], [a12, a22]] x = r; what is not determined (no ratings and no ridge) is zero."""
+    det = a11 * a22 - a12 * a12
+    if det > 1e-14 * a11 * a22:
+        return (a22 * r1 - a12 * r2) / det, (a11 * r2 - a12 * r1) / det
+    if a11 > 0.0:
+        return r1 / a11, 0.0
+    return 0.0, 0.0
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def squared_error(start, stream, weight, other, own, mu, bounds, lo, hi, partial):  # pragma: no cover - compiled
+    """Weighted squared error of the ratings in chunks lo..hi-1, in float64; `weight` of length 0 means ones."""
+    for chunk in range(lo, hi):
+        total = 0.0
+        for row in range(bounds[chunk], bounds[chunk + 1]):
+            i = np.float64(own[row, 0]) + mu
+            g = np.float64(own[row, 1])
+            for k in range(start[row], start[row + 1]):
+                packed = stream[k]
+                j = packed >> TWO
+                e = np.float64(packed & CODE_MASK) * 0.5 - i - np.float64(other[j, 0]) - g * np.float64(other[j, 1])
+                total += e * e * (np.float64(weight[k]) if weight.shape[0] else 1.0)
+        partial[chunk, 0] = total
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def gauge_step(raters, notes, mu, ridges):  # pragma: no cover - compiled
+    """Exact minimum of the penalties along the directions in which no prediction changes.
+
+    f' = c (f + s), g' = (g + t) / c, a' = a - t f + alpha, b' = b - s g + beta, mu' = mu - s t - alpha - beta leave every
+    mu + a + b + f g as it is. `raters`, `notes`: (n, S_i, S_f, S_ii, S_if, S_ff) moments of (a, f) and (b, g); `ridges`: weights of
+    a^2, f^2, b^2, g^2 (per row) and mu^2. For given s, t the best c is known in closed form; Newton's method with a growing damping
+    finds (s, t, alpha, beta); every accepted step lowers the penalty, so the step never raises the objective.
+    Returns (c, s, t, alpha, beta, decrease).
+    """
+    ra = ridges[0]
+    rf = ridges[1]
+    rb = ridges[2]
+    rg = ridges[3]
+    rm = ridges[4]
+    u, sa, sf, saa, saf, sff = raters[0], raters[1], raters[2], raters[3], raters[4], raters[5]
+    n, sb, sg, sbb, sbg, sgg = notes[0], notes[1], notes[2], notes[3], notes[4], notes[5]
+    z = np.zeros(4)
+    best = _penalty(z, ra, rf, rb, rg, rm, u, sa, sf, saa, saf, sff, n, sb, sg, sbb, sbg, sgg, mu)
+    at_rest = ra * saa + rf * sff + rb * sbb + rg * sgg + rm * mu * mu
+    damping = 1e-9
+    grad = np.zeros(4)
+    hess = np.zeros((4, 4))
+    if sff <= 0.0 or sgg <= 0.0:
+        return 1.0, 0.0, 0.0, 0.0, 0.0, 0.0
+    for _ in range(60):
+        s, t, al, be = z[0], z[1], z[2], z[3]
+        # 2 K sqrt(P Q): the two factor penalties after the best c.
+        p = sff + 2.0 * s * sf + u * s * s
+        q = sgg + 2.0 * t * sg + n * t * t
+        if p <= 0.0 or q <= 0.0:
+            break
+        k = np.sqrt(rf * rg)
+        rp = np.sqrt(p)
+        rq = np.sqrt(q)
+        dp = (sf + u * s) / rp
+        dq = (sg + n * t) / rq
+        ddp = (u - dp * dp) / rp
+        ddq = (n - dq * dq) / rq
+        m = mu - s * t - al - be
+        grad[0] = 2.0 * k * dp * rq + 2.0 * rb * (s * sgg - sbg - be * sg) - 2.0 * rm * m * t
+        grad[1] = 2.0 * k * rp * dq + 2.0 * ra * (t * sff - saf - al * sf) - 2.0 * rm * m * s
+        grad[2] = 2.0 * ra * (sa - t * sf + u * al) - 2.0 * rm * m
+        grad[3] = 2.0 * rb * (sb - s * sg + n * be) - 2.0 * rm * m
+        hess[0, 0] = 2.0 * k * ddp * rq + 2.0 * rb * sgg + 2.0 * rm * t * t
+        hess[1, 1] = 2.0 * k * rp * ddq + 2.0 * ra * sff + 2.0 * rm * s * s
+        hess[0, 1] = 2.0 * k * dp * dq + 2.0 * rm * (s * t - m)
+        hess[0, 2] = 2.0 * rm * t
+        hess[0, 3] = -2.0 * rb * sg + 2.0 * rm * t
+        hess[1, 2] = -2.0 * ra * sf + 2.0 * rm * s
+        hess[1, 3] = 2.0 * rm * s
+        hess[2, 2] = 2.0 * ra * u + 2.0 * rm
+        hess[3, 3] = 2.0 * rb * n + 2.0 * rm
+        hess[2, 3] = 2.0 * rm
+        improved = False
+        for _try in range(30):
+            step = _solve_4(hess, grad, damping)
+            trial = z - step
+            value = _penalty(trial, ra, rf, rb, rg, rm, u, sa, sf, saa, saf, sff, n, sb, sg, sbb, sbg, sgg, mu)
+            if value < best:
+                improved = best - value > 1e-15 * at_rest
+                z = trial
+                best = value
+                damping = max(damping * 0.1, 1e-12)
+                break
+            damping = max(damping, 1e-12) * 10.0
+        if not improved:
+            break
+    s, t = z[0], z[1]
+    p = sff + 2.0 * s * sf + u * s * s
+    q = sgg + 2.0 * t * sg + n * t * t
+    c = 1.0
+    if rf * p > 0.0 and rg * q > 0.0:
+        c = (rg * q / (rf * p)) ** 0.25
+    else:
+        return 1.0, 0.0, 0.0, 0.0, 0.0, 0.0
+    return c, s, t, z[2], z[3], at_rest - best
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _penalty(z, ra, rf, rb, rg, rm, u, sa, sf, saa, saf, sff, n, sb, sg, sbb, sbg, sgg, mu):  # pragma: no cover - compiled
+    s, t, al, be = z[0], z[1], z[2], z[3]
+    p = max(sff + 2.0 * s * sf + u * s * s, 0.0)
+    q = max(sgg + 2.0 * t * sg + n * t * t, 0.0)
+    a = saa + t * t * sff + u * al * al - 2.0 * t * saf + 2.0 * al * sa - 2.0 * t * al * sf
+    b = sbb + s * s * sgg + n * be * be - 2.0 * s * sbg + 2.0 * be * sb - 2.0 * s * be * sg
+    m = mu - s * t - al - be
+    return 2.0 * np.sqrt(rf * rg * p * q) + ra * a + rb * b + rm * m * m
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _solve_4(hess, grad, damping):  # pragma: no cover - compiled
+    """(H + damping diag H) x = grad by elimination; the upper triangle of H is read."""
+    a = np.empty((4, 5))
+    for i in range(4):
+        for j in range(4):
+            a[i, j] = hess[min(i, j), max(i, j)]
+        a[i, i] += damping * (abs(a[i, i]) + 1e-30)
+        a[i, 4] = grad[i]
+    for i in range(4):
+        pivot = i
+        for r in range(i + 1, 4):
+            if abs(a[r, i]) > abs(a[pivot, i]):
+                pivot = r
+        if a[pivot, i] == 0.0:
+            continue
+        for j in range(5):
+            a[i, j], a[pivot, j] = a[pivot, j], a[i, j]
+        for r in range(i + 1, 4):
+            ratio = a[r, i] / a[i, i]
+            for j in range(i, 5):
+                a[r, j] -= ratio * a[i, j]
+    x = np.zeros(4)
+    for i in range(3, -1, -1):
+        if a[i, i] == 0.0:
+            continue
+        value = a[i, 4]
+        for j in range(i + 1, 4):
+            value -= a[i, j] * x[j]
+        x[i] = value / a[i, i]
+    return x
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def move_along_gauge(pairs, scale, shift_f, slope, shift_i):  # pragma: no cover - compiled
+    """In place: factor -> scale (factor + shift_f), intercept -> intercept - slope * (old factor) + shift_i."""
+    for row in range(pairs.shape[0]):
+        i = np.float64(pairs[row, 0])
+        f = np.float64(pairs[row, 1])
+        pairs[row, 0] = i - slope * f + shift_i
+        pairs[row, 1] = scale * (f + shift_f)
+
+
+@njit(nogil=True, cache=True)
+def encode_values(value, code):  # pragma: no cover - compiled
+    """Fill `code` with 0, 1, 2 for the values 0, 0.5, 1; the position of the first other value, or -1."""
+    for k in range(len(value)):
+        v = value[k]
+        if v == 0.0:
+            code[k] = 0
+        elif v == 1.0:
+            code[k] = 2
+        elif v == 0.5:
+            code[k] = 1
+        else:
+            return k
+    return -1
+
+
+@njit(nogil=True, cache=True)
+def starts(index, n):  # pragma: no cover - compiled
+    """(n + 1,) first position of each bucket when `index` is sorted."""
+    start = np.zeros(n + 1, np.int64)
+    for k in range(len(index)):
+        start[np.int64(index[k]) + 1] += 1
+    for i in range(n):
+        start[i + 1] += start[i]
+    return start
+
+
+@njit(nogil=True, cache=True)
+def starts_of_packed(packed, n):  # pragma: no cover - compiled
+    start = np.zeros(n + 1, np.int64)
+    for k in range(len(packed)):
+        start[np.int64(packed[k] >> TWO) + 1] += 1
+    for i in range(n):
+        start[i + 1] += start[i]
+    return start
+
+
+@njit(nogil=True, cache=True)
+def scatter(bucket, index, code, cursor, out):  # pragma: no cover - compiled
+    """Counting sort: write `index << 2 | code` of each rating into its bucket, in input order; `cursor` is used up."""
+    for k in range(len(bucket)):
+        b = bucket[k]
+        at = cursor[b]
+        out[at] = (index[k] << TWO) | np.uint32(code[k])
+        cursor[b] = at + 1
+
+
+@njit(nogil=True, cache=True)
+def transpose(start, stream, cursor, out):  # pragma: no cover - compiled
+    """The packed ratings of the other direction; rows of the result ascend. `cursor` (a copy of the other starts) is used up."""
+    for row in range(len(start) - 1):
+        tag = np.uint32(row) << TWO
+        for k in range(start[row], start[row + 1]):
+            packed = stream[k]
+            j = packed >> TWO
+            at = cursor[j]
+            out[at] = tag | (packed & CODE_MASK)
+            cursor[j] = at + 1
+
+
+@njit(nogil=True, cache=True)
+def transpose_weights(start, stream, weight, cursor, out):  # pragma: no cover - compiled
+    for row in range(len(start) - 1):
+        for k in range(start[row], start[row + 1]):
+            j = stream[k] >> TWO
+            out[cursor[j]] = weight[k]
+            cursor[j] += 1
+
+
+@njit(nogil=True, cache=True)
+def first_repeated(start, stream):  # pragma: no cover - compiled
+    """Position of the first rating whose note and rater equal the one before it, or -1; rows must ascend."""
+    for row in range(len(start) - 1):
+        for k in range(start[row] + 1, start[row + 1]):
+            if stream[k] >> TWO == stream[k - 1] >> TWO:
+                return k
+    return -1
+
+
+@njit(nogil=True, cache=True)
+def peel(note_start, by_note, rater_start, by_rater, min_note, min_rater, note_alive, rater_alive):  # pragma: no cover
+    """Mark what remains when notes under `min_note` and raters under `min_rater` ratings are removed until nothing changes.
+
+    The largest such set is unique whatever the order of removal. Linear time: each removed row is visited once.
+    """
+    n_notes = len(note_start) - 1
+    n_raters = len(rater_start) - 1
+    note_degree = np.empty(n_notes, np.int64)
+    rater_degree = np.empty(n_raters, np.int64)
+    queue = np.empty(n_notes + n_raters, np.int64)
+    head = 0
+    tail = 0
+    for i in range(n_notes):
+        note_degree[i] = note_start[i + 1] - note_start[i]
+        note_alive[i] = note_degree[i] >= min_note
+        if not note_alive[i]:
+            queue[tail] = i
+            tail += 1
+    for u in range(n_raters):
+        rater_degree[u] = rater_start[u + 1] - rater_start[u]
+        rater_alive[u] = rater_degree[u] >= min_rater
+        if not rater_alive[u]:
+            queue[tail] = n_notes + u
+            tail += 1
+    while head < tail:
+        v = queue[head]
+        head += 1
+        if v < n_notes:
+            for k in range(note_start[v], note_start[v + 1]):
+                u = by_note[k] >> TWO
+                rater_degree[u] -= 1
+                if rater_alive[u] and rater_degree[u] < min_rater:
+                    rater_alive[u] = False
+                    queue[tail] = n_notes + np.int64(u)
+                    tail += 1
+        else:
+            w = v - n_notes
+            for k in range(rater_start[w], rater_start[w + 1]):
+                i = by_rater[k] >> TWO
+                note_degree[i] -= 1
+                if note_alive[i] and note_degree[i] < min_note:
+                    note_alive[i] = False
+                    queue[tail] = np.int64(i)
+                    tail += 1
+
+
+@njit(nogil=True, cache=True)
+def count_by_side(note_start, by_note, rater_factor, counts):  # pragma: no cover - compiled
+    """Fill `counts` (n_notes, 2, 3): ratings by side of the rater's factor (0: below zero, 1: zero or above) and by code.
+
+    A rater without a factor (NaN) is counted on neither side. X counts zero as positive (`get_note_counts_by_rater_sign`).
+    """
+    for row in range(len(note_start) - 1):
+        for k in range(note_start[row], note_start[row + 1]):
+            packed = by_note[k]
+            f = rater_factor[packed >> TWO]
+            if f < 0.0:
+                counts[row, 0, packed & CODE_MASK] += 1
+            elif f >= 0.0:
+                counts[row, 1, packed & CODE_MASK] += 1
+
+
+@njit(nogil=True, cache=True)
+def components(note_start, by_note, n_raters):  # pragma: no cover - compiled
+    """Component number of every rater and note of the rating graph, numbered by their smallest rater; union by path halving.
+
+    Returns (rater_component, note_component); notes without ratings get -1.
+    """
+    parent = np.arange(n_raters)
+    for row in range(len(note_start) - 1):
+        if note_start[row + 1] == note_start[row]:
+            continue
+        root = np.int64(by_note[note_start[row]] >> TWO)
+        while parent[root] != root:
+            parent[root] = parent[parent[root]]
+            root = parent[root]
+        for k in range(note_start[row] + 1, note_start[row + 1]):
+            u = np.int64(by_note[k] >> TWO)
+            while parent[u] != u:
+                parent[u] = parent[parent[u]]
+                u = parent[u]
+            if u < root:
+                parent[root] = u
+                root = u
+            elif root < u:
+                parent[u] = root
+    number = np.full(n_raters, -1, np.int64)
+    rater_component = np.empty(n_raters, np.int64)
+    found = 0
+    for u in range(n_raters):
+        root = u
+        while parent[root] != root:
+            root = parent[root]
+        if number[root] < 0:
+            number[root] = found
+            found += 1
+        rater_component[u] = number[root]
+    note_component = np.full(len(note_start) - 1, -1, np.int64)
+    for row in range(len(note_start) - 1):
+        if note_start[row + 1] > note_start[row]:
+            note_component[row] = rater_component[by_note[note_start[row]] >> TWO]
+    return rater_component, note_component

@@ -1,0 +1,305 @@
+"""The exact solver: alternating 2 x 2 solves, with an exact step along the directions in which no prediction changes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Protocol
+
+import numpy as np
+
+from matrix_factorization import kernels
+from matrix_factorization.objective import (
+    NoteParameters,
+    Parameters,
+    RaterParameters,
+    Regularisation,
+    Ridges,
+)
+from matrix_factorization.ratings import RatingTable
+from matrix_factorization.workers import Workers, chunk_bounds
+
+
+@dataclass(frozen=True)
+class Start:
+    """Where one descent began and where it ended: `name` ('seed note 12', 'random 3', 'given'), final `loss`, `sweeps`."""
+
+    name: str
+    loss: float
+    sweeps: int
+
+
+@dataclass(frozen=True)
+class Factorization:
+    """Parameters at the best minimum found, and how it was found.
+
+    `losses[k]` is the objective after sweep k of the best start (`losses[0]`: before the first); `starts` has one entry per start, in
+    order. `converged` is False when the sweeps ran out; `message` says it in words.
+    """
+
+    parameters: Parameters
+    loss: float
+    losses: np.ndarray
+    starts: tuple[Start, ...]
+    converged: bool
+    message: str
+
+    @property
+    def sweeps(self) -> int:
+        return len(self.losses) - 1
+
+    @property
+    def spread(self) -> float:
+        """How much higher than the best the worst start ended, relative to the best; 0 for one start."""
+        values = [start.loss for start in self.starts]
+        return (max(values) - min(values)) / abs(min(values)) if values and min(values) else 0.0
+
+
+class Solver(Protocol):
+    """Finds parameters of a table. `start`: begin there instead of from the solver's own starts; `rng`: for random starts."""
+
+    def fit(
+        self, ratings: RatingTable, start: Parameters | None = None, rng: np.random.Generator | None = None
+    ) -> Factorization: ...
+
+
+@dataclass(frozen=True)
+class ExactSolver:
+    """Alternating exact solves to the optimum of X's objective.
+
+    `tolerance`: stop when the estimated remaining decrease of the objective is below this share of it. `random_starts`: further descents from
+    random factors, beside the deterministic one; the best is kept. They are left out for tables of more than `random_start_limit` ratings.
+    `freeze_raters` keeps raters and mu as given in `start` (one exact half sweep over the notes); `freeze_notes` the other way round.
+    `threads=None` uses the processors this process may use and never changes the result.
+    """
+
+    regularisation: Regularisation = field(default_factory=Regularisation)
+    tolerance: float = 1e-8
+    max_sweeps: int = 200
+    seed_notes: int = 1
+    random_starts: int = 3
+    random_start_limit: int = 5_000_000
+    freeze_raters: bool = False
+    freeze_notes: bool = False
+    gauge: bool = True
+    threads: int | None = None
+
+    def fit(
+        self, ratings: RatingTable, start: Parameters | None = None, rng: np.random.Generator | None = None
+    ) -> Factorization:
+        if (self.freeze_raters or self.freeze_notes) and start is None:
+            raise ValueError("frozen raters or notes need a start that holds their parameters; pass start=...")
+        if start is not None:
+            begins = [("given", start)]
+        else:
+            begins = [
+                (f"seed note {ratings.note_ids[note]}", seed_start(ratings, note))
+                for note in divided_notes(ratings, self.seed_notes)
+            ]
+            if ratings.n_ratings <= self.random_start_limit:
+                rng = rng or np.random.default_rng(0)
+                begins += [(f"random {k + 1}", random_start(ratings, rng)) for k in range(self.random_starts)]
+        if ratings.n_ratings == 0:
+            return Factorization(begins[0][1], 0.0, np.zeros(1), (), True, "There are no ratings: every parameter is its prior.")
+        with Workers(self.threads) as workers:
+            descent = _Descent(ratings, self, workers)
+            runs = [descent.run(begin) for _, begin in begins]
+        best = min(range(len(runs)), key=lambda k: runs[k].losses[-1])
+        run = runs[best]
+        reports = tuple(
+            Start(name, float(other.losses[-1]), len(other.losses) - 1) for (name, _), other in zip(begins, runs, strict=True)
+        )
+        message = (
+            f"{begins[best][0]}: {len(run.losses) - 1} sweeps, remaining excess estimated at {run.remaining:.1e} of the loss."
+            if run.converged
+            else f"{begins[best][0]}: stopped after {self.max_sweeps} sweeps with an estimated excess of {run.remaining:.1e}; raise max_sweeps."
+        )
+        parameters = run.parameters
+        if not (self.freeze_raters or self.freeze_notes):
+            parameters = larger_group_negative(parameters)
+        return Factorization(parameters, float(run.losses[-1]), run.losses, reports, run.converged, message)
+
+
+def divided_notes(ratings: RatingTable, count: int) -> Sequence[int]:
+    """Indices of the notes whose smaller camp (helpful or not helpful) is largest; ties: more ratings, then smaller id."""
+    counts = np.zeros((ratings.n_notes, 2, 3), np.int64)
+    kernels.count_by_side(ratings.note_start, ratings.by_note, np.zeros(ratings.n_raters), counts)
+    if ratings.n_notes == 0:
+        return [0]
+    smaller = np.minimum(counts[:, 1, 0], counts[:, 1, 2])
+    order = np.lexsort((np.arange(ratings.n_notes), -counts[:, 1].sum(axis=1), -smaller))
+    return order[: max(count, 1)].tolist()
+
+
+def seed_start(ratings: RatingTable, note: int) -> Parameters:
+    """Raters of `note` get the factor 0.5 (helpful) or -0.5 (not helpful), everybody else 0.
+
+    One divided note spreads a consistent sign over the whole rating graph; random starts can leave two communities with opposite signs.
+    """
+    factor = np.zeros(ratings.n_raters)
+    if ratings.n_notes:
+        row = ratings.by_note[ratings.note_start[note] : ratings.note_start[note + 1]]
+        factor[row >> 2] = np.array([-0.5, 0.0, 0.5])[row & 3]
+        if not factor.any():  # nobody disagreed anywhere: any direction is as good
+            factor[row >> 2] = 0.5
+    return _start_with_factors(ratings, factor)
+
+
+def random_start(ratings: RatingTable, rng: np.random.Generator) -> Parameters:
+    return _start_with_factors(ratings, rng.uniform(-0.5, 0.5, ratings.n_raters))
+
+
+def _start_with_factors(ratings: RatingTable, factor: np.ndarray) -> Parameters:
+    zeros = np.zeros(ratings.n_notes)
+    mean = float(np.mean((ratings.by_note & 3) * 0.5, dtype=np.float64)) if ratings.n_ratings else 0.0
+    return Parameters(RaterParameters(np.zeros(ratings.n_raters), factor), NoteParameters(zeros, zeros.copy()), mean)
+
+
+def larger_group_negative(parameters: Parameters) -> Parameters:
+    """The sign convention of this project, X's own: more raters have a negative factor than a positive one.
+
+    With equally many, the first rater with a factor (smallest id) is negative. Source: communitynotes `_flip_factors_for_identification`.
+    """
+    factor = parameters.raters.factor
+    negative, positive = np.count_nonzero(factor < 0), np.count_nonzero(factor > 0)
+    if positive > negative or (positive == negative and negative and factor[np.flatnonzero(factor)[0]] > 0):
+        return parameters.flipped()
+    return parameters
+
+
+@dataclass
+class _Run:
+    parameters: Parameters
+    losses: np.ndarray
+    converged: bool
+    remaining: float
+
+
+class _Descent:
+    """Buffers and constants that all starts on one table share."""
+
+    def __init__(self, table: RatingTable, solver: ExactSolver, workers: Workers):
+        self.table, self.solver, self.workers = table, solver, workers
+        self.ridges: Ridges = solver.regularisation.ridges(table.n_ratings, table.n_raters, table.n_notes)
+        self.note_bounds = chunk_bounds(table.note_start)
+        self.rater_bounds = chunk_bounds(table.rater_start)
+
+    def run(self, begin: Parameters) -> _Run:
+        table, solver, ridges = self.table, self.solver, self.ridges
+        raters = _pairs(begin.raters.intercept, begin.raters.factor)
+        notes = _pairs(begin.notes.intercept, begin.notes.factor)
+        mu = float(begin.global_intercept)
+        identity = np.array([1.0, 0.0, 0.0, 0.0])
+        note_gauge, drops = identity, []
+        if solver.freeze_raters and solver.freeze_notes:
+            loss = self.loss(raters, notes, mu)
+            return _Run(_unpaired(raters, notes, mu), np.array([loss]), True, 0.0)
+        converged, remaining, sweep = False, math.inf, 0
+        scale = max(self.loss(raters, notes, mu) * table.n_ratings, 1e-300) if solver.freeze_notes else float(table.n_ratings)
+        while sweep < solver.max_sweeps and not converged:
+            sweep += 1
+            drop = 0.0
+            note_moments = rater_moments = np.zeros(kernels.N_PARTIAL)
+            if not solver.freeze_notes:
+                note_moments = self.half(True, raters, notes, mu, note_gauge)
+                drop += note_moments[kernels.DECREASE]
+                note_gauge = identity
+            if solver.freeze_raters:  # convex and separable: one half sweep is the answer
+                drops.append(drop)
+                converged, remaining = True, 0.0
+                break
+            rater_moments = self.half(False, raters, notes, mu, identity)
+            drop += rater_moments[kernels.DECREASE]
+            if solver.freeze_notes:
+                drops.append(drop)
+                converged, remaining = True, 0.0
+                break
+            step, fall = _best_global_step(rater_moments[kernels.RESIDUAL], mu, self.total_weight(), ridges)
+            mu += step
+            drop += fall
+            if solver.gauge:
+                c, s, t, alpha, beta, fall = kernels.gauge_step(
+                    _moments(rater_moments, table.n_raters), _moments(note_moments, table.n_notes), mu, np.array(ridges)
+                )
+                kernels.move_along_gauge(raters, c, s, t, alpha)
+                mu -= s * t + alpha + beta
+                note_gauge = np.array([c, s, t, beta])  # the notes are solved anew next: they move when the descent ends
+                drop += fall
+            drops.append(drop)
+            if len(drops) > 1:
+                # Linear convergence: what is left is drop * rate / (1 - rate), with the rate seen in the last two sweeps.
+                rate = min(max(drops[-1] / drops[-2], 0.0), 0.99) if drops[-2] > 0 else 0.0
+                remaining = drops[-1] * rate / (1.0 - rate) / scale
+                floor = 1e-15  # rounding of float32 storage; nothing is gained below
+                converged = remaining <= solver.tolerance * 0.1 or drops[-1] / scale <= floor
+        c, s, t, beta = note_gauge
+        kernels.move_along_gauge(notes, 1.0 / c, t, s, beta)
+        final = self.loss(raters, notes, mu)
+        losses = final + np.concatenate((np.cumsum(np.array(drops)[::-1])[::-1], [0.0])) / table.n_ratings
+        return _Run(_unpaired(raters, notes, mu), losses, converged, remaining)
+
+    def half(self, solve_notes: bool, raters: np.ndarray, notes: np.ndarray, mu: float, gauge: np.ndarray) -> np.ndarray:
+        """Solve all notes (or all raters) in place; returns the summed partials of the kernel."""
+        table, ridges = self.table, self.ridges
+        if solve_notes:
+            start, stream, weight, bounds = table.note_start, table.by_note, table.note_weight, self.note_bounds
+            other, own, ridge = raters, notes, (ridges.note_intercept, ridges.note_factor)
+        else:
+            start, stream, weight, bounds = table.rater_start, table.by_rater, table.rater_weight, self.rater_bounds
+            other, own, ridge = notes, raters, (ridges.rater_intercept, ridges.rater_factor)
+        partial = np.zeros((len(bounds) - 1, kernels.N_PARTIAL))
+
+        def work(lo: int, hi: int) -> None:
+            if weight is None:
+                kernels.half_sweep(start, stream, other, own, mu, *ridge, gauge, bounds, lo, hi, partial)
+            else:
+                kernels.weighted_half_sweep(start, stream, weight, other, own, mu, *ridge, gauge, bounds, lo, hi, partial)
+
+        self.workers.run(len(partial), work)
+        return partial.sum(axis=0)
+
+    def loss(self, raters: np.ndarray, notes: np.ndarray, mu: float) -> float:
+        """The objective, streamed over the ratings in float64; equal to `objective.objective`."""
+        table, ridges = self.table, self.ridges
+        partial = np.zeros((len(self.note_bounds) - 1, 1))
+        weight = np.zeros(0, np.float32) if table.note_weight is None else table.note_weight
+
+        def work(lo: int, hi: int) -> None:
+            kernels.squared_error(
+                table.note_start, table.by_note, weight, raters, notes, mu, self.note_bounds, lo, hi, partial
+            )
+
+        self.workers.run(len(partial), work)
+        squares = [np.sum(np.square(side[:, k], dtype=np.float64)) for side in (raters, notes) for k in (0, 1)]
+        penalty = sum(ridge * square for ridge, square in zip(ridges[:4], squares, strict=True)) + ridges.global_intercept * mu**2
+        return float((partial.sum() + penalty) / table.n_ratings)
+
+    def total_weight(self) -> float:
+        weight = self.table.note_weight
+        return float(self.table.n_ratings) if weight is None else float(np.sum(weight, dtype=np.float64))
+
+
+def _best_global_step(residual: float, mu: float, weight: float, ridges: Ridges) -> tuple[float, float]:
+    """(change of mu, decrease of the objective in sums) that minimise it over mu alone; `residual`: weighted sum of errors."""
+    curvature = weight + ridges.global_intercept
+    step = (residual - ridges.global_intercept * mu) / curvature
+    return step, curvature * step * step
+
+
+def _moments(partial: np.ndarray, n_rows: int) -> np.ndarray:
+    return np.concatenate(([n_rows], partial[kernels.SUM_I :]))
+
+
+def _pairs(intercept: np.ndarray, factor: np.ndarray) -> np.ndarray:
+    """(n, 2) float32: one rater or note per 8 bytes, so that a look-up costs one memory access."""
+    return np.stack([intercept, factor], axis=1).astype(np.float32)
+
+
+def _unpaired(raters: np.ndarray, notes: np.ndarray, mu: float) -> Parameters:
+    columns = [np.ascontiguousarray(side[:, k], dtype=np.float64) for side in (raters, notes) for k in (0, 1)]
+    return Parameters(RaterParameters(*columns[:2]), NoteParameters(*columns[2:]), mu)
+
+
+def with_regularisation(solver: ExactSolver, regularisation: Regularisation) -> ExactSolver:
+    return replace(solver, regularisation=regularisation)

@@ -1,14 +1,12 @@
-"""Starts the analysts' web app on a workspace."""
+"""Builds and starts the analysts' web app on a workspace."""
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import Any
 
 
-def serve(workspace: str, host: str, port: int, database: str | None) -> None:
-    """Serve the inspector until stopped. Bound to loopback unless told otherwise."""
-    import uvicorn
-
+def build(workspace: str, database: str | None = None, host: str = "127.0.0.1", port: int = 8765) -> Any:
+    """The web app as an ASGI application. Raises `InputError` for a remote workspace."""
     from inspector.app import create_app
     from inspector.settings import InspectorSettings
     from pipeline.errors import InputError
@@ -19,6 +17,13 @@ def serve(workspace: str, host: str, port: int, database: str | None) -> None:
         raise InputError(
             "The inspector reads a local workspace. Copy the runs to a local directory, or mount the object store."
         )
-    url = database or f"sqlite:///{Path(store.home).resolve() / 'decisions.sqlite'}"
-    app = create_app(InspectorSettings(workspace=str(store.home.resolve()), database_url=url, host=host, port=port))
-    uvicorn.run(app, host=host, port=port, log_level="warning", server_header=False)
+    home = store.home.resolve()
+    url = database or f"sqlite:///{home / 'decisions.sqlite'}"
+    return create_app(InspectorSettings(workspace=str(home), database_url=url, host=host, port=port))
+
+
+def serve(workspace: str, host: str, port: int, database: str | None) -> None:
+    """Serve the inspector until stopped. Bound to loopback unless told otherwise."""
+    import uvicorn
+
+    uvicorn.run(build(workspace, database, host, port), host=host, port=port, log_level="warning", server_header=False)

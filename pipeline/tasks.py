@@ -102,3 +102,32 @@ def run_to_continue(params: Mapping[str, Any], events: Mapping[Any, Any]) -> dic
     workspace = params.get("workspace") or extra.get("workspace") or workspace_of(params)
     run_id = params.get("run") or extra.get("run_id") or newest_run_of(workspace)
     return {"workspace": str(workspace), "run_id": str(run_id)}
+
+
+def is_there(target: str) -> bool:
+    """Whether an http(s) address answers with success, or a path or fsspec URL exists. Never raises."""
+    if target.startswith(("http://", "https://")):
+        import httpx
+
+        try:
+            return httpx.get(target, timeout=5).is_success
+        except httpx.HTTPError:
+            return False
+    if "://" in target:
+        import fsspec
+
+        try:
+            fs, path = fsspec.core.url_to_fs(target)
+            return bool(fs.exists(path))
+        except Exception:
+            return False
+    return os.path.exists(os.path.expanduser(target))
+
+
+def writer_address(workspace: str, run_id: str) -> str | None:
+    """The address that says whether the run's writing model is being served; None if it needs no server."""
+    from pipeline.plan import Plan
+    from pipeline.store import Store
+
+    draft = Plan(Store(workspace), run_id).settings.draft_candidates
+    return f"{draft.base_url.rstrip('/')}/models" if draft.backend == "openai" else None

@@ -13,8 +13,6 @@ class IngestSettings:
     # A longer line means lost line breaks (one such line can hide thousands of rows), so the stage stops. Bytes. The
     # longest real lines, requests with many suggestions, stay under 1 MiB.
     max_line_bytes: int = 4 << 20
-    # Only the first so many rejects of one reason and file are described row by row; all are counted. 0: no limit.
-    max_described_rejects: int = 0
     # Bytes of decompressed text parsed at once by one thread.
     block_bytes: int = 16 << 20
     # Ratings sorted in memory at once; more are sorted in runs on disk (48 bytes each) and merged. Rows.

@@ -202,7 +202,7 @@ def read_table(snapshot: Path | str, name: str, columns: Sequence[str] | None = 
 def writer(path: Path, schema: pa.Schema) -> pq.ParquetWriter:
     """A Parquet writer whose bytes depend only on the rows and on where row groups end."""
     delta = [field.name for field in schema if field.name in _DELTA_COLUMNS and field.type == _I64]
-    text = [field.name for field in schema if pa.types.is_string(field.type)]
+    text = [field.name for field in schema if pa.types.is_string(field.type) or pa.types.is_dictionary(field.type)]
     return pq.ParquetWriter(
         path,
         schema,
@@ -251,20 +251,25 @@ def conform(name: str, table: pa.Table) -> pa.Table:
     Absent columns become null, or false where the schema has no nulls (check boxes). Raises InputError when a required
     column is absent, holds a null, or can't be read as its type.
     """
-    schema = SCHEMAS[name]
+    return conform_to(name, {column: table.column(column) for column in table.column_names}, SCHEMAS[name])
+
+
+def conform_to(name: str, given: dict[str, pa.Array | pa.ChunkedArray], schema: pa.Schema) -> pa.Table:
+    """Columns by name as a table of the given schema, as `conform` does."""
+    rows = len(next(iter(given.values())))
     columns = []
     for field in schema:
-        if field.name in table.column_names:
+        if field.name in given:
             try:
-                column = table.column(field.name).cast(field.type)
+                column = given[field.name].cast(field.type)
             except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
                 raise InputError(f"Column {field.name} of table {name} must be {field.type}: {error}") from error
         elif field.nullable:
-            column = pa.nulls(table.num_rows, field.type)
+            column = pa.nulls(rows, field.type)
         elif field.type == _BOOL:
-            column = pa.array(np.zeros(table.num_rows, dtype=bool))
+            column = pa.array(np.zeros(rows, dtype=bool))
         else:
-            raise InputError(f"Table {name} needs the column {field.name}; it has {', '.join(table.column_names)}.")
+            raise InputError(f"Table {name} needs the column {field.name}; it has {', '.join(given)}.")
         if not field.nullable and column.null_count:
             raise InputError(f"Column {field.name} of table {name} has {column.null_count} nulls; it may have none.")
         columns.append(column)

@@ -319,10 +319,14 @@ def note_length(text: str) -> int:
     return total + _graphemes(text[position:])
 
 
+_FLAG = re.compile("[\U0001f1e6-\U0001f1ff]{1,2}")
+
+
 def _graphemes(text: str) -> int:
     if text.isascii():
         return len(text) - text.count("\r\n")
-    return sum(1 for _ in regex.finditer(r"\X", text))
+    # A flag is two indicators; the regex module pairs long runs of them in quadratic time, so they are paired here.
+    return sum(1 for _ in regex.finditer(r"\X", _FLAG.sub("x", text)))
 
 
 # ---------------------------------------------------------------------------------------------------------- sentences

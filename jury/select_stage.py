@@ -1,0 +1,153 @@
+"""Stage `select_winners`: per post a winner or an explained abstention, the winner heard again by a second jury."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from jury.context import PostContext, read_contexts
+from jury.judge_stage import open_bench, seat_juries
+from jury.judging import PostTexts, judge
+from jury.records import RaterModel
+from jury.selection import Choice, Contender, Standing, choose, hear_appeal, selection_line
+from jury.settings import JudgeCandidatesSettings, SelectWinnersSettings
+from jury.tables import SCHEMAS, read_rows, write_jsonl, write_rows
+
+STANCES = {"misleading": "MISINFORMED_OR_POTENTIALLY_MISLEADING", "not_misleading": "NOT_MISLEADING"}
+
+
+def select_winners(
+    out: Path,
+    settings: SelectWinnersSettings,
+    *,
+    snapshot: Path,
+    parameters: Path,
+    jury: Path,
+    clusters: Path,
+    candidates: Path,
+    checks: Path,
+    verdicts: Path,
+    revisions: Path | None = None,
+    posts: Sequence[int] | None = None,
+    cache: Path | None = None,
+    seed: int = 0,
+    judge_settings: JudgeCandidatesSettings | None = None,
+    model: RaterModel | None = None,
+    progress: Any = lambda *a, **k: None,
+) -> dict[str, Any]:
+    """Write selections.jsonl (a line for every post treated) and losers.parquet (a row for every other candidate).
+
+    Counted in posts: out = winners, rejected = abstentions by reason code. Posts are those of the shard (None: all
+    eligible ones), also the ones for which nothing was drafted.
+    """
+    judge_settings = judge_settings or JudgeCandidatesSettings()
+    treated = read_rows(clusters, "posts", posts).filter(pl.col("eligible"))["post_id"].sort().to_list()
+    contexts = read_contexts(snapshot, parameters, clusters, treated)
+    contenders = read_contenders(treated, candidates, checks, verdicts, revisions)
+    standing = read_standing(treated, clusters, verdicts)
+    choices = [choose(post, contenders.get(post, []), standing.get(post, []), settings) for post in treated]
+    heard = _second_opinion(choices, contexts, judge_settings, jury, parameters, cache, seed, model)
+    lines, losers = [], []
+    codes: Counter[str] = Counter()
+    for choice in choices:
+        final, appeal_score = hear_appeal(choice, *heard.get(choice.post_id, (None, None)), settings)
+        lines.append(selection_line(final, appeal_score))
+        losers += final.losers
+        if final.reason_code is not None:
+            codes[final.reason_code] += 1
+    progress("selected", len(lines), len(lines))
+    write_jsonl(out / "selections.jsonl", lines)
+    write_rows(out / "losers.parquet", SCHEMAS["losers"], losers)
+    return {"in": len(lines), "out": len(lines) - sum(codes.values()), "rejected": dict(sorted(codes.items()))}
+
+
+def read_contenders(
+    posts: Sequence[int] | None, candidates: Path, checks: Path, verdicts: Path, revisions: Path | None
+) -> dict[int, list[Contender]]:
+    """All candidates and revisions by post, with what was found out about them, in the order of their ids."""
+    dirs = [(candidates, checks, verdicts)]
+    kept: dict[str, bool] = {}
+    if revisions is not None and (Path(revisions) / "candidates.parquet").is_file():
+        dirs.append((revisions, revisions, revisions))
+        kept = dict(read_rows(revisions, "lineage", posts).select("candidate_id", "kept").iter_rows())
+    by_post: dict[int, list[Contender]] = {}
+    for drafted, checked, judged in dirs:
+        rows = {row["candidate_id"]: row for row in read_rows(judged, "verdicts", posts).iter_rows(named=True)}
+        failures: dict[str, list[str]] = {}
+        found = read_rows(checked, "checks", posts)
+        for name, check in found.filter(pl.col("outcome") != "passed").select("candidate_id", "check").iter_rows():
+            failures.setdefault(name, []).append(check)
+        for row in read_rows(drafted, "candidates", posts).sort("candidate_id").iter_rows(named=True):
+            name = row["candidate_id"]
+            by_post.setdefault(row["post_id"], []).append(
+                Contender(
+                    name,
+                    row["text"],
+                    row["classification"],
+                    tuple(sorted(set(failures.get(name, ())))),
+                    rows.get(name),
+                    row["parent_id"],
+                    kept.get(name, True),
+                    row["language"],
+                    tuple(row["source_note_ids"] or ()),
+                )
+            )
+    return by_post
+
+
+def read_standing(posts: Sequence[int] | None, clusters: Path, verdicts: Path) -> dict[int, list[Standing]]:
+    """The existing notes of each post as the jury sees them."""
+    stance = {
+        (post, note): STANCES[kind]
+        for post, note, kind in read_rows(clusters, "clusters", posts)
+        .select("post_id", "note_id", "stance")
+        .iter_rows()
+    }
+    by_post: dict[int, list[Standing]] = {}
+    for row in read_rows(verdicts, "existing", posts).sort("note_id").iter_rows(named=True):
+        by_post.setdefault(row["post_id"], []).append(
+            Standing(row["note_id"], stance.get((row["post_id"], row["note_id"]), STANCES["misleading"]), row)
+        )
+    return by_post
+
+
+def _second_opinion(
+    choices: Sequence[Choice],
+    contexts: dict[int, PostContext],
+    settings: JudgeCandidatesSettings,
+    jury: Path,
+    parameters: Path,
+    cache: Path | None,
+    seed: int,
+    model: RaterModel | None,
+) -> dict[int, tuple[dict[str, Any], dict[str, Any] | None]]:
+    """What the appeal jury says of each winner and of the best existing note beside it, by post."""
+    won = [choice for choice in choices if choice.winner is not None]
+    if not won:
+        return {}
+    _, appeal = seat_juries(settings, jury, parameters, seed)
+    if appeal is None:
+        return {}
+    bench = open_bench(appeal, settings, jury, parameters, cache, model)
+
+    def waiting() -> Iterator[PostTexts]:
+        for choice in won:
+            context = contexts[choice.post_id]
+            assert choice.winner is not None
+            winner = choice.winner
+            texts = [
+                context.judged_candidate(
+                    winner.candidate_id, winner.text, winner.classification, winner.language, winner.source_note_ids
+                )
+            ]
+            if choice.best_existing is not None:
+                texts.append(context.judged_note(choice.best_existing.note_id))
+            yield PostTexts(choice.post_id, tuple(texts))
+
+    return {
+        post: (rows[0], rows[1] if len(rows) > 1 else None) for post, rows in judge(bench, waiting(), settings.batch)
+    }

@@ -1,0 +1,389 @@
+"""One winner for a post, or the reason why there is none; and for every candidate that did not win, what decided.
+
+The order of the rules is the order of the reasons a person would give: nothing to choose from, nothing fit to show, nobody
+could say, one side would refuse it, not good enough, the sources disagree, no better than what is there already.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from statistics import NormalDist
+from typing import Any
+
+import polars as pl
+
+from jury.settings import SelectWinnersSettings
+
+REASON_CODES = (
+    "no_candidates",
+    "nothing_passed_checks",
+    "unjudged",
+    "one_sided",
+    "below_bar",
+    "contradicting_sources",
+    "not_better_than_existing",
+    "lost_appeal",
+)
+"""Why a post abstains. Posts that `cluster_notes` excluded bring their own codes."""
+
+SELECTION_KEYS = (
+    "post_id",
+    "outcome",
+    "candidate_id",
+    "text",
+    "score",
+    "lower",
+    "upper",
+    "appeal_score",
+    "best_existing_note_id",
+    "best_existing_score",
+    "reason_code",
+    "reason",
+)
+"""Keys of a line of selections.jsonl, in this order."""
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A candidate with what is known of it. `verdict` is its row of verdicts.parquet, None if it was never judged."""
+
+    candidate_id: str
+    text: str
+    classification: str
+    failed_checks: tuple[str, ...] = ()
+    verdict: Mapping[str, Any] | None = None
+    parent_id: str | None = None
+    kept: bool = True  # false: a revision that was no real improvement
+    language: str | None = None
+    source_note_ids: tuple[int, ...] = ()
+
+    @property
+    def judged(self) -> bool:
+        return self.verdict is not None and self.verdict["unjudged_reason"] is None
+
+
+@dataclass(frozen=True)
+class Standing:
+    """An existing note of the post: its stance and its row of existing.parquet."""
+
+    note_id: int
+    classification: str
+    verdict: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What the first jury decides on one post. `winner` is None for an abstention; then `reason_code` says why."""
+
+    post_id: int
+    winner: Contender | None
+    best_existing: Standing | None
+    reason_code: str | None
+    reason: str
+    losers: tuple[dict[str, Any], ...] = field(default=())
+
+
+def choose(
+    post_id: int, contenders: Sequence[Contender], existing: Sequence[Standing], rules: SelectWinnersSettings
+) -> Choice:
+    """The winner among the contenders, or an explained abstention.
+
+    Ranked is by the score of the chosen aggregator less `caution` standard deviations of its within-post error; equal
+    ranks go to the shorter text, then to the smaller id, and the loser is told it was a tie. Gates, bar and the comparison
+    with existing notes are always on the bridging intercept, X's scale.
+    """
+    standing = _best_standing(existing)
+    losers: list[dict[str, Any]] = []
+
+    def abstain(code: str, reason: str) -> Choice:
+        return Choice(post_id, None, standing, code, reason, _sorted(losers))
+
+    if not contenders:
+        return abstain("no_candidates", "No candidate was drafted for this post.")
+    fit = _drop(
+        contenders, losers, post_id, lambda c: ("failed_check", _failed(c), None, None) if c.failed_checks else None
+    )
+    if not fit:
+        name, n = Counter(check for c in contenders for check in set(c.failed_checks)).most_common(1)[0]
+        return abstain(
+            "nothing_passed_checks",
+            f"None of the {len(contenders)} candidates passed every check; most often failed was '{name}' ({n} of {len(contenders)}).",
+        )
+    judged = _drop(
+        fit,
+        losers,
+        post_id,
+        lambda c: (
+            None
+            if c.judged
+            else ("unjudged", (c.verdict or {}).get("unjudged_reason") or "It was not judged.", None, None)
+        ),
+    )
+    if not judged:
+        return abstain("unjudged", f"The jury could not judge any of the {len(fit)} candidates that passed the checks.")
+    accepted = _drop(_drop(judged, losers, post_id, _not_kept), losers, post_id, lambda c: _gate(c, rules))
+    if not accepted:
+        best = max(judged, key=lambda c: (_bridging(c.verdict), c.candidate_id))
+        gate = _gate(best, rules) or _not_kept(best)
+        assert gate is not None
+        return abstain(
+            "one_sided", f"No candidate meets X's conditions on both sides. Of the best-scored one: {gate[1]}"
+        )
+    good = _drop(accepted, losers, post_id, lambda c: _below_bar(c, rules))
+    if not good:
+        best = max(accepted, key=lambda c: _bridging(c.verdict))
+        return abstain(
+            "below_bar",
+            f"The best candidate is predicted at {_bridging(best.verdict):.2f}; the bar is {rules.minimum_score:.2f}.",
+        )
+    good = sorted(good, key=lambda c: (-_rank_value(c, rules), len(c.text), c.candidate_id))
+    first = good[0]
+    opposed = _best_standing([note for note in existing if note.classification != first.classification])
+    if opposed is not None and _bridging(opposed.verdict) >= _bridging(first.verdict):
+        code = "contradicting_sources"
+        sentence = (
+            f"The notes contradict each other: note {opposed.note_id} says the opposite and is predicted at "
+            f"{_bridging(opposed.verdict):.2f}, not below the best candidate's {_bridging(first.verdict):.2f}."
+        )
+        losers += [
+            _lost(
+                first,
+                post_id,
+                code,
+                sentence,
+                _bridging(first.verdict),
+                _bridging(opposed.verdict),
+                str(opposed.note_id),
+            )
+        ]
+        losers += _beaten(good[1:], first, post_id, rules)
+        return abstain(code, sentence)
+    if standing is not None:
+        difference, bound = _difference(first.verdict, standing.verdict, rules.confidence)
+        if not bound > 0:
+            code = "not_better_than_existing"
+            sentence = (
+                f"The best candidate is predicted {difference:+.2f} against the existing note {standing.note_id}; "
+                f"with {rules.confidence:.0%} confidence the difference is at least {bound:+.2f}, so it may be no better."
+            )
+            losers += [_lost(first, post_id, code, sentence, bound, 0.0, str(standing.note_id))]
+            losers += _beaten(good[1:], first, post_id, rules)
+            return abstain(code, sentence)
+    losers += _beaten(good[1:], first, post_id, rules)
+    versus = "" if standing is None else (
+        f" It is predicted {_bridging(first.verdict) - _bridging(standing.verdict):+.2f} against the best existing note."
+    )  # fmt: skip
+    sentence = f"Best of {len(judged)} judged candidates ({len(contenders)} drafted).{versus}"
+    return Choice(post_id, first, standing, None, sentence, _sorted(losers))
+
+
+def hear_appeal(
+    choice: Choice,
+    winner_verdict: Mapping[str, Any] | None,
+    standing_verdict: Mapping[str, Any] | None,
+    rules: SelectWinnersSettings,
+) -> tuple[Choice, float | None]:
+    """The choice after a second, disjoint jury heard winner and best existing note, and the winner's score there.
+
+    With `appeal_must_confirm` a winner that the second jury does not prefer to the best existing note is no winner.
+    Without a second jury, or for an abstention, nothing changes.
+    """
+    if choice.winner is None or winner_verdict is None or winner_verdict["unjudged_reason"] is not None:
+        return choice, None
+    score = float(winner_verdict["score"])
+    if not rules.appeal_must_confirm or standing_verdict is None or standing_verdict["unjudged_reason"] is not None:
+        return choice, score
+    gained = _bridging(winner_verdict) - _bridging(standing_verdict)
+    if gained > 0:
+        return choice, score
+    assert choice.best_existing is not None
+    sentence = (
+        f"The first jury's winner lost on appeal: other jurors put it {gained:+.2f} against the existing note "
+        f"{choice.best_existing.note_id}."
+    )
+    lost = _lost(choice.winner, choice.post_id, "lost_appeal", sentence, gained, 0.0, str(choice.best_existing.note_id))
+    return replace(
+        choice, winner=None, reason_code="lost_appeal", reason=sentence, losers=_sorted([*choice.losers, lost])
+    ), score
+
+
+def selection_line(choice: Choice, appeal_score: float | None) -> dict[str, Any]:
+    """One line of selections.jsonl: keys as SELECTION_KEYS, ids as strings, numbers finite or null."""
+    winner = choice.winner
+    verdict: Mapping[str, Any] = winner.verdict if winner is not None and winner.verdict is not None else {}
+    standing = choice.best_existing
+    return {
+        "post_id": str(choice.post_id),
+        "outcome": "abstained" if winner is None else "winner",
+        "candidate_id": None if winner is None else winner.candidate_id,
+        "text": None if winner is None else winner.text,
+        "score": _rounded(verdict.get("score")),
+        "lower": _rounded(verdict.get("lower")),
+        "upper": _rounded(verdict.get("upper")),
+        "appeal_score": _rounded(appeal_score),
+        "best_existing_note_id": None if standing is None else str(standing.note_id),
+        "best_existing_score": None if standing is None else _rounded(_bridging(standing.verdict)),
+        "reason_code": choice.reason_code,
+        "reason": choice.reason,
+    }
+
+
+def excluded_selections(posts: pl.DataFrame) -> list[dict[str, Any]]:
+    """The abstentions of posts that `cluster_notes` excluded: `posts` are rows of its posts.parquet."""
+    lines = []
+    for row in posts.sort("post_id").iter_rows(named=True):
+        line: dict[str, Any] = dict.fromkeys(SELECTION_KEYS)
+        line |= {
+            "post_id": str(row["post_id"]),
+            "outcome": "abstained",
+            "reason_code": row["reason_code"] or "not_eligible",
+            "reason": row["reason"] or "The post was not treated.",
+        }
+        lines.append(line)
+    return lines
+
+
+# -- the single rules ----------------------------------------------------------------------------------------------
+
+_Verdict = tuple[str, str, float | None, float | None]
+
+
+def _drop(contenders: Iterable[Contender], losers: list[dict[str, Any]], post_id: int, rule) -> list[Contender]:  # type: ignore[no-untyped-def]
+    """The contenders a rule says nothing against; the others are entered among the losers."""
+    stay = []
+    for contender in contenders:
+        said: _Verdict | None = rule(contender)
+        if said is None:
+            stay.append(contender)
+        else:
+            code, sentence, value, threshold = said
+            losers.append(_lost(contender, post_id, code, sentence, value, threshold, None))
+    return stay
+
+
+def _failed(contender: Contender) -> str:
+    return f"It failed {', '.join(contender.failed_checks)}."
+
+
+def _not_kept(contender: Contender) -> _Verdict | None:
+    if contender.kept:
+        return None
+    return "no_real_improvement", f"This revision is no real improvement on {contender.parent_id}.", None, None
+
+
+def _gate(contender: Contender, rules: SelectWinnersSettings) -> _Verdict | None:
+    verdict = contender.verdict or {}
+    factor = float(verdict["factor"])
+    if not abs(factor) < rules.max_factor:
+        return (
+            "factor_gate",
+            f"|factor| {abs(factor):.2f} is not below {rules.max_factor:.2f}.",
+            factor,
+            rules.max_factor,
+        )
+    for side in ("negative", "positive"):
+        net = float(verdict[f"net_helpful_{side}"])
+        if not net >= rules.net_helpful_share:
+            return (
+                "net_helpful_gate",
+                f"Helpful less not-helpful ratings on the {side} side are {net:.0%} of the jury; {rules.net_helpful_share:.0%} are needed.",
+                net,
+                rules.net_helpful_share,
+            )
+    return None
+
+
+def _below_bar(contender: Contender, rules: SelectWinnersSettings) -> _Verdict | None:
+    score = _bridging(contender.verdict)
+    if score >= rules.minimum_score:
+        return None
+    return (
+        "below_bar",
+        f"Predicted at {score:.2f}, below the bar of {rules.minimum_score:.2f}.",
+        score,
+        rules.minimum_score,
+    )
+
+
+def _beaten(
+    others: Sequence[Contender], first: Contender, post_id: int, rules: SelectWinnersSettings
+) -> list[dict[str, Any]]:
+    best = _rank_value(first, rules)
+    rows = []
+    for other in others:
+        value = _rank_value(other, rules)
+        if value == best:
+            rows.append(
+                _lost(
+                    other,
+                    post_id,
+                    "tie",
+                    "Its score ties with the first one's, which is shorter or has the smaller id.",
+                    value,
+                    best,
+                    first.candidate_id,
+                )
+            )
+        else:
+            sentence = f"It ranks {best - value:.3f} below {first.candidate_id}."
+            rows.append(_lost(other, post_id, "lower_score", sentence, value, best, first.candidate_id))
+    return rows
+
+
+def _lost(
+    contender: Contender,
+    post_id: int,
+    code: str,
+    sentence: str,
+    value: float | None,
+    threshold: float | None,
+    compared_with: str | None,
+) -> dict[str, Any]:
+    return {
+        "candidate_id": contender.candidate_id,
+        "post_id": post_id,
+        "decided_by": code,
+        "value": value,
+        "threshold": threshold,
+        "compared_with": compared_with,
+        "reason": sentence,
+    }
+
+
+def _sorted(losers: Iterable[dict[str, Any]]) -> tuple[dict[str, Any], ...]:
+    return tuple(sorted(losers, key=lambda row: row["candidate_id"]))
+
+
+def _rank_value(contender: Contender, rules: SelectWinnersSettings) -> float:
+    verdict = contender.verdict or {}
+    # The within-post error is stated on the bridging scale; the other scores are ranked as they are.
+    caution = rules.caution if verdict["aggregator"] == "bridging_intercept" else 0.0
+    return float(verdict["score"]) - caution * float(verdict["sd_within"])
+
+
+def _best_standing(existing: Sequence[Standing]) -> Standing | None:
+    judged = [note for note in existing if note.verdict["unjudged_reason"] is None]
+    return max(judged, key=lambda note: (_bridging(note.verdict), -note.note_id), default=None)
+
+
+def _difference(first: Mapping[str, Any] | None, second: Mapping[str, Any], confidence: float) -> tuple[float, float]:
+    """Difference of the bridging scores and its one-sided lower bound.
+
+    What the two texts share (the post, the jury, the model's view of both) cancels; what is left is each one's error
+    within the post, taken as independent: on the safe side, because texts on the same sources err alike.
+    """
+    assert first is not None
+    difference = _bridging(first) - _bridging(second)
+    sd = (float(first["sd_within"]) ** 2 + float(second["sd_within"]) ** 2) ** 0.5
+    return difference, difference - NormalDist().inv_cdf(confidence) * sd
+
+
+def _bridging(verdict: Mapping[str, Any] | None) -> float:
+    assert verdict is not None
+    return float(verdict["score_bridging_intercept"])
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(float(value), 6)

@@ -1,0 +1,8 @@
+"""The jury room's stages: read, call, write into `out`, return counts. No manifest here; the pipeline writes it last."""
+
+from __future__ import annotations
+
+from jury.judge_stage import judge_candidates
+from jury.select_stage import select_winners
+
+__all__ = ["judge_candidates", "select_winners"]

@@ -107,17 +107,19 @@ def fold_in_notes(
     weight: np.ndarray | None = None,
     residual_variance: float | None = None,
     regularisation: Regularisation | None = None,
+    one_more: tuple[float, float, float] | None = None,
 ) -> FoldedIn:
     """Parameters of notes from their ratings, raters and mu frozen; a million notes take a fraction of a second.
 
     Note k's ratings are `start[k]:start[k + 1]` of `rater_index` and `value` (any numbers in [0, 1]); `weight`: one per rating, default 1.
     Raters whose parameters are NaN do not count. A note nobody with parameters rated gets the prior: 0, 0 and its spread.
     `residual_variance`: variance of one rating about its prediction (of the fit); `None` estimates it from these very ratings.
+    `one_more`: (rater intercept, rater factor, value) of an invented rating added to every note, see `intervals.py`.
     """
     ridge = (regularisation or Regularisation()).with_ratio(ratings_per_note).ridges(1.0, 1, 1)
     return _fold_in(
         start, rater_index, value, weight, raters.intercept, raters.factor, global_intercept,
-        ridge.note_intercept, ridge.note_factor, residual_variance,
+        ridge.note_intercept, ridge.note_factor, residual_variance, one_more,
     )  # fmt: skip
 
 
@@ -155,6 +157,7 @@ def _fold_in(
     ridge_i: float,
     ridge_f: float,
     residual_variance: float | None,
+    one_more: tuple[float, float, float] | None = None,
 ) -> FoldedIn:
     if len(index) != len(value) or (len(start) and start[-1] != len(index)):
         raise InputError(
@@ -165,12 +168,12 @@ def _fold_in(
     out = np.zeros((max(len(start) - 1, 0), 7))
     _fold_in_rows(
         np.asarray(start, np.int64),
-        np.ascontiguousarray(index, dtype=np.int64),
-        np.ascontiguousarray(value, dtype=np.float64),
+        np.ascontiguousarray(index),
+        np.ascontiguousarray(value),
         np.zeros(0) if weight is None else np.ascontiguousarray(weight, dtype=np.float64),
         np.ascontiguousarray(intercept, dtype=np.float64),
         np.ascontiguousarray(factor, dtype=np.float64),
-        float(mu), ridge_i, ridge_f, out,
+        float(mu), ridge_i, ridge_f, np.array(one_more or (), dtype=np.float64), out,
     )  # fmt: skip
     if residual_variance is None:
         residual_variance = float(out[:, 5].sum() / max(out[:, 4].sum() - out[:, 6].sum(), 1.0))
@@ -185,7 +188,7 @@ def _fold_in(
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _fold_in_rows(start, index, value, weight, intercept, factor, mu, ridge_i, ridge_f, out):  # pragma: no cover
+def _fold_in_rows(start, index, value, weight, intercept, factor, mu, ridge_i, ridge_f, one_more, out):  # pragma: no cover
     """Per row: intercept, factor, the two diagonal entries of the inverse, ratings used, squared error, fitted degrees of freedom."""
     for row in range(len(start) - 1):
         n = 0.0
@@ -209,6 +212,15 @@ def _fold_in_rows(start, index, value, weight, intercept, factor, mu, ridge_i, r
             syf += w * y * f
             sff += w * f * f
             syy += w * y * y
+        if len(one_more):
+            y = one_more[2] - mu - one_more[0]
+            f = one_more[1]
+            n += 1.0
+            sy += y
+            sf += f
+            syf += y * f
+            sff += f * f
+            syy += y * y
         a11 = n + ridge_i
         a22 = sff + ridge_f
         i, g = solve_2x2(a11, sf, a22, sy, syf)

@@ -168,6 +168,24 @@ def squared_error(start, stream, weight, other, own, mu, bounds, lo, hi, partial
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
+def degrees_of_freedom(start, stream, factor, ridge_i, ridge_f):  # pragma: no cover - compiled
+    """Sum over rows of the trace of (G + ridge)^-1 G, G the row's 2 x 2 Gram matrix of [1, factor]."""
+    total = 0.0
+    for row in range(len(start) - 1):
+        n = np.float64(start[row + 1] - start[row])
+        sf = 0.0
+        sff = 0.0
+        for k in range(start[row], start[row + 1]):
+            f = factor[stream[k] >> TWO]
+            sf += f
+            sff += f * f
+        det = (n + ridge_i) * (sff + ridge_f) - sf * sf
+        if det > 0.0:
+            total += ((sff + ridge_f) * n - 2.0 * sf * sf + (n + ridge_i) * sff) / det
+    return total
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
 def gauge_step(raters, notes, mu, ridges):  # pragma: no cover - compiled
     """Exact minimum of the penalties along the directions in which no prediction changes.
 

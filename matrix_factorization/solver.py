@@ -105,7 +105,9 @@ class ExactSolver:
         with Workers(self.threads) as workers:
             descent = _Descent(ratings, self, workers)
             runs = [descent.run(begin) for _, begin in begins]
-        best = min(range(len(runs)), key=lambda k: runs[k].losses[-1])
+        # The first start that reached the lowest loss: equal up to the tolerance is equal, and then the deterministic one counts.
+        lowest = min(run.losses[-1] for run in runs)
+        best = next(k for k, run in enumerate(runs) if run.losses[-1] <= lowest * (1 + 10 * self.tolerance))
         run = runs[best]
         reports = tuple(
             Start(name, float(other.losses[-1]), len(other.losses) - 1) for (name, _), other in zip(begins, runs, strict=True)
@@ -196,7 +198,7 @@ class _Descent:
             loss = self.loss(raters, notes, mu)
             return _Run(_unpaired(raters, notes, mu), np.array([loss]), True, 0.0)
         converged, remaining, sweep = False, math.inf, 0
-        scale = max(self.loss(raters, notes, mu) * table.n_ratings, 1e-300) if solver.freeze_notes else float(table.n_ratings)
+        scale = 0.1 * table.n_ratings  # the objective, in sums, is near 0.1 a rating; only the stopping rule uses it
         while sweep < solver.max_sweeps and not converged:
             sweep += 1
             drop = 0.0
@@ -232,7 +234,7 @@ class _Descent:
                 rate = min(max(drops[-1] / drops[-2], 0.0), 0.99) if drops[-2] > 0 else 0.0
                 remaining = drops[-1] * rate / (1.0 - rate) / scale
                 floor = 1e-15  # rounding of float32 storage; nothing is gained below
-                converged = remaining <= solver.tolerance * 0.1 or drops[-1] / scale <= floor
+                converged = remaining <= solver.tolerance or drops[-1] / scale <= floor
         c, s, t, beta = note_gauge
         kernels.move_along_gauge(notes, 1.0 / c, t, s, beta)
         final = self.loss(raters, notes, mu)

@@ -1,0 +1,520 @@
+"""The whole scoring flow: which ratings are fitted, two rounds of fitting, who counts, and parameters for everybody."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from matrix_factorization import kernels
+from matrix_factorization.foldin import FoldedIn, fold_in_notes, fold_in_raters
+from matrix_factorization.helpfulness import Helpfulness, rater_helpfulness, valid_ratings
+from matrix_factorization.intervals import normal_interval, pseudo_rating_bounds
+from matrix_factorization.objective import NoteParameters, Parameters, RaterParameters, predictions
+from matrix_factorization.ratings import VALUE_OF_CODE, RatingTable, from_indices
+from matrix_factorization.settings import FitRatersSettings
+from matrix_factorization.solver import ExactSolver, Factorization
+from matrix_factorization.statuses import (
+    HELPFUL,
+    NOT_HELPFUL,
+    STATUSES,
+    NoteEvidence,
+    Statuses,
+    final_statuses,
+    provisional_statuses,
+)
+
+DAY_MILLIS = 24 * 3600 * 1000
+
+
+@dataclass(frozen=True)
+class RatingEvents:
+    """All ratings in time order within each note: `note_index` ascends, `created_at` ascends within a note; (n_ratings,) each.
+
+    `note_ids` (n_notes,) int64 and `rater_ids` (strings) ascend and name the indices. `value` in {0, 0.5, 1}.
+    """
+
+    note_ids: np.ndarray
+    rater_ids: pl.Series
+    note_index: np.ndarray
+    rater_index: np.ndarray
+    value: np.ndarray
+    created_at: np.ndarray
+
+
+@dataclass(frozen=True)
+class NoteFacts:
+    """What is known of the notes beside ratings, one entry per note of the events.
+
+    `misleading`: the note says its post misleads (unknown: True). `created_at`, `status_at` (first status): milliseconds as float, NaN
+    unknown or never. `author`: rater index or -1. `was_helpful`: status before. `tag_share`: see `tags.py`.
+    """
+
+    misleading: np.ndarray
+    created_at: np.ndarray
+    status_at: np.ndarray
+    author: np.ndarray
+    was_helpful: np.ndarray
+
+
+@dataclass(frozen=True)
+class Completed:
+    """Parameters and evidence of every note and rater of the events, in index order.
+
+    `note_source`, `rater_source`: 'fitted', 'adopted', 'folded_in' (other side frozen), 'folded_in_twice' (a note whose raters are all folded in
+    themselves) or 'prior' (a rater none of whose notes has parameters: 0, 0).
+    """
+
+    notes: FoldedIn
+    note_source: np.ndarray
+    raters: FoldedIn
+    rater_source: np.ndarray
+    evidence: NoteEvidence
+    statuses: Statuses
+    lower: np.ndarray
+    upper: np.ndarray
+    pseudo_lower: np.ndarray
+
+
+@dataclass(frozen=True)
+class Frozen:
+    """What stays fixed while everybody else is folded in: parameters with NaN where unknown, mu, and the ratios of their fit."""
+
+    raters: RaterParameters
+    notes: NoteParameters
+    source: str
+    global_intercept: float
+    ratings_per_note: float
+    ratings_per_rater: float
+    residual_variance: float
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """Everything the flow found, see `frames` for the tables."""
+
+    events: RatingEvents
+    table: RatingTable  # ratings of the final fit
+    in_fit_notes: np.ndarray  # (n_notes,) bool
+    in_fit_raters: np.ndarray
+    factorization: Factorization
+    first_round: Factorization
+    frozen: Frozen
+    completed: Completed
+    helpfulness: Helpfulness
+    rejected: dict[str, int]
+    warnings: list[str] = field(default_factory=list)
+
+
+FITTED, ADOPTED, FOLDED_IN, FOLDED_IN_TWICE, PRIOR = "fitted", "adopted", "folded_in", "folded_in_twice", "prior"
+TagOutliers = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
+
+
+def score(
+    events: RatingEvents,
+    facts: NoteFacts,
+    settings: FitRatersSettings,
+    tag_outliers: TagOutliers | None = None,
+    progress: Callable[..., None] = lambda *a, **k: None,
+) -> Scoring:
+    """Run X's flow (README, "The flow") on all ratings and give parameters to every note and every rater that occurs.
+
+    `tag_outliers(note_factor, rater_factor, helpful)` tells which notes carry an outlying not-helpful tag; `None`: none does.
+    Degenerate input (nothing survives the filters) is fitted unfiltered, with a warning.
+    """
+    warnings: list[str] = []
+    n_notes, n_raters = len(events.note_ids), len(events.rater_ids)
+    whole = from_indices(events.note_index, events.rater_index, events.value, events.note_ids, events.rater_ids)
+    rejected = {"note_with_few_ratings": 0, "rater_with_few_ratings": 0, "rater_below_helpfulness": 0}
+
+    notes_in, raters_in = peel(whole, settings.min_ratings_per_note, settings.min_ratings_per_rater)
+    if not notes_in.any():
+        warnings.append(
+            f"No note is left when raters need {settings.min_ratings_per_rater} and notes {settings.min_ratings_per_note} ratings; "
+            "all ratings were fitted without these filters."
+        )
+        notes_in, raters_in = np.ones(n_notes, bool), np.ones(n_raters, bool)
+    rejected["note_with_few_ratings"] = int(np.count_nonzero(~notes_in[events.note_index]))
+    rejected["rater_with_few_ratings"] = int(
+        np.count_nonzero(notes_in[events.note_index] & ~raters_in[events.rater_index])
+    )
+    first_table = whole.keep(notes_in, raters_in)
+    solver = ExactSolver(
+        regularisation=settings.regularisation,
+        tolerance=settings.tolerance,
+        max_sweeps=settings.max_sweeps,
+        random_starts=settings.random_starts,
+        random_start_limit=settings.random_start_limit,
+        threads=settings.threads or None,
+    )
+    progress(f"first round: {first_table.n_ratings:,} ratings of {first_table.n_notes:,} notes")
+    first = solver.fit(first_table, rng=np.random.default_rng(settings.seed))
+
+    # Outcomes of the first round, on every note it fitted, measure the raters.
+    n_ratings = whole.note_degree()
+    note_intercept, note_factor = _spread(first.parameters.notes, notes_in)
+    provisional = provisional_statuses(
+        _evidence(whole, note_intercept, note_factor, np.full(n_raters, np.nan), facts, n_ratings), settings.status
+    )
+    outcome = (provisional.status == STATUSES.index(HELPFUL)).astype(np.int8) - (
+        provisional.status == STATUSES.index(NOT_HELPFUL)
+    )
+    helpfulness = rater_helpfulness(
+        note_index=events.note_index,
+        rater_index=events.rater_index,
+        value=events.value,
+        valid=valid_ratings(events.note_index, events.created_at, facts.created_at, facts.status_at),
+        note_status=outcome,
+        note_intercept=note_intercept,
+        note_author=facts.author,
+        n_raters=n_raters,
+        min_agree_ratio=settings.min_rater_agree_ratio,
+        min_crh_vs_crnh=settings.min_crh_vs_crnh_ratio,
+        min_mean_note_score=settings.min_mean_note_score,
+    )
+    table, factorization, survivors = first_table, first, raters_in
+    if settings.helpfulness_filter != "off":
+        survivors = raters_in & helpfulness.above_threshold
+        kept = int(first_table.rater_degree()[survivors[raters_in]].sum())
+        share = kept / max(first_table.n_ratings, 1)
+        if kept and (settings.helpfulness_filter == "on" or share >= settings.helpfulness_min_share):
+            filtered = first_table.keep(np.ones(first_table.n_notes, bool), survivors[raters_in])
+            rated = filtered.note_degree() > 0
+            table = filtered.keep(rated, np.ones(filtered.n_raters, bool))
+            rejected["rater_below_helpfulness"] = first_table.n_ratings - table.n_ratings
+            begin = Parameters(
+                _pick_raters(first.parameters.raters, survivors[raters_in]),
+                NoteParameters(first.parameters.notes.intercept[rated], first.parameters.notes.factor[rated]),
+                first.parameters.global_intercept,
+            )
+            notes_in = notes_in.copy()
+            notes_in[np.flatnonzero(notes_in)[~rated]] = False
+            progress(f"final round: {table.n_ratings:,} ratings of {table.n_notes:,} notes")
+            factorization = solver.fit(table, start=begin)
+        else:
+            survivors = raters_in
+            warnings.append(
+                f"The helpfulness filter would leave {share:.0%} of the ratings (raters without a rating on a note with a "
+                "status are dropped by it), so the final round is the first one: helpfulness_filter='on' forces it."
+            )
+    frozen = Frozen(
+        raters=RaterParameters(*_spread_raters(factorization.parameters.raters, survivors)),
+        notes=NoteParameters(*_spread(factorization.parameters.notes, notes_in)),
+        source=FITTED,
+        global_intercept=factorization.parameters.global_intercept,
+        ratings_per_note=table.n_ratings / max(table.n_notes, 1),
+        ratings_per_rater=table.n_ratings / max(table.n_raters, 1),
+        residual_variance=residual_variance(table, factorization.parameters, solver),
+    )
+    return Scoring(
+        events=events,
+        table=table,
+        in_fit_notes=notes_in,
+        in_fit_raters=survivors,
+        factorization=factorization,
+        first_round=first,
+        frozen=frozen,
+        completed=complete(events, whole, facts, frozen, settings, tag_outliers),
+        helpfulness=helpfulness,
+        rejected=rejected,
+        warnings=warnings,
+    )
+
+
+def complete(
+    events: RatingEvents,
+    whole: RatingTable,
+    facts: NoteFacts,
+    frozen: Frozen,
+    settings: FitRatersSettings,
+    tag_outliers: TagOutliers | None = None,
+) -> Completed:
+    """X's final stage: raters and mu frozen, every note solved; then raters without parameters, intervals and statuses.
+
+    `whole`: all ratings of `events`. A note that has frozen parameters of its own keeps them (a fitted note's equation has them as its
+    solution anyway).
+    """
+    n_notes = whole.n_notes
+    mu, per_note, raters = frozen.global_intercept, frozen.ratings_per_note, frozen.raters
+    rater_of, value = whole.by_note >> 2, VALUE_OF_CODE[whole.by_note & 3]
+
+    def notes_from(known: RaterParameters) -> FoldedIn:
+        return fold_in_notes(
+            whole.note_start, rater_of, value, known, mu,
+            ratings_per_note=per_note, regularisation=settings.regularisation, residual_variance=frozen.residual_variance,
+        )  # fmt: skip
+
+    folded = notes_from(raters)
+    counted = folded.n_ratings
+    given = ~np.isnan(frozen.notes.intercept) & ~np.isnan(frozen.notes.factor)
+    folded = _with_known(folded, frozen.notes.intercept, frozen.notes.factor, given)
+
+    # Raters outside the fit, from notes that enough known raters judged; where there is none, from any note with parameters.
+    known_rater = ~np.isnan(raters.factor) & ~np.isnan(raters.intercept)
+    note_of, rater_value = whole.by_rater >> 2, VALUE_OF_CODE[whole.by_rater & 3]
+
+    def raters_from(usable: np.ndarray) -> FoldedIn:
+        known = NoteParameters(np.where(usable, folded.intercept, np.nan), np.where(usable, folded.factor, np.nan))
+        return fold_in_raters(
+            whole.rater_start, note_of, rater_value, known, mu, ratings_per_rater=frozen.ratings_per_rater,
+            regularisation=settings.regularisation, residual_variance=frozen.residual_variance,
+        )  # fmt: skip
+
+    everyone = raters_from(given | (counted >= settings.min_ratings_per_note))
+    everyone = _merge(everyone, raters_from(given | (counted > 0)), everyone.n_ratings == 0)
+    rater_source = np.where(known_rater, frozen.source, np.where(everyone.n_ratings > 0, FOLDED_IN, PRIOR))
+    everyone = _with_known(everyone, raters.intercept, raters.factor, known_rater)
+    twice = ~given & (counted == 0)
+    folded = _merge(folded, notes_from(RaterParameters(everyone.intercept, everyone.factor)), twice)
+
+    bounds = pseudo_rating_bounds(
+        whole.note_start, rater_of, value, raters, mu, ratings_per_note=per_note, regularisation=settings.regularisation
+    )
+    active = most_active_raters(events)
+    baseline = np.full(n_notes, np.nan)
+    if active.any():
+        baseline = notes_from(RaterParameters(np.where(active, np.nan, raters.intercept), raters.factor)).intercept
+    n_ratings = whole.note_degree()
+    evidence = _evidence(whole, folded.intercept, folded.factor, raters.factor, facts, n_ratings, bounds.upper, baseline)
+    if tag_outliers is not None:
+        on_track = evidence.misleading & (n_ratings >= settings.status.min_ratings)
+        on_track &= folded.intercept >= settings.status.helpful_intercept - settings.status.helpful_inertia
+        evidence = replace(evidence, tag_outlier=tag_outliers(folded.factor, raters.factor, on_track))
+    lower, upper = normal_interval(folded.intercept, folded.intercept_sd, settings.interval)
+    return Completed(
+        notes=folded,
+        note_source=np.where(given, frozen.source, np.where(counted > 0, FOLDED_IN, FOLDED_IN_TWICE)),
+        raters=everyone,
+        rater_source=rater_source,
+        evidence=evidence,
+        statuses=final_statuses(evidence, settings.status),
+        lower=lower,
+        upper=upper,
+        pseudo_lower=bounds.lower,
+    )
+
+
+def peel(table: RatingTable, min_ratings_per_note: int, min_ratings_per_rater: int) -> tuple[np.ndarray, np.ndarray]:
+    """(notes, raters) that remain when those with too few ratings are removed until nothing changes; bool each.
+
+    X stops after one round each; the fixed point is the only set in which every row truly has the ratings asked for, and it does not
+    depend on the order of removal.
+    """
+    notes, raters = np.empty(table.n_notes, bool), np.empty(table.n_raters, bool)
+    kernels.peel(
+        table.note_start, table.by_note, table.rater_start, table.by_rater,
+        min_ratings_per_note, min_ratings_per_rater, notes, raters,
+    )  # fmt: skip
+    return notes, raters
+
+
+def most_active_raters(events: RatingEvents, quantile: float = 0.999, days: tuple[int, ...] = (7, 28)) -> np.ndarray:
+    """(n_raters,) bool: raters above the `quantile` of ratings made in the last 7 or 28 days of the data.
+
+    Nobody when fewer than 1,000 raters were active, where a quantile of 0.999 would only name the single most active one.
+    Source: communitynotes `process_data.py`, `tag_high_volume_raters`.
+    """
+    active = np.zeros(len(events.rater_ids), bool)
+    if len(events.created_at) == 0:
+        return active
+    newest = int(events.created_at.max())
+    for span in days:
+        recent = events.rater_index[events.created_at > newest - span * DAY_MILLIS]
+        counts = np.bincount(recent, minlength=len(active))
+        seen = counts[counts > 0]
+        if len(seen) >= 1000:
+            active |= counts > np.quantile(seen, quantile)
+    return active
+
+
+def residual_variance(table: RatingTable, parameters: Parameters, solver: ExactSolver) -> float:
+    """Variance of one rating about its prediction, corrected for the parameters fitted; the spread that intervals are built on.
+
+    The degrees of freedom are the trace of each row's smoother, rows of one side given the other, as in a fit by parts.
+    """
+    if table.n_ratings == 0:
+        return 1.0 / 6.0  # ratings spread evenly over 0, 1/2, 1
+    _, _, value = table.triples()
+    error = float(np.sum(table.weights() * (value - predictions(table, parameters)) ** 2))
+    ridge = solver.regularisation.ridges(table.n_ratings, table.n_raters, table.n_notes)
+    freedom = 0.0
+    for start, stream, other, own in (
+        (table.note_start, table.by_note, parameters.raters, (ridge.note_intercept, ridge.note_factor)),
+        (table.rater_start, table.by_rater, parameters.notes, (ridge.rater_intercept, ridge.rater_factor)),
+    ):
+        freedom += kernels.degrees_of_freedom(start, stream, other.factor, *own)
+    return error / max(table.n_ratings - freedom, 0.1 * table.n_ratings)
+
+
+def _evidence(
+    table: RatingTable,
+    intercept: np.ndarray,
+    factor: np.ndarray,
+    rater_factor: np.ndarray,
+    facts: NoteFacts,
+    n_ratings: np.ndarray,
+    upper: np.ndarray | None = None,
+    without_most_active: np.ndarray | None = None,
+) -> NoteEvidence:
+    counts = np.zeros((table.n_notes, 2, 3), np.int64)
+    kernels.count_by_side(table.note_start, table.by_note, rater_factor, counts)
+    unknown = np.full(table.n_notes, np.nan)
+    return NoteEvidence(
+        intercept=intercept,
+        factor=factor,
+        upper=unknown if upper is None else upper,
+        counts=counts,
+        n_ratings=n_ratings,
+        misleading=facts.misleading,
+        was_helpful=facts.was_helpful,
+        without_most_active=unknown if without_most_active is None else without_most_active,
+        without_correlated=unknown,
+        tag_outlier=np.zeros(table.n_notes, bool),
+    )
+
+
+def _spread(notes: NoteParameters, where: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    return _spread_raters(RaterParameters(notes.intercept, notes.factor), where)
+
+
+def _spread_raters(raters: RaterParameters, where: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Parameters on the rows marked True, NaN elsewhere."""
+    intercept, factor = np.full(len(where), np.nan), np.full(len(where), np.nan)
+    intercept[where], factor[where] = raters.intercept, raters.factor
+    return intercept, factor
+
+
+def _pick_raters(raters: RaterParameters, where: np.ndarray) -> RaterParameters:
+    return RaterParameters(raters.intercept[where], raters.factor[where])
+
+
+def _merge(first: FoldedIn, other: FoldedIn, where: np.ndarray) -> FoldedIn:
+    """`other` on the rows marked True, `first` elsewhere."""
+    return FoldedIn(*(np.where(where, b, a) for a, b in zip(_columns(first), _columns(other), strict=True)))
+
+
+def _with_known(folded: FoldedIn, intercept: np.ndarray, factor: np.ndarray, where: np.ndarray) -> FoldedIn:
+    return replace(
+        folded, intercept=np.where(where, intercept, folded.intercept), factor=np.where(where, factor, folded.factor)
+    )
+
+
+def _columns(folded: FoldedIn) -> list[np.ndarray]:
+    return [folded.intercept, folded.factor, folded.intercept_sd, folded.factor_sd, folded.n_ratings, folded.squared_error]
+
+
+def frames(scoring: Scoring) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """(raters, notes) as tables with the columns of interfaces.md and the evidence behind them, sorted by id."""
+    in_fit_of_rater = np.zeros(len(scoring.events.rater_ids), np.int64)
+    in_fit_of_rater[scoring.in_fit_raters] = scoring.table.rater_degree()
+    in_fit_of_note = np.zeros(len(scoring.events.note_ids), np.int64)
+    in_fit_of_note[scoring.in_fit_notes] = scoring.table.note_degree()
+    return (
+        rater_frame(scoring.events, scoring.completed, in_fit_of_rater, scoring.helpfulness),
+        note_frame(scoring.events, scoring.completed, in_fit_of_note),
+    )
+
+
+def rater_frame(
+    events: RatingEvents, completed: Completed, n_in_fit: np.ndarray, helpfulness: Helpfulness | None
+) -> pl.DataFrame:
+    """raters.parquet: every rater of the events with parameters, where they come from, and helpfulness scores (null if unknown)."""
+    n = len(events.rater_ids)
+    rated = np.bincount(events.rater_index, minlength=n)
+    h, unknown = helpfulness, pl.Series([None] * n, dtype=pl.Float64)
+    return pl.DataFrame(
+        {
+            "raterParticipantId": events.rater_ids.cast(pl.String),
+            "intercept": completed.raters.intercept,
+            "factor1": completed.raters.factor,
+            "n_ratings": rated.astype(np.int64),
+            "n_ratings_in_fit": n_in_fit,
+            "source": completed.rater_source.tolist(),
+            "intercept_sd": completed.raters.intercept_sd,
+            "factor1_sd": completed.raters.factor_sd,
+            "n_valid_ratings": h.n_valid.astype(np.int64) if h else np.zeros(n, np.int64),
+            "n_agreeing_ratings": h.n_agree.astype(np.int64) if h else np.zeros(n, np.int64),
+            "rater_agree_ratio": _nullable(h.agree_ratio) if h else unknown,
+            "crh_crnh_ratio_difference": _nullable(h.crh_crnh_difference) if h else unknown,
+            "mean_note_score": _nullable(h.mean_note_score) if h else unknown,
+            "above_helpfulness_threshold": pl.Series(h.above_threshold if h else [None] * n, dtype=pl.Boolean),
+        },
+        schema_overrides={"source": pl.String},
+    )
+
+
+def note_frame(events: RatingEvents, completed: Completed, n_in_fit: np.ndarray) -> pl.DataFrame:
+    """notes.parquet: every rated note with parameters, interval, evidence by side, status and the rules that gave it."""
+    c, e = completed, completed.evidence
+    net, mean = e.net_helpful, _side_means(e.counts)
+    return pl.DataFrame(
+        {
+            "noteId": events.note_ids.astype(np.int64),
+            "intercept": c.notes.intercept,
+            "factor1": c.notes.factor,
+            "lower": c.lower,
+            "upper": c.upper,
+            "n_ratings": e.n_ratings.astype(np.int64),
+            "net_helpful_negative": net[:, 0].astype(np.int64),
+            "net_helpful_positive": net[:, 1].astype(np.int64),
+            "status": c.statuses.names,
+            "active_rules": pl.Series(c.statuses.rules, dtype=pl.List(pl.String)),
+            "source": c.note_source.tolist(),
+            "n_ratings_in_fit": n_in_fit,
+            "n_ratings_counted": c.notes.n_ratings.astype(np.int64),
+            "intercept_sd": c.notes.intercept_sd,
+            "factor1_sd": c.notes.factor_sd,
+            "pseudo_lower": c.pseudo_lower,
+            "pseudo_upper": _nullable(e.upper),
+            "mean_helpful_negative": _nullable(mean[:, 0]),
+            "mean_helpful_positive": _nullable(mean[:, 1]),
+            "intercept_without_most_active": _nullable(e.without_most_active),
+            "intercept_without_correlated": _nullable(e.without_correlated),
+        },
+        schema_overrides={"source": pl.String, "status": pl.String},
+    )
+
+
+def _side_means(counts: np.ndarray) -> np.ndarray:
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return (counts[:, :, 2] + 0.5 * counts[:, :, 1]) / counts.sum(axis=2)
+
+
+def _nullable(values: np.ndarray) -> pl.Series:
+    """NaN becomes null: in a file a missing number is missing."""
+    return pl.Series(values, dtype=pl.Float64).fill_nan(None)
+
+
+def describe(scoring: Scoring) -> dict[str, Any]:
+    """The JSON-able facts of a fit: `fit.json` without timings."""
+    s, f = scoring, scoring.factorization
+    return {
+        "loss": f.loss,
+        "iterations": f.sweeps,
+        "converged": bool(f.converged),
+        "message": f.message,
+        "global_intercept": float(f.parameters.global_intercept),
+        "n_ratings": s.table.n_ratings,
+        "n_raters": s.table.n_raters,
+        "n_notes": s.table.n_notes,
+        "ratings_per_note": s.frozen.ratings_per_note,
+        "ratings_per_rater": s.frozen.ratings_per_rater,
+        "residual_variance": s.frozen.residual_variance,
+        "n_ratings_seen": len(s.events.note_index),
+        "n_raters_seen": len(s.events.rater_ids),
+        "n_notes_seen": len(s.events.note_ids),
+        "first_round": {
+            "loss": s.first_round.loss,
+            "iterations": s.first_round.sweeps,
+            "global_intercept": float(s.first_round.parameters.global_intercept),
+            "starts": [{"start": x.name, "loss": x.loss, "iterations": x.sweeps} for x in s.first_round.starts],
+            "spread_of_starts": s.first_round.spread,
+        },
+        "rejected": s.rejected,
+        "statuses": {name: int(np.count_nonzero(s.completed.statuses.status == k)) for k, name in enumerate(STATUSES)},
+        "losses": [float(x) for x in f.losses],
+        "warnings": s.warnings,
+    }

@@ -1,0 +1,69 @@
+"""Settings of this room's stages. Every field has its unit and where the value comes from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from matrix_factorization.ingest_settings import PERFORMANCE_FIELDS as _INGEST_PERFORMANCE_FIELDS
+from matrix_factorization.ingest_settings import IngestSettings
+from matrix_factorization.objective import Regularisation
+from matrix_factorization.statuses import StatusSettings
+
+
+@dataclass(frozen=True)
+class FitRatersSettings:
+    # Penalty weights of the objective. communitynotes matrix_factorization.py, constructor defaults.
+    regularisation: Regularisation = field(default_factory=Regularisation)
+    # Thresholds of the status rules. communitynotes mf_base_scorer.py, mf_core_scorer.py, scoring_rules.py.
+    status: StatusSettings = field(default_factory=StatusSettings)
+    # Ratings a note needs to be fitted and to get a status. communitynotes mf_base_scorer.py, minNumRatersPerNote.
+    min_ratings_per_note: int = 5
+    # Ratings a rater must have made to be fitted. communitynotes mf_base_scorer.py, minNumRatingsPerRater.
+    min_ratings_per_rater: int = 10
+    # 'on': X's second round without the raters whose ratings disagree with outcomes; 'off': one round; 'auto': on, unless
+    # it would leave less than `helpfulness_min_share` of the ratings (see README, "The helpfulness filter on little data").
+    helpfulness_filter: str = "auto"
+    # Share of first-round ratings that must survive for 'auto' to filter. Measured on birdwatch-2021, see EXPERIMENTS.
+    helpfulness_min_share: float = 0.5
+    # Agreement with outcomes on valid ratings, at least. communitynotes mf_base_scorer.py, minRaterAgreeRatio.
+    min_rater_agree_ratio: float = 0.66
+    # Helpful share minus 5 x not-helpful share of an author's notes, at least. minCRHVsCRNHRatio.
+    min_crh_vs_crnh_ratio: float = 0.0
+    # Mean intercept of an author's notes, at least. minMeanNoteScore.
+    min_mean_note_score: float = 0.05
+    # Estimated remaining decrease of the objective at which the solver stops, relative. X stops at about 1e-5.
+    tolerance: float = 1e-8
+    # Sweeps at most; 10 to 30 are usual.
+    max_sweeps: int = 300
+    # Descents from random factors beside the deterministic one; the best is kept, the spread reported.
+    random_starts: int = 3
+    # Above so many ratings only the deterministic start is used. Ratings.
+    random_start_limit: int = 5_000_000
+    # Probability content of `lower` and `upper` in notes.parquet.
+    interval: float = 0.90
+    # Raters' weights: 'none' (X's core model) or 'quality' (arXiv 2604.11224, see weighting.py).
+    rater_weights: str = "none"
+    # Score in the column `intercept`: 'intercept' (matrix factorisation) or 'gaussian' (X's 2025 pilot, see gaussian.py).
+    score: str = "intercept"
+    # Repeated random splits for the held-out error; 0 leaves it out.
+    held_out_splits: int = 3
+    # Share of ratings held out in each split.
+    held_out_share: float = 0.1
+    # Diagnostics that refit (held-out error, stability) are left out above so many ratings. Ratings.
+    diagnostics_limit: int = 2_000_000
+    # Start of every random stream of this stage.
+    seed: int = 0
+    # Threads of the compiled kernels; 0 takes the processors allowed. Never changes the result.
+    threads: int = 0
+    # Ratings per note of the fit the raters come from, for adopted parameters only, whose files do not say: 0 takes X's
+    # 36.9 (communitynotes diligence_model.py: 29,377,568 ratings / 795,977 notes).
+    adopted_ratings_per_note: float = 0.0
+    # Global intercept that goes with adopted parameters. 0.17: quoted from X's runs by the authors of Supernotes.
+    adopted_global_intercept: float = 0.17
+    # Pictures of the fit (PNG).
+    plots: bool = True
+
+
+PERFORMANCE_FIELDS: frozenset[str] = _INGEST_PERFORMANCE_FIELDS | {"FitRatersSettings.threads"}
+
+__all__ = ["PERFORMANCE_FIELDS", "FitRatersSettings", "IngestSettings"]

@@ -1,0 +1,155 @@
+"""Which notes are Helpful, Not Helpful or still need ratings: X's rules, in X's order, each named where it acted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+HELPFUL = "CURRENTLY_RATED_HELPFUL"
+NOT_HELPFUL = "CURRENTLY_RATED_NOT_HELPFUL"
+NEEDS_MORE = "NEEDS_MORE_RATINGS"
+STATUSES = (NEEDS_MORE, HELPFUL, NOT_HELPFUL)
+
+
+@dataclass(frozen=True)
+class StatusSettings:
+    # Names in brackets are communitynotes' (mf_base_scorer.py, mf_core_scorer.py). Intercepts in rating units.
+    min_ratings: int = 5  # ratings needed for any status [minRatingsNeeded]
+    helpful_intercept: float = 0.40  # [crhThreshold]
+    helpful_inertia: float = 0.01  # how far a note that is Helpful may fall below before it loses it [inertiaDelta]
+    tag_outlier_intercept: float = 0.50  # needed by notes with an outlying not-helpful tag [crhSuperThreshold]
+    largest_factor: float = 0.50  # a Helpful note's factor, absolute [factorThreshold]
+    not_helpful_intercept: float = -0.05  # [crnhThresholdIntercept]
+    not_helpful_slope: float = -0.80  # [crnhThresholdNoteFactorMultiplier]
+    not_helpful_upper_bound: float = -0.04  # pseudo-rating upper bound under it: Not Helpful [crnhThresholdUCBIntercept]
+    not_misleading_intercept: float = -0.15  # for notes that say the post is fine [crnhThresholdNMIntercept]
+    ratio_each_side: float = 0.40  # mean helpfulness on each side at most [is_crnh_ratio]
+    ratio_average: float = 0.30  # and their average at most
+    ratio_min_raters: int = 3  # raters on each side at least
+    min_net_helpful: int = 4  # helpful minus not helpful on each side, at least [minMinorityNetHelpfulRatings]
+    enough_net_helpful: int = 10  # from here on no share is asked for [RequireRaterBalance]
+    min_net_share: float = 0.05  # net helpful of the weaker side / all ratings of the note [minMinorityNetHelpfulRatio]
+    baseline_intercept: float = 0.37  # without the most active, and without correlated raters [crhThresholdNoHighVol]
+
+
+@dataclass(frozen=True)
+class NoteEvidence:
+    """What the rules look at, one entry per note.
+
+    `intercept`, `factor`: NaN where the note has no parameters. `upper`: pseudo-rating upper bound (NaN: not computed). `counts`:
+    (n, 2, 3) ratings by side of the rater's factor (negative, positive) and value (0, 0.5, 1). `n_ratings`: all ratings, also by raters
+    without parameters. `misleading`: what the note says of its post; unknown counts as misleading, as most notes are.
+    `was_helpful`: its status before. `without_most_active`, `without_correlated`: intercepts without those raters (NaN: not computed).
+    `tag_outlier`: has a not-helpful tag more often than 95 % of Helpful notes.
+    """
+
+    intercept: np.ndarray
+    factor: np.ndarray
+    upper: np.ndarray
+    counts: np.ndarray
+    n_ratings: np.ndarray
+    misleading: np.ndarray
+    was_helpful: np.ndarray
+    without_most_active: np.ndarray
+    without_correlated: np.ndarray
+    tag_outlier: np.ndarray
+
+    @property
+    def net_helpful(self) -> np.ndarray:
+        """(n, 2) helpful minus not helpful ratings on the negative and the positive side."""
+        return self.counts[:, :, 2] - self.counts[:, :, 0]
+
+
+@dataclass(frozen=True)
+class Statuses:
+    """`status`: (n,) index into `STATUSES`. `rules`: for each note the names of the rules that acted, in order."""
+
+    status: np.ndarray
+    rules: list[list[str]]
+
+    @property
+    def names(self) -> list[str]:
+        return [STATUSES[k] for k in self.status]
+
+
+def provisional_statuses(evidence: NoteEvidence, settings: StatusSettings) -> Statuses:
+    """Statuses after the first round, by which raters are measured; without the rules X keeps for the end.
+
+    Source: communitynotes `note_ratings.py`, `compute_scored_notes` with `finalRound=False`.
+    """
+    return _apply(_first_rules(evidence, settings), len(evidence.intercept))
+
+
+def final_statuses(evidence: NoteEvidence, settings: StatusSettings) -> Statuses:
+    """Statuses by every rule. A rule acts only on the notes for which its condition holds when its turn comes.
+
+    Not included are X's rules that need models or data we do not have: incorrect-tag and diligence models, population samples,
+    time-based stabilisation, locking after two weeks. Source: communitynotes `note_ratings.py` and `scoring_rules.py`.
+    """
+    s, e = settings, evidence
+    enough = e.n_ratings >= s.min_ratings
+    weaker = np.maximum(e.net_helpful.min(axis=1), 0)
+    rated = np.maximum(e.counts.sum(axis=(1, 2)), 1)
+    rules = _first_rules(e, s)
+    on_each_side = e.counts.sum(axis=2)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        mean = (e.counts[:, :, 2] + 0.5 * e.counts[:, :, 1]) / on_each_side
+    ratio = (
+        enough
+        & (on_each_side.min(axis=1) >= s.ratio_min_raters)
+        & (mean <= s.ratio_each_side).all(axis=1)
+        & (mean.mean(axis=1) <= s.ratio_average)
+    )
+    not_misleading = rules.pop()  # NmCRNH comes after RatioCRNH
+    near = e.was_helpful & enough & e.misleading
+    rules += [
+        ("RatioCRNH", NOT_HELPFUL, None, ratio),
+        not_misleading,
+        ("GeneralCRHInertia", HELPFUL, "not helpful yet", near & (e.intercept >= s.helpful_intercept - s.helpful_inertia)),
+        ("TagFilter", NEEDS_MORE, HELPFUL, e.tag_outlier),
+        ("CRHSuperThreshold", HELPFUL, "not helpful yet", enough & e.misleading & (e.intercept >= s.tag_outlier_intercept)),
+        (
+            "ElevatedCRHInertia",
+            HELPFUL,
+            "not helpful yet",
+            near & e.tag_outlier & (e.intercept >= s.tag_outlier_intercept - s.helpful_inertia),
+        ),
+        ("FilterLargeFactor", NEEDS_MORE, HELPFUL, np.abs(e.factor) >= s.largest_factor),
+        ("MinMinorityRaters", NEEDS_MORE, HELPFUL, weaker < s.min_net_helpful),
+        ("RaterBalance", NEEDS_MORE, HELPFUL, (weaker < s.enough_net_helpful) & (weaker / rated < s.min_net_share)),
+        ("NoHighVolIntercept", NEEDS_MORE, HELPFUL, e.without_most_active < s.baseline_intercept),
+        ("NoCorrelatedIntercept", NEEDS_MORE, HELPFUL, e.without_correlated < s.baseline_intercept),
+    ]  # fmt: skip
+    return _apply(rules, len(e.intercept))
+
+
+def _first_rules(e: NoteEvidence, s: StatusSettings) -> list[tuple[str, str, str | None, np.ndarray]]:
+    """(name, new status, which notes it looks at, condition). Comparisons with NaN are false: such notes stay as they are."""
+    enough = e.n_ratings >= s.min_ratings
+    return [
+        ("InitialNMR", NEEDS_MORE, None, np.ones(len(e.intercept), bool)),
+        ("GeneralCRH", HELPFUL, None, enough & e.misleading & (e.intercept >= s.helpful_intercept)),
+        (
+            "GeneralCRNH",
+            NOT_HELPFUL,
+            None,
+            enough & (e.intercept < s.not_helpful_intercept + s.not_helpful_slope * np.abs(e.factor)),
+        ),
+        ("UcbCRNH", NOT_HELPFUL, None, enough & (e.upper < s.not_helpful_upper_bound)),
+        ("NmCRNH", NOT_HELPFUL, None, enough & ~e.misleading & (e.intercept < s.not_misleading_intercept)),
+    ]
+
+
+def _apply(rules: list[tuple[str, str, str | None, np.ndarray]], n: int) -> Statuses:
+    status = np.zeros(n, dtype=np.int8)
+    acted: list[list[str]] = [[] for _ in range(n)]
+    for name, new, looks_at, condition in rules:
+        if looks_at == HELPFUL:
+            condition = condition & (status == STATUSES.index(HELPFUL))
+        elif looks_at == "not helpful yet":
+            condition = condition & (status != STATUSES.index(HELPFUL))
+        status[condition] = STATUSES.index(new)
+        for k in np.flatnonzero(condition).tolist():
+            acted[k].append(name)
+    return Statuses(status, acted)

@@ -41,7 +41,8 @@ class Aggregated:
 
 
 class Aggregator(Protocol):
-    name: str
+    @property
+    def name(self) -> str: ...
 
     def aggregate(self, rated: RatedTexts, jury: Jury) -> Aggregated: ...
 

@@ -86,7 +86,7 @@ def verdict_rows(bench: Bench, rated: RatedTexts, texts: Sequence[JudgedText]) -
         some = RatedTexts(
             rated.probabilities[:, keep], rated.sd[keep], rated.sd_within[keep], rated.reasons[keep], rated.tags
         )
-        judged = iter(verdict_rows(bench, some, [texts[i] for i in keep]))
+        judged = iter(verdict_rows(bench, some, [texts[int(i)] for i in keep]))
         why = "the model gave no finite ratings for this text"
         return [
             next(judged) if ok else unjudged_row(Unjudged(text.id, why), text.post_id)

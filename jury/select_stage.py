@@ -51,10 +51,12 @@ def select_winners(
     standing = read_standing(treated, clusters, verdicts)
     choices = [choose(post, contenders.get(post, []), standing.get(post, []), settings) for post in treated]
     heard = _second_opinion(choices, contexts, judge_settings, jury, parameters, cache, seed, model)
-    lines, losers = [], []
+    lines: list[dict[str, Any]] = []
+    losers: list[dict[str, Any]] = []
     codes: Counter[str] = Counter()
     for choice in choices:
-        final, appeal_score = hear_appeal(choice, *heard.get(choice.post_id, (None, None)), settings)
+        of_winner, of_standing = heard.get(choice.post_id, (None, None))
+        final, appeal_score = hear_appeal(choice, of_winner, of_standing, settings)
         lines.append(selection_line(final, appeal_score))
         losers += final.losers
         if final.reason_code is not None:

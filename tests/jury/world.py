@@ -69,7 +69,7 @@ class PlantedSeat:
 def a_jury(n: int = 200, seed: int = 0) -> Jury:
     rng = np.random.default_rng(seed)
     factor = np.concatenate([rng.normal(-0.6, 0.15, n // 2), rng.normal(0.6, 0.15, n - n // 2)])
-    return Jury(tuple(f"r{i:04d}" for i in range(n)), rng.normal(0.1, 0.1, n), factor, MU, "uniform", seed)
+    return Jury(tuple(f"r{i:04d}" for i in range(n)), rng.normal(0.32, 0.08, n), factor, MU, "uniform", seed)
 
 
 def rated(jury: Jury, *plants: tuple[float, float]) -> RatedTexts:
@@ -97,7 +97,7 @@ class World:
             (root / name).mkdir(parents=True)
         rng = np.random.default_rng(5)
         ids = [f"rater{i:05d}" for i in range(n_raters)]
-        intercept = rng.normal(0.0, 0.08, n_raters)
+        intercept = rng.normal(0.32, 0.06, n_raters)
         factor = np.where(np.arange(n_raters) % 2 == 0, -0.6, 0.6) + rng.normal(0, 0.1, n_raters)
         raters = pl.DataFrame(
             {
@@ -264,3 +264,9 @@ class World:
 CANDIDATES = {"candidate_id": pl.String, "post_id": pl.Int64, "cluster_id": pl.String, "text": pl.String, "language": pl.String, "classification": pl.String, "source_note_ids": pl.List(pl.Int64), "writer": pl.String, "prompt_version": pl.String, "seed": pl.Int64, "parent_id": pl.String, "round": pl.Int32, "request_id": pl.String}  # fmt: skip
 CHECKS = {"candidate_id": pl.String, "post_id": pl.Int64, "check": pl.String, "outcome": pl.String, "reason": pl.String, "start": pl.Int32, "end": pl.Int32, "principle": pl.String}  # fmt: skip
 PROMPTS = {"request_id": pl.String, "post_id": pl.Int64, "prompt_version": pl.String, "prompt_sha256": pl.String, "messages": pl.List(pl.Struct({"role": pl.String, "content": pl.String}))}  # fmt: skip
+
+
+def a_bench(jury: Jury, sd: float = 0.02):
+    from jury.judging import Bench
+
+    return Bench(PlantedRater(sd).seat(jury), jury, 20.0)

@@ -1,0 +1,167 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from jury.judging import verdict_rows
+from jury.records import JudgedText
+from jury.selection import (
+    REASON_CODES,
+    SELECTION_KEYS,
+    Contender,
+    Standing,
+    choose,
+    excluded_selections,
+    hear_appeal,
+    selection_line,
+)
+from jury.settings import SelectWinnersSettings
+from tests.jury.world import MISLEADING, PlantedRater, a_bench, a_jury, planted
+
+RULES = SelectWinnersSettings()
+JURY = a_jury(300)
+
+
+def verdict(name: str, q: float, f: float = 0.0, sd: float = 0.01) -> dict:
+    text = JudgedText(name, planted(name, q, f), MISLEADING, 1)
+    bench = a_bench(JURY, sd)
+    return verdict_rows(bench, PlantedRater(sd).seat(JURY).rate([text]), [text])[0]
+
+
+def candidate(name: str, q: float, f: float = 0.0, sd: float = 0.01, **more) -> Contender:
+    return Contender(name, planted(name, q, f), MISLEADING, verdict=verdict(name, q, f, sd), **more)
+
+
+def note(note_id: int, q: float, f: float = 0.0, stance: str = MISLEADING) -> Standing:
+    return Standing(note_id, stance, verdict(str(note_id), q, f))
+
+
+def test_the_best_judged_candidate_wins_and_every_other_is_told_why_not():
+    choice = choose(1, [candidate("A", 0.2), candidate("B", 0.3), candidate("C", 0.1)], [note(9, 0.05)], RULES)
+    assert choice.winner is not None
+    assert choice.winner.candidate_id == "B"
+    assert {row["candidate_id"]: row["decided_by"] for row in choice.losers} == {"A": "lower_score", "C": "lower_score"}
+    assert all(row["compared_with"] == "B" and row["value"] < row["threshold"] for row in choice.losers)
+
+
+def test_no_candidate_is_an_abstention_of_its_own():
+    assert choose(1, [], [note(9, 0.1)], RULES).reason_code == "no_candidates"
+
+
+def test_when_nothing_passed_the_checks_the_commonest_failure_is_named():
+    failed = [
+        Contender(n, "t", MISLEADING, failed_checks=checks)
+        for n, checks in (("A", ("length",)), ("B", ("length", "links")))
+    ]
+    choice = choose(1, failed, [], RULES)
+    assert choice.reason_code == "nothing_passed_checks"
+    assert "'length' (2 of 2)" in choice.reason
+
+
+def test_a_failed_check_keeps_even_the_best_text_from_winning():
+    best = candidate("A", 0.5, failed_checks=("links",))
+    choice = choose(1, [best, candidate("B", 0.2)], [], RULES)
+    assert choice.winner is not None
+    assert choice.winner.candidate_id == "B"
+
+
+def test_a_divisive_candidate_is_stopped_by_xs_gates_however_high_its_score():
+    choice = choose(1, [candidate("A", 0.35, 0.8), candidate("B", 0.15)], [], RULES)
+    assert choice.winner is not None
+    assert choice.winner.candidate_id == "B"
+    assert choice.losers[0]["decided_by"] in ("factor_gate", "net_helpful_gate")
+
+
+def test_only_divisive_candidates_make_an_abstention():
+    choice = choose(1, [candidate("A", 0.35, 0.8)], [], RULES)
+    assert choice.reason_code == "one_sided"
+    assert "both sides" in choice.reason
+
+
+def test_below_the_bar_nothing_wins():
+    choice = choose(1, [candidate("A", 0.3)], [], SelectWinnersSettings(minimum_score=0.4))
+    assert choice.reason_code == "below_bar"
+
+
+def test_a_better_note_of_the_other_stance_means_the_sources_contradict():
+    choice = choose(1, [candidate("A", 0.2)], [note(9, 0.3, stance="NOT_MISLEADING")], RULES)
+    assert choice.reason_code == "contradicting_sources"
+    assert "note 9" in choice.reason
+
+
+def test_a_difference_within_the_error_does_not_beat_the_existing_note():
+    standing = [note(9, 0.25)]
+    assert choose(1, [candidate("A", 0.29, sd=0.15)], standing, RULES).reason_code == "not_better_than_existing"
+    assert choose(1, [candidate("A", 0.29, sd=0.01)], standing, RULES).winner is not None
+
+
+def test_ties_go_to_the_shorter_text_and_are_called_ties():
+    a, b = candidate("A", 0.3), candidate("B", 0.3)
+    longer = Contender("A", a.text + " and more", MISLEADING, verdict=a.verdict)
+    choice = choose(1, [longer, b], [], RULES)
+    assert choice.winner is not None
+    assert choice.winner.candidate_id == "B"
+    assert choice.losers[0]["decided_by"] == "tie"
+
+
+def test_caution_prefers_the_surer_of_two_nearly_equal_candidates():
+    pair = [candidate("A", 0.31, sd=0.2), candidate("B", 0.30, sd=0.01)]
+    cautious = choose(1, pair, [], SelectWinnersSettings(caution=1.0))
+    bold = choose(1, pair, [], SelectWinnersSettings(caution=0.0))
+    assert cautious.winner is not None
+    assert bold.winner is not None
+    assert (cautious.winner.candidate_id, bold.winner.candidate_id) == ("B", "A")
+
+
+def test_a_revision_that_was_no_improvement_cannot_win():
+    choice = choose(1, [candidate("A", 0.2), candidate("R", 0.3, parent_id="A", kept=False)], [], RULES)
+    assert choice.winner is not None
+    assert choice.winner.candidate_id == "A"
+    assert choice.losers[0]["decided_by"] == "no_real_improvement"
+
+
+def test_the_order_of_the_candidates_changes_nothing():
+    some = [candidate("A", 0.2), candidate("B", 0.3), candidate("C", 0.3, 0.9), candidate("D", -0.2)]
+    assert choose(1, some, [note(9, 0.1)], RULES) == choose(1, some[::-1], [note(9, 0.1)], RULES)
+
+
+def test_the_second_jury_can_overturn_and_says_so():
+    choice = choose(1, [candidate("A", 0.3)], [note(9, 0.1)], RULES)
+    confirmed, score = hear_appeal(choice, verdict("A", 0.28), verdict("9", 0.1), RULES)
+    assert confirmed.winner is not None
+    assert score == pytest.approx(0.28, abs=0.05)
+    overturned, score = hear_appeal(choice, verdict("A", 0.05), verdict("9", 0.1), RULES)
+    assert overturned.winner is None
+    assert overturned.reason_code == "lost_appeal"
+    assert [row["decided_by"] for row in overturned.losers] == ["lost_appeal"]
+    line = selection_line(overturned, score)
+    assert line["candidate_id"] is None
+    assert line["appeal_score"] is not None
+
+
+def test_a_selection_line_has_the_published_keys_and_string_ids():
+    line = selection_line(
+        choose(1855555555555555555, [candidate("A", 0.3)], [note(1844444444444444444, 0.1)], RULES), None
+    )
+    assert tuple(line) == SELECTION_KEYS
+    assert line["post_id"] == "1855555555555555555"
+    assert line["best_existing_note_id"] == "1844444444444444444"
+    assert line["outcome"] == "winner"
+    assert line["reason_code"] is None
+
+
+def test_excluded_posts_become_abstentions_with_their_own_reason():
+    posts = pl.DataFrame(
+        {"post_id": [5, 3], "reason_code": ["too_few_notes", None], "reason": ["One note only.", None]}
+    )
+    lines = excluded_selections(posts)
+    assert [line["post_id"] for line in lines] == ["3", "5"]
+    assert lines[1]["reason_code"] == "too_few_notes"
+    assert tuple(lines[0]) == SELECTION_KEYS
+
+
+def test_every_reason_code_is_reached_by_these_tests():
+    source = Path(__file__).read_text(encoding="utf-8")
+    assert [code for code in REASON_CODES if f'"{code}"' not in source and code != "unjudged"] == []

@@ -1,0 +1,361 @@
+"""Decisions of analysts: what was decided on which exact text, by whom and when; added to, never changed.
+
+A decision is one row. Undoing is another row that names the first. *Effective* decisions are those that are neither an
+undo nor undone. A decision on a text carries the text's SHA-256; it is refused if the run now holds another text
+under that id. `based_on` is the newest decision of the post that the analyst's page had shown: if somebody decided since,
+nothing is stored and the analyst is told who and what.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection, Engine
+
+from inspector.database import decisions, drafts, next_number, open_database, skips, writing
+from inspector.errors import Conflict, Refused
+
+VERDICT_KINDS = ("accept", "reject", "edit", "not_needed")
+"""Kinds that settle a post; the last effective one counts."""
+
+KINDS = (*VERDICT_KINDS, "prefer", "flag")
+
+KIND_WORDS = {
+    "accept": "accepted",
+    "reject": "rejected",
+    "edit": "edited",
+    "not_needed": "note not needed",
+    "prefer": "preferred",
+    "flag": "flagged",
+    "undo": "undone",
+}
+
+REASONS = {
+    "notHelpfulIncorrect": "Incorrect information",
+    "notHelpfulSourcesMissingOrUnreliable": "Sources missing or unreliable",
+    "notHelpfulMissingKeyPoints": "Misses key points",
+    "notHelpfulHardToUnderstand": "Hard to understand",
+    "notHelpfulArgumentativeOrBiased": "Argumentative or biased",
+    "notHelpfulSpamHarassmentOrAbuse": "Spam, harassment or abuse",
+    "notHelpfulIrrelevantSources": "Sources do not support the note",
+    "notHelpfulOpinionSpeculation": "Opinion or speculation",
+    "notHelpfulNoteNotNeeded": "Note not needed on this post",
+    "notHelpfulOther": "Other",
+}
+"""Reasons to reject, in X's vocabulary for raters (facts.md section 3)."""
+
+MAX_TEXT = 4_000
+MAX_COMMENT = 2_000
+
+
+def text_sha256(text: str) -> str:
+    """SHA-256 of the exact text, in hex."""
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+@dataclass(frozen=True)
+class NewDecision:
+    """What an analyst asks to store. `client_key` is unique per form: sent twice, it is stored once."""
+
+    run_id: str
+    post_id: int
+    kind: str
+    analyst: str
+    client_key: str
+    candidate_id: str | None = None
+    other_id: str | None = None
+    text: str | None = None
+    text_sha256: str | None = None
+    other_sha256: str | None = None
+    reasons: tuple[str, ...] = ()
+    comment: str = ""
+    blind: bool = False
+    based_on: int | None = None  # None: do not look for decisions made in between
+    assessment: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class Decision:
+    """One stored row. Ids of posts are integers here and strings in JSON; times are milliseconds since 1970."""
+
+    seq: int
+    decision_id: str
+    run_id: str
+    post_id: int
+    kind: str
+    candidate_id: str | None
+    other_id: str | None
+    text: str | None
+    text_sha256: str | None
+    other_sha256: str | None
+    reasons: tuple[str, ...]
+    comment: str
+    blind: bool
+    based_on: int
+    undoes: str | None
+    assessment: dict[str, Any] | None
+    analyst: str
+    created_at: int
+
+    @property
+    def words(self) -> str:
+        return KIND_WORDS[self.kind]
+
+    def to_json(self) -> dict[str, Any]:
+        return {**self.__dict__, "seq": str(self.seq), "post_id": str(self.post_id), "reasons": list(self.reasons), "based_on": str(self.based_on)}
+
+
+def _decision(row: Any) -> Decision:
+    values = dict(row._mapping)
+    values.pop("client_key")
+    values["reasons"] = tuple(json.loads(values["reasons"]))
+    values["assessment"] = json.loads(values["assessment"]) if values["assessment"] else None
+    values["seq"], values["post_id"], values["based_on"] = int(values["seq"]), int(values["post_id"]), int(values["based_on"])
+    return Decision(**values)
+
+
+def check_decision(new: NewDecision) -> None:
+    """Raises `Refused` for a decision that lacks something or is too long; says what to add."""
+    if new.kind not in KINDS:
+        raise Refused(f"{new.kind!r} is not a kind of decision; choose one of {', '.join(KINDS)}.", 422)
+    unknown = [reason for reason in new.reasons if reason not in REASONS]
+    if unknown:
+        raise Refused(f"{unknown[0]!r} is not one of the reasons; choose from {', '.join(REASONS)}.", 422)
+    if new.kind == "reject" and not new.reasons:
+        raise Refused("A rejection needs at least one reason. Tick what is wrong with the text.", 422)
+    if new.kind in ("accept", "reject", "edit", "prefer") and not new.candidate_id:
+        raise Refused(f"To {new.kind} needs a candidate; this post may have none.", 422)
+    if new.kind == "prefer" and (not new.other_id or new.other_id == new.candidate_id):
+        raise Refused("To prefer one text needs two different candidates.", 422)
+    if new.kind == "edit" and not (new.text or "").strip():
+        raise Refused("The edited text is empty. Write a text, or choose another decision.", 422)
+    if len(new.text or "") > MAX_TEXT:
+        raise Refused(f"The text has {len(new.text or '')} characters; {MAX_TEXT} is the most that is stored.", 422)
+    if len(new.comment) > MAX_COMMENT:
+        raise Refused(f"The comment has {len(new.comment)} characters; {MAX_COMMENT} is the most that is stored.", 422)
+    if not 8 <= len(new.client_key) <= 64:
+        raise Refused("The form's key is missing. Load the page again.", 422)
+    for value in (new.text, new.comment):
+        if value and "\x00" in value:
+            raise Refused("The text holds a NUL character, which cannot be stored.", 422)
+
+
+def record(engine: Engine, new: NewDecision, now: int) -> tuple[Decision, bool]:
+    """Store a decision; returns it and whether it is new (False: the same form had arrived before).
+
+    Raises `Refused` for an incomplete one and `Conflict` when somebody decided on the post after `based_on`.
+    """
+    check_decision(new)
+    with writing(engine) as connection:
+        known = connection.execute(sa.select(decisions).where(decisions.c.client_key == new.client_key)).first()
+        if known is not None:
+            if (known.analyst, known.run_id, int(known.post_id)) != (new.analyst, new.run_id, new.post_id):
+                raise Refused("This form's key was used for something else. Load the page again.", 409)
+            return _decision(known), False
+        # The counter's row is the lock: from here to the commit nobody else can add a decision.
+        seq = next_number(connection, "decisions")
+        if new.based_on is not None:
+            _refuse_stale(connection, new)
+        row = _values(new, seq, now)
+        connection.execute(decisions.insert().values(**row))
+        if new.kind in VERDICT_KINDS:
+            mine = (drafts.c.analyst == new.analyst, drafts.c.run_id == new.run_id, drafts.c.post_id == new.post_id)
+            connection.execute(drafts.delete().where(*mine))
+        stored = connection.execute(sa.select(decisions).where(decisions.c.seq == seq)).one()
+    return _decision(stored), True
+
+
+def _values(new: NewDecision, seq: int, now: int) -> dict[str, Any]:
+    seed = f"{new.run_id}|{new.post_id}|{new.analyst}|{seq}|{new.client_key}"
+    return {
+        "seq": seq,
+        "decision_id": hashlib.sha256(seed.encode()).hexdigest()[:16],
+        "client_key": new.client_key,
+        "run_id": new.run_id,
+        "post_id": new.post_id,
+        "kind": new.kind,
+        "candidate_id": new.candidate_id,
+        "other_id": new.other_id,
+        "text": new.text,
+        "text_sha256": new.text_sha256 or (text_sha256(new.text) if new.text is not None else None),
+        "other_sha256": new.other_sha256,
+        "reasons": json.dumps(sorted(set(new.reasons), key=list(REASONS).index)),
+        "comment": new.comment.strip(),
+        "blind": new.blind,
+        "based_on": new.based_on or 0,
+        "undoes": None,
+        "assessment": json.dumps(new.assessment) if new.assessment else None,
+        "analyst": new.analyst,
+        "created_at": now,
+    }
+
+
+def _refuse_stale(connection: Connection, new: NewDecision) -> None:
+    of_post = (decisions.c.run_id == new.run_id, decisions.c.post_id == new.post_id)
+    newer = connection.execute(
+        sa.select(decisions).where(*of_post, decisions.c.seq > new.based_on).order_by(decisions.c.seq.desc()).limit(1)
+    ).first()
+    if newer is not None:
+        who = "you" if newer.analyst == new.analyst else newer.analyst
+        raise Conflict(
+            f"Your decision was not stored: {who} decided on this post ({KIND_WORDS[newer.kind]}) after you had opened it. "
+            "Look at what is there now; then decide again if you still want to.",
+            int(newer.seq),
+        )
+
+
+def undo(engine: Engine, decision_id: str, analyst: str, client_key: str, now: int, *, admin: bool = False) -> Decision:
+    """Take back one's own decision (an admin: anybody's) by adding a row that says so. Undoing twice changes nothing."""
+    with writing(engine) as connection:
+        seq = next_number(connection, "decisions")
+        row = connection.execute(sa.select(decisions).where(decisions.c.decision_id == decision_id)).first()
+        if row is None or row.kind == "undo":
+            raise Refused("There is no such decision to undo.", 404)
+        if row.analyst != analyst and not admin:
+            raise Refused(f"This decision is {row.analyst}'s; only {row.analyst} or an admin can undo it.", 403)
+        before = connection.execute(sa.select(decisions).where(decisions.c.undoes == decision_id)).first()
+        if before is not None:
+            # The number just taken stays unused; gaps are harmless, order is what matters.
+            return _decision(before)
+        new = NewDecision(row.run_id, int(row.post_id), "undo", analyst, client_key, row.candidate_id, row.other_id)
+        values = _values(new, seq, now) | {"undoes": decision_id}
+        connection.execute(decisions.insert().values(**values))
+        stored = connection.execute(sa.select(decisions).where(decisions.c.seq == seq)).one()
+    return _decision(stored)
+
+
+def newest(engine: Engine) -> int:
+    """The newest decision's number over all runs; 0 if there is none."""
+    with engine.connect() as connection:
+        return int(connection.execute(sa.select(sa.func.coalesce(sa.func.max(decisions.c.seq), 0))).scalar_one())
+
+
+def history(
+    engine: Engine,
+    run_id: str | None = None,
+    post_ids: Sequence[int] | None = None,
+    *,
+    analyst: str | None = None,
+    after: int | None = None,
+    before: int | None = None,
+    limit: int | None = None,
+    descending: bool = False,
+) -> list[Decision]:
+    """Every row, undone ones and undos included, in the order in which they were stored (or newest first)."""
+    query = sa.select(decisions)
+    if run_id is not None:
+        query = query.where(decisions.c.run_id == run_id)
+    if post_ids is not None:
+        query = query.where(decisions.c.post_id.in_(list(post_ids)))
+    if analyst is not None:
+        query = query.where(decisions.c.analyst == analyst)
+    if after is not None:
+        query = query.where(decisions.c.seq > after)
+    if before is not None:
+        query = query.where(decisions.c.seq < before)
+    query = query.order_by(decisions.c.seq.desc() if descending else decisions.c.seq)
+    if limit is not None:
+        query = query.limit(limit)
+    with engine.connect() as connection:
+        return [_decision(row) for row in connection.execute(query)]
+
+
+def effective(rows: Iterable[Decision]) -> list[Decision]:
+    """The rows that count: no undos, nothing undone. `rows` must be the whole history of the posts concerned."""
+    rows = list(rows)
+    undone = {row.undoes for row in rows if row.kind == "undo"}
+    return [row for row in rows if row.kind != "undo" and row.decision_id not in undone]
+
+
+def last_word(rows: Iterable[Decision]) -> Decision | None:
+    """The effective decision that settles a post: the newest of accept, reject, edit, not needed."""
+    settled = [row for row in effective(rows) if row.kind in VERDICT_KINDS]
+    return max(settled, key=lambda row: row.seq) if settled else None
+
+
+# -- drafts and skipped posts --------------------------------------------------------------------------------------
+
+
+def save_draft(engine: Engine, analyst: str, run_id: str, post_id: int, candidate_id: str, text: str, now: int) -> None:
+    """Keep an unfinished edit; an empty text forgets it."""
+    if len(text) > MAX_TEXT or "\x00" in text:
+        raise Refused(f"A draft may have up to {MAX_TEXT} characters and no NUL; this one has {len(text)}.", 422)
+    mine = (drafts.c.analyst == analyst, drafts.c.run_id == run_id, drafts.c.post_id == post_id)
+    with writing(engine) as connection:
+        connection.execute(drafts.delete().where(*mine))
+        if text.strip():
+            connection.execute(
+                drafts.insert().values(
+                    analyst=analyst, run_id=run_id, post_id=post_id, candidate_id=candidate_id, text=text, updated_at=now
+                )
+            )
+
+
+def read_draft(engine: Engine, analyst: str, run_id: str, post_id: int) -> dict[str, Any] | None:
+    mine = (drafts.c.analyst == analyst, drafts.c.run_id == run_id, drafts.c.post_id == post_id)
+    with engine.connect() as connection:
+        row = connection.execute(sa.select(drafts.c.candidate_id, drafts.c.text, drafts.c.updated_at).where(*mine)).first()
+    return dict(row._mapping) if row else None
+
+
+def list_drafts(engine: Engine, analyst: str) -> list[dict[str, Any]]:
+    with engine.connect() as connection:
+        query = sa.select(drafts).where(drafts.c.analyst == analyst).order_by(drafts.c.updated_at.desc()).limit(100)
+        return [dict(row._mapping) for row in connection.execute(query)]
+
+
+def skip(engine: Engine, analyst: str, run_id: str, post_id: int, now: int) -> None:
+    """Remember that this analyst has seen the post and moved on. Not a decision: nothing downstream reads it."""
+    mine = (skips.c.analyst == analyst, skips.c.run_id == run_id, skips.c.post_id == post_id)
+    with writing(engine) as connection:
+        connection.execute(skips.delete().where(*mine))
+        connection.execute(skips.insert().values(analyst=analyst, run_id=run_id, post_id=post_id, at=now))
+
+
+def skipped_since(engine: Engine, run_id: str, since: int) -> list[tuple[str, int, int]]:
+    """(analyst, post, time) of posts skipped at or after `since`."""
+    query = sa.select(skips.c.analyst, skips.c.post_id, skips.c.at).where(skips.c.run_id == run_id, skips.c.at >= since)
+    with engine.connect() as connection:
+        return [(row.analyst, int(row.post_id), int(row.at)) for row in connection.execute(query)]
+
+
+# -- decisions as data ---------------------------------------------------------------------------------------------
+
+
+def read_decisions(database_url: str, run_id: str | None = None) -> list[Decision]:
+    """The effective decisions of a run (None: of all runs) in the order in which they were made."""
+    return effective(history(open_database(database_url), run_id))
+
+
+def decisions_frame(rows: Sequence[Decision]):
+    """Decisions as the table `build_pairs` reads: decision_id, run_id, post_id, kind, candidate_id, other_id, text,
+    text_sha256, reasons, analyst, created_at (milliseconds)."""
+    import polars as pl
+
+    schema = {
+        "decision_id": pl.String,
+        "run_id": pl.String,
+        "post_id": pl.Int64,
+        "kind": pl.String,
+        "candidate_id": pl.String,
+        "other_id": pl.String,
+        "text": pl.String,
+        "text_sha256": pl.String,
+        "reasons": pl.List(pl.String),
+        "analyst": pl.String,
+        "created_at": pl.Int64,
+    }
+    return pl.DataFrame([{name: getattr(row, name) for name in schema} | {"reasons": list(row.reasons)} for row in rows], schema=schema)
+
+
+def write_decisions(path: Path, database_url: str, run_id: str | None = None) -> int:
+    """Write the effective decisions as Parquet for `build_pairs`; returns how many."""
+    frame = decisions_frame(read_decisions(database_url, run_id))
+    frame.write_parquet(path, compression="zstd")
+    return len(frame)

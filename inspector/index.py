@@ -1,0 +1,746 @@
+"""The read model: one small index per run, built from its tables and rebuilt whenever they change.
+
+    <workspace>/inspector/index/<run>-<fingerprint>/
+        index.sqlite       one narrow row per post (filters, sorts, counts, the analysts' last word), full-text search
+        candidates.arrow   every candidate with its verdict and checks, by post and rank, in small compressed batches
+        notes.arrow        every note with status, parameters and ratings by side, by post
+        facts.json         what the run's page shows: funnel, histograms, writers, check failures
+
+Why two kinds of file: five million candidate rows are looked up fifty at a time and never filtered across posts. A
+memory-mapped Arrow file gives the fifty in a millisecond from one batch and is written about ten times faster than as many
+SQL rows; the posts, which are filtered, sorted and counted, stay in SQL. Nothing here is a source of truth: deleting the
+directory loses nothing.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import sqlite3
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+
+from inspector.decisions import text_sha256
+from inspector.runs import Workspace
+
+VERSION = 1
+"""Part of the fingerprint: raise it when the files' content changes, and every index is built again."""
+
+POSTS_PER_CHUNK = 2_000  # posts whose candidates are in memory at once while building
+ROWS_PER_BATCH = 400  # about this many rows are decompressed to show one post
+SIDE_EDGE = 1 / 3  # where the factor line is cut into negative, middle, positive; the same as jury.draw.SIDE_EDGES
+BINS = np.round(np.arange(-1.0, 1.0001, 0.05), 2)  # edges of the score histograms
+SIDES = ("negative", "middle", "positive")
+
+POSTS_SQL = """
+CREATE TABLE posts (
+    post_id INTEGER PRIMARY KEY,
+    outcome TEXT NOT NULL,           -- winner | abstained | open (not selected yet)
+    reason_code TEXT, reason TEXT,
+    winner_id TEXT, winner_sha256 TEXT,
+    score REAL, lower REAL, upper REAL, appeal REAL,
+    best_note_id INTEGER, best_score REAL,
+    gain REAL,                       -- winner's score less the best existing note's
+    width REAL,                      -- of the winner's interval
+    disagreement REAL,               -- share of the further aggregators that would have chosen another text
+    n_notes INTEGER NOT NULL, n_clusters INTEGER NOT NULL, n_ratings INTEGER NOT NULL,
+    n_candidates INTEGER NOT NULL, n_passed INTEGER NOT NULL,
+    language TEXT, story_id TEXT, created_at INTEGER,
+    candidates_batch INTEGER, candidates_start INTEGER, candidates_rows INTEGER,
+    notes_batch INTEGER, notes_start INTEGER, notes_rows INTEGER,
+    decision TEXT, decided_by TEXT, decided_at INTEGER, decided_seq INTEGER,  -- the analysts' last word
+    flagged INTEGER NOT NULL DEFAULT 0, n_analysts INTEGER NOT NULL DEFAULT 0
+);
+CREATE TABLE texts (post_id INTEGER PRIMARY KEY, post_text TEXT, alt_text TEXT, quoted_text TEXT, winner_text TEXT);
+CREATE TABLE note_posts (note_id INTEGER NOT NULL, post_id INTEGER NOT NULL, PRIMARY KEY (note_id, post_id)) WITHOUT ROWID;
+CREATE TABLE mine (analyst TEXT NOT NULL, post_id INTEGER NOT NULL, PRIMARY KEY (analyst, post_id)) WITHOUT ROWID;
+CREATE TABLE projected (seq INTEGER NOT NULL, skips_at INTEGER NOT NULL);
+INSERT INTO projected VALUES (0, 0);
+CREATE VIRTUAL TABLE search USING fts5(post, winner, notes, content='', tokenize='unicode61 remove_diacritics 2');
+"""
+
+INDEX_SQL = """
+CREATE INDEX posts_score ON posts (COALESCE(score, -9), post_id);
+CREATE INDEX posts_gain ON posts (COALESCE(gain, -9), post_id);
+CREATE INDEX posts_width ON posts (COALESCE(width, -9), post_id);
+CREATE INDEX posts_disagreement ON posts (COALESCE(disagreement, -9), post_id);
+CREATE INDEX posts_ratings ON posts (n_ratings, post_id);
+CREATE INDEX posts_outcome ON posts (outcome, reason_code);
+CREATE INDEX posts_decision ON posts (decision);
+CREATE INDEX posts_story ON posts (story_id);
+CREATE INDEX posts_language ON posts (language);
+ANALYZE;
+"""
+
+CANDIDATE_SCHEMA: dict[str, Any] = {
+    "candidate_id": pl.String,
+    "post_id": pl.Int64,
+    "cluster_id": pl.String,
+    "text": pl.String,
+    "language": pl.String,
+    "classification": pl.String,
+    "source_note_ids": pl.List(pl.Int64),
+    "writer": pl.String,
+    "prompt_version": pl.String,
+    "seed": pl.Int64,
+    "parent_id": pl.String,
+    "round": pl.Int32,
+    "request_id": pl.String,
+}
+REASON = pl.List(pl.Struct({"side": pl.String, "tag": pl.String, "probability": pl.Float32}))
+VERDICT_SCHEMA: dict[str, Any] = {
+    "score": pl.Float64,
+    "lower": pl.Float64,
+    "upper": pl.Float64,
+    "factor": pl.Float64,
+    "helpful_negative": pl.Float64,
+    "helpful_middle": pl.Float64,
+    "helpful_positive": pl.Float64,
+    "reasons": REASON,
+    "aggregator": pl.String,
+    "n_jurors": pl.Int32,
+    "unjudged_reason": pl.String,
+    "sd": pl.Float32,
+    "sd_within": pl.Float32,
+    "curve": pl.List(pl.Float32),
+}
+CHECK = pl.Struct(
+    {
+        "check": pl.String,
+        "outcome": pl.String,
+        "reason": pl.String,
+        "start": pl.Int32,
+        "end": pl.Int32,
+        "principle": pl.String,
+    }
+)
+CHECKS_SCHEMA: dict[str, Any] = {
+    "candidate_id": pl.String,
+    "post_id": pl.Int64,
+    "check": pl.String,
+    "outcome": pl.String,
+    "reason": pl.String,
+    "start": pl.Int32,
+    "end": pl.Int32,
+    "principle": pl.String,
+}
+LOSER_SCHEMA: dict[str, Any] = {"candidate_id": pl.String, "post_id": pl.Int64, "decided_by": pl.String, "reason": pl.String}
+CANDIDATE_COLUMNS: dict[str, Any] = {
+    **CANDIDATE_SCHEMA,
+    **VERDICT_SCHEMA,
+    "others": pl.List(pl.Float32),  # scores of the further aggregators, in the order of facts.json's "aggregators"
+    "problems": pl.List(CHECK),  # checks that did not pass
+    "passed": pl.List(pl.String),  # names of checks that passed
+    "decided_by": pl.String,  # which gate or comparison decided (losers.parquet)
+    "lost_because": pl.String,
+    "status": pl.String,  # winner | judged | failed | unjudged
+    "rank": pl.Int32,  # 1 is best; winner first, then judged ones by score, then the rest
+}
+NOTE_COLUMNS: dict[str, Any] = {
+    "note_id": pl.Int64,
+    "post_id": pl.Int64,
+    "text": pl.String,
+    "classification": pl.String,
+    "created_at": pl.Int64,
+    "status": pl.String,
+    "cluster_id": pl.String,
+    "stance": pl.String,
+    "duplicate_of": pl.Int64,
+    "borrowed": pl.Boolean,
+    "intercept": pl.Float64,  # fitted on its ratings
+    "factor1": pl.Float64,
+    "note_lower": pl.Float64,
+    "note_upper": pl.Float64,
+    "n_ratings": pl.Int64,
+    "active_rules": pl.List(pl.String),
+    "sides": pl.List(pl.Int32),  # not, somewhat, helpful on the negative side; the same in the middle; on the positive side
+    **{name: dtype for name, dtype in VERDICT_SCHEMA.items() if name not in ("reasons", "aggregator", "n_jurors")},
+}
+
+Progress = Callable[[str, int, int], None]
+
+
+def silent(message: str, done: int, total: int) -> None:
+    """Says nothing."""
+
+
+def index_path(workspace: Workspace, run_id: str) -> Path:
+    """Where the index of the run's present state lies, or would lie."""
+    tag = hashlib.sha256(f"{VERSION}:{workspace.fingerprint(run_id)}".encode()).hexdigest()[:12]
+    return workspace.store.home / "inspector" / "index" / f"{run_id}-{tag}"
+
+
+def ready(workspace: Workspace, run_id: str) -> Path | None:
+    """The finished index of the run's present state, or None."""
+    path = index_path(workspace, run_id)
+    return path if (path / "facts.json").is_file() else None
+
+
+def build_index(workspace: Workspace, run_id: str, progress: Progress = silent) -> Path:
+    """Build the run's index unless it is there; older ones of the run are removed. One builder at a time per run."""
+    target = index_path(workspace, run_id)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with (target.parent / f".{run_id}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if (target / "facts.json").is_file():
+            return target
+        scratch = Path(tempfile.mkdtemp(prefix=f".{run_id}-", dir=target.parent))
+        try:
+            _build(workspace, run_id, scratch, progress)
+            scratch.chmod(0o755)
+            shutil.rmtree(target, ignore_errors=True)
+            os.replace(scratch, target)
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+        for old in target.parent.glob(f"{run_id}-*"):
+            if old != target:
+                shutil.rmtree(old, ignore_errors=True)
+    return target
+
+
+# -- reading the run's tables ---------------------------------------------------------------------------------------
+
+
+def _scan(path: Path | None, name: str, schema: dict[str, Any]) -> pl.LazyFrame:
+    """A table with exactly the columns of `schema`; missing columns are null, a missing table is empty."""
+    file = path / name if path else None
+    if file is None or not file.is_file():
+        return pl.LazyFrame(schema=schema)
+    frame = pl.scan_parquet(file)
+    there = frame.collect_schema().names()
+    return frame.select(
+        (pl.col(column).cast(dtype) if column in there else pl.lit(None, dtype=dtype)).alias(column)
+        for column, dtype in schema.items()
+    )
+
+
+def _columns(path: Path | None, name: str) -> list[str]:
+    file = path / name if path else None
+    return pl.scan_parquet(file).collect_schema().names() if file is not None and file.is_file() else []
+
+
+def _further_aggregators(directory: Path | None) -> list[str]:
+    """Names of the aggregators that scored besides the one that decided."""
+    columns = _columns(directory, "verdicts.parquet")
+    names = {name.removeprefix("score_") for name in columns if name.startswith("score_")}
+    if directory is not None and "aggregator" in columns:
+        deciding = pl.scan_parquet(directory / "verdicts.parquet").select(pl.col("aggregator").first()).collect()
+        names -= set(deciding["aggregator"].to_list())
+    return sorted(names)
+
+
+def _read_selections(path: Path | None) -> Iterator[dict[str, Any]]:
+    file = path / "selections.jsonl" if path else None
+    if file is None or not file.is_file():
+        return
+    with file.open(encoding="utf-8") as stream:
+        for line in stream:
+            if line.strip():
+                row = json.loads(line)
+                row["post_id"] = int(row["post_id"])
+                yield row
+
+
+def _post_frame(workspace: Workspace, run_id: str) -> pl.DataFrame:
+    """One row per post of the run: every post of `cluster_notes`, with its selection and text where they exist."""
+    directory = {stage: workspace.directory(run_id, stage) for stage in ("ingest", "cluster_notes", "select_winners")}
+    posts = _scan(
+        directory["cluster_notes"],
+        "posts.parquet",
+        {
+            "post_id": pl.Int64,
+            "language": pl.String,
+            "n_notes": pl.Int64,
+            "n_clusters": pl.Int64,
+            "n_ratings": pl.Int64,
+            "eligible": pl.Boolean,
+            "reason_code": pl.String,
+            "reason": pl.String,
+            "story_id": pl.String,
+        },
+    ).collect()
+    selection_schema = {
+        "post_id": pl.Int64,
+        "outcome": pl.String,
+        "candidate_id": pl.String,
+        "text": pl.String,
+        "score": pl.Float64,
+        "lower": pl.Float64,
+        "upper": pl.Float64,
+        "appeal_score": pl.Float64,
+        "best_existing_note_id": pl.String,
+        "best_existing_score": pl.Float64,
+        "reason_code": pl.String,
+        "reason": pl.String,
+    }
+    rows = [
+        {name: _plain(row.get(name), dtype) for name, dtype in selection_schema.items()}
+        for row in _read_selections(directory["select_winners"])
+    ]
+    selections = pl.DataFrame(rows, schema=selection_schema).unique("post_id", keep="last", maintain_order=True)
+    texts = _scan(
+        directory["ingest"],
+        "posts.parquet",
+        {"tweetId": pl.Int64, "text": pl.String, "altText": pl.String, "quotedText": pl.String, "createdAtMillis": pl.Int64},
+    ).rename({"tweetId": "post_id", "text": "post_text"})
+    joined = posts.join(selections, on="post_id", how="full", coalesce=True, suffix="_selected").sort("post_id")
+    texts_frame = texts.unique("post_id").collect()
+    joined = joined.join(texts_frame, on="post_id", how="left").sort("post_id")
+    return joined.with_columns(
+        pl.coalesce("outcome", pl.when(pl.col("eligible").not_()).then(pl.lit("abstained")).otherwise(pl.lit("open"))).alias("outcome"),
+        pl.coalesce("reason_code_selected", "reason_code").alias("reason_code"),
+        pl.coalesce("reason_selected", "reason").alias("reason"),
+    )
+
+
+def _plain(value: Any, dtype: Any) -> Any:
+    if value is None:
+        return None
+    return str(value) if dtype == pl.String else (float(value) if dtype == pl.Float64 else int(value))
+
+
+class _ArrowFile:
+    """Rows sorted by post, written in batches that never split a post; remembers where each post's rows are."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._writer: Any = None
+        self._sink: Any = None
+        self._batch = 0
+        self.places: dict[int, tuple[int, int, int]] = {}
+
+    def add(self, frame: pl.DataFrame) -> None:
+        """Append rows sorted by post_id; posts of an earlier call must not come again."""
+        table = frame.to_arrow().combine_chunks()
+        if self._writer is None:
+            self._sink = pa.OSFile(str(self.path), "wb")
+            options = pa.ipc.IpcWriteOptions(compression=pa.Codec("zstd", compression_level=1))
+            self._writer = pa.ipc.new_file(self._sink, table.schema, options=options)
+        if not len(frame):
+            return
+        ids = frame["post_id"].to_numpy()
+        starts = np.flatnonzero(np.r_[True, ids[1:] != ids[:-1]])
+        ends = np.r_[starts[1:], len(ids)]
+        begin = 0
+        for number, (start, end) in enumerate(zip(starts.tolist(), ends.tolist(), strict=True)):
+            self.places[int(ids[start])] = (self._batch, start - begin, end - start)
+            last = number == len(starts) - 1
+            if end - begin >= ROWS_PER_BATCH or last:
+                for batch in table.slice(begin, end - begin).combine_chunks().to_batches():
+                    self._writer.write_batch(batch)
+                self._batch += 1
+                begin = end
+
+    def close(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
+            self._sink.close()
+
+
+def _build(workspace: Workspace, run_id: str, out: Path, progress: Progress) -> None:
+    progress("reading posts", 0, 1)
+    posts = _post_frame(workspace, run_id)
+    ids = posts["post_id"].to_numpy()
+    facts: dict[str, Any] = {"run_id": run_id, "n_posts": len(posts)}
+    candidates = _ArrowFile(out / "candidates.arrow")
+    notes = _ArrowFile(out / "notes.arrow")
+    tally = _Tally()
+    aggregators = _further_aggregators(workspace.directory(run_id, "judge_candidates"))
+    per_post: list[pl.DataFrame] = []
+    note_words: dict[int, str] = {}
+    database = sqlite3.connect(out / "index.sqlite")
+    database.executescript("PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF;" + POSTS_SQL)
+    note_reader = _NoteReader(workspace, run_id)
+    for start in range(0, max(1, len(ids)), POSTS_PER_CHUNK):
+        chunk = posts.slice(start, POSTS_PER_CHUNK)
+        progress("indexing posts", start, len(ids))
+        rows = _candidate_rows(workspace, run_id, chunk, aggregators)
+        candidates.add(rows.select(list(CANDIDATE_COLUMNS)))
+        tally.candidates(rows)
+        per_post.append(_per_post(rows))
+        note_rows = note_reader.rows(chunk)
+        notes.add(note_rows)
+        tally.notes(note_rows)
+        database.executemany("INSERT OR IGNORE INTO note_posts VALUES (?, ?)", note_rows.select("note_id", "post_id").iter_rows())
+        words = note_rows.group_by("post_id").agg(pl.col("text").str.join(" "))
+        note_words = dict(words.iter_rows())
+        _insert_texts(database, chunk, note_words)
+    candidates.close()
+    notes.close()
+    progress("writing the index", len(ids), len(ids))
+    _insert_posts(database, posts, pl.concat(per_post), candidates.places, notes.places)
+    database.executescript(INDEX_SQL)
+    database.execute("INSERT INTO search(search) VALUES ('optimize')")
+    database.commit()
+    facts |= tally.facts() | {"aggregators": aggregators, "funnel": _funnel(workspace, run_id, posts, tally)}
+    facts["facets"] = _facets(database)
+    database.close()
+    database = sqlite3.connect(out / "index.sqlite")
+    database.execute("PRAGMA journal_mode=WAL")
+    database.close()
+    (out / "facts.json").write_text(json.dumps(facts, indent=1, sort_keys=True, allow_nan=False), encoding="utf-8")
+
+
+def _candidate_rows(workspace: Workspace, run_id: str, posts: pl.DataFrame, aggregators: list[str]) -> pl.DataFrame:
+    """Candidates of some posts, drafted and revised ones, with verdict, checks, status and rank; sorted by post, rank."""
+    directory = {
+        stage: workspace.directory(run_id, stage)
+        for stage in ("draft_candidates", "check_candidates", "judge_candidates", "revise_candidates", "select_winners")
+    }
+    low, high = (posts["post_id"].min(), posts["post_id"].max()) if len(posts) else (0, -1)
+    here = pl.col("post_id").is_between(low, high)
+
+    def both(first: str, name: str, schema: dict[str, Any]) -> pl.DataFrame:
+        frames = [_scan(directory[stage], name, schema).filter(here).collect() for stage in (first, "revise_candidates")]
+        return pl.concat(frames)
+
+    texts = both("draft_candidates", "candidates.parquet", CANDIDATE_SCHEMA).unique("candidate_id", keep="last", maintain_order=True)
+    other_columns = {f"score_{name}": pl.Float32 for name in aggregators}
+    verdicts = both(
+        "judge_candidates", "verdicts.parquet", {"candidate_id": pl.String, "post_id": pl.Int64, **VERDICT_SCHEMA, **other_columns}
+    ).unique("candidate_id", keep="last", maintain_order=True)
+    verdicts = verdicts.with_columns(
+        (pl.concat_list([pl.col(name) for name in other_columns]) if other_columns else pl.lit([], dtype=pl.List(pl.Float32))).alias(
+            "others"
+        )
+    ).drop("post_id", *other_columns)
+    checks = both("check_candidates", "checks.parquet", CHECKS_SCHEMA)
+    bad = pl.col("outcome") != "passed"
+    by_candidate = checks.group_by("candidate_id", maintain_order=True).agg(
+        pl.struct("check", "outcome", "reason", "start", "end", "principle").filter(bad).alias("problems"),
+        pl.col("check").filter(~bad).alias("passed"),
+    )
+    losers = _scan(directory["select_winners"], "losers.parquet", LOSER_SCHEMA).filter(here).collect()
+    losers = losers.unique("candidate_id", keep="last").select(
+        "candidate_id", "decided_by", pl.col("reason").alias("lost_because")
+    )
+    winners = posts.filter(pl.col("outcome") == "winner").select("candidate_id", pl.lit(True).alias("won"))
+    rows = (
+        texts.join(verdicts, on="candidate_id", how="left")
+        .join(by_candidate, on="candidate_id", how="left")
+        .join(losers, on="candidate_id", how="left")
+        .join(winners, on="candidate_id", how="left")
+    )
+    failed = pl.col("problems").list.len().fill_null(0) > 0
+    finite = [pl.when(pl.col(name).is_finite()).then(pl.col(name)).alias(name) for name in ("score", "lower", "upper", "factor")]
+    rows = rows.with_columns(*finite).with_columns(
+        pl.when(pl.col("won")).then(pl.lit("winner"))
+        .when(failed).then(pl.lit("failed"))
+        .when(pl.col("score").is_null()).then(pl.lit("unjudged"))
+        .otherwise(pl.lit("judged"))
+        .alias("status")
+    )  # fmt: skip
+    order = pl.col("status").replace_strict({"winner": 0, "judged": 1, "unjudged": 2, "failed": 3}, return_dtype=pl.Int8)
+    rows = rows.with_columns(order.alias("order")).sort(
+        ["post_id", "order", "score", "candidate_id"], descending=[False, False, True, False], nulls_last=True
+    )
+    return rows.with_columns(
+        (pl.int_range(pl.len(), dtype=pl.Int32).over("post_id") + 1).alias("rank"),
+        pl.col("problems").fill_null([]),
+        pl.col("passed").fill_null([]),
+        pl.col("others").fill_null([]),
+    )
+
+
+def _per_post(rows: pl.DataFrame) -> pl.DataFrame:
+    """Counts per post, and the share of further aggregators whose best text is not the one ranked first."""
+    usable = rows.filter(pl.col("status").is_in(["winner", "judged"]) & (pl.col("others").list.len() > 0))
+    exploded = usable.select("post_id", "rank", "others").with_columns(
+        pl.int_ranges(pl.col("others").list.len()).alias("which")
+    ).explode("others", "which")  # fmt: skip
+    best = (
+        exploded.filter(pl.col("others").is_not_null() & pl.col("others").is_not_nan())
+        .sort(["post_id", "which", "others", "rank"], descending=[False, False, True, False])
+        .group_by("post_id", "which", maintain_order=True)
+        .first()
+    )
+    split = best.group_by("post_id").agg((pl.col("rank") != 1).mean().alias("disagreement"))
+    counts = rows.group_by("post_id").agg(
+        pl.len().cast(pl.Int64).alias("n_candidates"),
+        (pl.col("status") != "failed").sum().cast(pl.Int64).alias("n_passed"),
+    )
+    return counts.join(split, on="post_id", how="left")
+
+
+class _NoteReader:
+    """Notes of the run by post: text, status, cluster, fitted parameters, the jury's view, ratings by side."""
+
+    def __init__(self, workspace: Workspace, run_id: str) -> None:
+        self.directory = {
+            stage: workspace.directory(run_id, stage)
+            for stage in ("ingest", "fit_raters", "cluster_notes", "judge_candidates")
+        }
+        raters = _scan(self.directory["fit_raters"], "raters.parquet", {"raterParticipantId": pl.String, "factor1": pl.Float64})
+        side = (
+            pl.when(pl.col("factor1") < -SIDE_EDGE).then(0).when(pl.col("factor1") > SIDE_EDGE).then(2).otherwise(1)
+        )  # fmt: skip
+        self.side = raters.filter(pl.col("factor1").is_not_null()).select("raterParticipantId", side.cast(pl.Int8).alias("side")).collect()
+
+    def rows(self, posts: pl.DataFrame) -> pl.DataFrame:
+        low, high = (posts["post_id"].min(), posts["post_id"].max()) if len(posts) else (0, -1)
+        members = (
+            _scan(
+                self.directory["cluster_notes"],
+                "clusters.parquet",
+                {
+                    "post_id": pl.Int64,
+                    "note_id": pl.Int64,
+                    "cluster_id": pl.String,
+                    "stance": pl.String,
+                    "duplicate_of": pl.Int64,
+                    "borrowed": pl.Boolean,
+                },
+            )
+            .filter(pl.col("post_id").is_between(low, high))
+            .collect()
+        )
+        snapshot = self.directory["ingest"]
+        columns = {"noteId": pl.Int64, "tweetId": pl.Int64, "summary": pl.String, "classification": pl.String, "createdAtMillis": pl.Int64}
+        own = (
+            _scan(snapshot, "notes.parquet", columns)
+            .rename({"noteId": "note_id", "summary": "text", "createdAtMillis": "created_at"})
+            .filter(pl.col("tweetId").is_between(low, high) | pl.col("note_id").is_in(members["note_id"].unique().to_list()))
+            .collect()
+        )
+        # Notes of the post itself count even where clustering left them out (posts that were never eligible).
+        wanted = pl.concat(
+            [
+                members.select("post_id", "note_id"),
+                own.select(pl.col("tweetId").alias("post_id"), "note_id").join(posts.select("post_id"), on="post_id", how="semi"),
+            ]
+        ).unique(maintain_order=True)
+        ids = wanted["note_id"].unique()
+        status = _scan(snapshot, "note_status_history.parquet", {"noteId": pl.Int64, "currentStatus": pl.String}).rename(
+            {"noteId": "note_id", "currentStatus": "status"}
+        )
+        fitted = _scan(
+            self.directory["fit_raters"],
+            "notes.parquet",
+            {
+                "noteId": pl.Int64,
+                "intercept": pl.Float64,
+                "factor1": pl.Float64,
+                "lower": pl.Float64,
+                "upper": pl.Float64,
+                "active_rules": pl.List(pl.String),
+            },
+        ).rename({"noteId": "note_id", "lower": "note_lower", "upper": "note_upper"})
+        seen = _scan(
+            self.directory["judge_candidates"],
+            "existing.parquet",
+            {"note_id": pl.Int64, "post_id": pl.Int64}
+            | {name: VERDICT_SCHEMA[name] for name in NOTE_COLUMNS if name in VERDICT_SCHEMA},
+        )
+        member = pl.col("note_id").is_in(ids.to_list())
+        return (
+            wanted.join(members, on=["post_id", "note_id"], how="left")
+            .join(own.drop("tweetId").unique("note_id"), on="note_id", how="left")
+            .join(status.filter(member).collect().unique("note_id", keep="last"), on="note_id", how="left")
+            .join(fitted.filter(member).collect().unique("note_id", keep="last"), on="note_id", how="left")
+            .join(
+                seen.filter(pl.col("post_id").is_between(low, high)).collect().unique(["post_id", "note_id"], keep="last"),
+                on=["post_id", "note_id"],
+                how="left",
+            )
+            .join(self._ratings(ids), on="note_id", how="left")
+            .with_columns(
+                pl.col("n_ratings").fill_null(0),
+                pl.col("borrowed").fill_null(False),
+                *(pl.when(pl.col(name).is_finite()).then(pl.col(name)).alias(name) for name in ("score", "lower", "upper", "factor")),
+            )
+            .sort("post_id", pl.coalesce("intercept", "score"), "note_id", descending=[False, True, False], nulls_last=True)
+            .select(pl.col(name).cast(dtype) for name, dtype in NOTE_COLUMNS.items())
+        )
+
+    def _ratings(self, notes: pl.Series) -> pl.DataFrame:
+        """Per note: how many ratings, and nine counts (side by side: not, somewhat, helpful) of raters with a known side."""
+        columns = {"noteId": pl.Int64, "raterParticipantId": pl.String, "helpfulness": pl.Float32}
+        ratings = (
+            _scan(self.directory["ingest"], "ratings.parquet", columns)
+            .filter(pl.col("noteId").is_in(notes.to_list()))
+            .rename({"noteId": "note_id"})
+            .collect()
+            .join(self.side, on="raterParticipantId", how="left")
+        )
+        level = (pl.col("helpfulness") * 2).round().cast(pl.Int8)
+        cells = [
+            ((pl.col("side") == side) & (level == value)).sum().cast(pl.Int32) for side in range(3) for value in range(3)
+        ]
+        return ratings.group_by("note_id").agg(pl.len().cast(pl.Int64).alias("n_ratings"), *(c.alias(f"c{i}") for i, c in enumerate(cells))).select(
+            "note_id", "n_ratings", pl.concat_list([f"c{i}" for i in range(9)]).alias("sides")
+        )  # fmt: skip
+
+
+# -- writing --------------------------------------------------------------------------------------------------------
+
+
+def _insert_texts(database: sqlite3.Connection, posts: pl.DataFrame, note_words: dict[int, str]) -> None:
+    columns = posts.select("post_id", "post_text", "altText", "quotedText", "text")
+    database.executemany("INSERT INTO texts VALUES (?, ?, ?, ?, ?)", columns.iter_rows())
+    database.executemany(
+        "INSERT INTO search (rowid, post, winner, notes) VALUES (?, ?, ?, ?)",
+        (
+            (post_id, " ".join(filter(None, (text, alt, quoted))), winner or "", note_words.get(post_id, ""))
+            for post_id, text, alt, quoted, winner in columns.iter_rows()
+        ),
+    )
+
+
+def _insert_posts(
+    database: sqlite3.Connection,
+    posts: pl.DataFrame,
+    per_post: pl.DataFrame,
+    candidates: dict[int, tuple[int, int, int]],
+    notes: dict[int, tuple[int, int, int]],
+) -> None:
+    joined = posts.join(per_post, on="post_id", how="left").sort("post_id")
+    nowhere = (None, None, 0)
+
+    def rows() -> Iterator[tuple]:
+        for row in joined.iter_rows(named=True):
+            post_id = row["post_id"]
+            score, best = row["score"], row["best_existing_score"]
+            lower, upper = row["lower"], row["upper"]
+            text = row["text"]
+            yield (
+                post_id,
+                row["outcome"],
+                row["reason_code"],
+                row["reason"],
+                row["candidate_id"] if row["outcome"] == "winner" else None,
+                text_sha256(text) if text and row["outcome"] == "winner" else None,
+                score,
+                lower,
+                upper,
+                row["appeal_score"],
+                int(row["best_existing_note_id"]) if row["best_existing_note_id"] else None,
+                best,
+                score - best if score is not None and best is not None else None,
+                upper - lower if lower is not None and upper is not None else None,
+                row["disagreement"],
+                row["n_notes"] or notes.get(post_id, nowhere)[2],
+                row["n_clusters"] or 0,
+                row["n_ratings"] or 0,
+                row["n_candidates"] or 0,
+                row["n_passed"] or 0,
+                row["language"],
+                row["story_id"],
+                row["createdAtMillis"] or ((post_id >> 22) + 1288834974657 if post_id > 2**40 else None),
+                *candidates.get(post_id, nowhere),
+                *notes.get(post_id, nowhere),
+            )
+
+    names = "post_id, outcome, reason_code, reason, winner_id, winner_sha256, score, lower, upper, appeal, best_note_id, best_score, gain, width, disagreement, n_notes, n_clusters, n_ratings, n_candidates, n_passed, language, story_id, created_at, candidates_batch, candidates_start, candidates_rows, notes_batch, notes_start, notes_rows"
+    marks = ", ".join("?" * 29)
+    database.executemany(f"INSERT INTO posts ({names}) VALUES ({marks})", rows())
+
+
+class _Tally:
+    """Sums over all chunks for the run's page."""
+
+    def __init__(self) -> None:
+        self.status: dict[str, int] = {}
+        self.problems: dict[tuple[str, str], int] = {}
+        self.writers: dict[tuple[str, str], dict[str, float]] = {}
+        self.histograms = {name: np.zeros(len(BINS) - 1, dtype=np.int64) for name in ("candidates", "winners", "notes")}
+        self.posts_with = {"drafted": 0, "passed": 0, "judged": 0}
+        self.rounds: dict[int, int] = {}
+
+    def candidates(self, rows: pl.DataFrame) -> None:
+        for status, n in rows.group_by("status").len().iter_rows():
+            self.status[status] = self.status.get(status, 0) + n
+        bad = rows.select(pl.col("problems").explode()).drop_nulls().unnest("problems")
+        for check, outcome, n in bad.group_by("check", "outcome").len().iter_rows():
+            self.problems[(check, outcome)] = self.problems.get((check, outcome), 0) + n
+        grouped = rows.group_by(pl.col("writer").fill_null("?"), pl.col("prompt_version").fill_null("?")).agg(
+            pl.len(),
+            (pl.col("status") != "failed").sum().alias("passed"),
+            pl.col("score").is_not_null().sum().alias("judged"),
+            pl.col("score").sum().alias("score"),
+            (pl.col("status") == "winner").sum().alias("won"),
+        )
+        for writer, prompt, *values in grouped.iter_rows():
+            entry = self.writers.setdefault((writer, prompt), dict.fromkeys(("n", "passed", "judged", "score", "won"), 0))
+            for name, value in zip(("n", "passed", "judged", "score", "won"), values, strict=True):
+                entry[name] += value
+        for name, frame in (("candidates", rows), ("winners", rows.filter(pl.col("status") == "winner"))):
+            self.histograms[name] += _histogram(frame["score"])
+        self.posts_with["drafted"] += rows["post_id"].n_unique()
+        self.posts_with["passed"] += rows.filter(pl.col("status") != "failed")["post_id"].n_unique()
+        self.posts_with["judged"] += rows.filter(pl.col("score").is_not_null())["post_id"].n_unique()
+        for number, n in rows.group_by("round").len().iter_rows():
+            self.rounds[number or 0] = self.rounds.get(number or 0, 0) + n
+
+    def notes(self, rows: pl.DataFrame) -> None:
+        self.histograms["notes"] += _histogram(rows.select(pl.coalesce("score", "intercept"))["score"])
+
+    def facts(self) -> dict[str, Any]:
+        return {
+            "candidates": dict(sorted(self.status.items())),
+            "problems": [
+                {"check": check, "outcome": outcome, "n": n}
+                for (check, outcome), n in sorted(self.problems.items(), key=lambda item: (-item[1], item[0]))
+            ],
+            "writers": [
+                {
+                    "writer": writer,
+                    "prompt_version": prompt,
+                    "n": int(entry["n"]),
+                    "passed": int(entry["passed"]),
+                    "mean_score": entry["score"] / entry["judged"] if entry["judged"] else None,
+                    "won": int(entry["won"]),
+                }
+                for (writer, prompt), entry in sorted(self.writers.items())
+            ],
+            "histograms": {name: values.tolist() for name, values in self.histograms.items()},
+            "rounds": {str(number): n for number, n in sorted(self.rounds.items())},
+        }
+
+
+def _histogram(scores: pl.Series) -> np.ndarray:
+    values = scores.drop_nulls().to_numpy()
+    return np.histogram(np.clip(values[np.isfinite(values)], BINS[0], BINS[-1] - 1e-9), bins=BINS)[0]
+
+
+def _funnel(workspace: Workspace, run_id: str, posts: pl.DataFrame, tally: _Tally) -> list[dict[str, Any]]:
+    """How many posts reach each step; what is lost on the way stands in `lost` by reason code."""
+    finished = {stage for stage, state in workspace.stages(run_id).items() if state.manifest is not None}
+    eligible = posts.filter(pl.col("eligible").fill_null(True))
+    excluded = posts.filter(pl.col("eligible").fill_null(True).not_())
+    steps: list[dict[str, Any]] = [{"name": "posts with notes", "n": len(posts), "lost": _by_reason(excluded)}]
+    steps.append({"name": "worth a supernote", "n": len(eligible), "lost": {}})
+    for stage, name, label in (
+        ("draft_candidates", "drafted", "with candidates"),
+        ("check_candidates", "passed", "with a text that passes the checks"),
+        ("judge_candidates", "judged", "judged"),
+    ):
+        if stage in finished:
+            steps.append({"name": label, "n": tally.posts_with[name], "lost": {}})
+    if "select_winners" in finished:
+        abstained = eligible.filter(pl.col("outcome") == "abstained")
+        steps[-1]["lost"] = _by_reason(abstained)
+        steps.append({"name": "with a winner", "n": len(posts.filter(pl.col("outcome") == "winner")), "lost": {}})
+    return steps
+
+
+def _by_reason(posts: pl.DataFrame) -> dict[str, int]:
+    rows = posts.group_by(pl.col("reason_code").fill_null("unknown")).len().sort("reason_code").iter_rows()
+    return dict(rows)
+
+
+def _facets(database: sqlite3.Connection) -> dict[str, list[list[Any]]]:
+    """Values of the filters with how many posts have each, most frequent first; at most 200 a filter."""
+    facets = {}
+    for name in ("outcome", "reason_code", "language", "story_id"):
+        query = f"SELECT {name}, COUNT(*) FROM posts WHERE {name} IS NOT NULL GROUP BY {name} ORDER BY COUNT(*) DESC, {name} LIMIT 200"
+        facets[name] = [list(row) for row in database.execute(query)]
+    return facets

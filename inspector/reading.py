@@ -1,0 +1,510 @@
+"""Questions to the read model: the queue, one post, its candidates and notes, the next post to look at.
+
+A `RunIndex` is shared by all threads of a process; each thread has its own SQLite connection and its own memory-mapped
+Arrow readers. The analysts' decisions are projected into the posts' rows (`sync`), so that filtering by them costs no
+more than any other filter, whichever database holds them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import re
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+import pyarrow as pa
+import sqlalchemy as sa
+from sqlalchemy.engine import Engine
+
+from inspector import decisions as store
+from inspector import index
+from inspector.database import counters
+from inspector.errors import Refused
+from inspector.runs import Workspace, read_json
+
+SORTS: dict[str, tuple[str, str, bool]] = {
+    "gain": ("largest gain over the best existing note", "COALESCE(gain, -9)", True),
+    "score": ("highest score", "COALESCE(score, -9)", True),
+    "score_low": ("lowest score", "COALESCE(score, -9)", False),
+    "width": ("widest interval", "COALESCE(width, -9)", True),
+    "disagreement": ("aggregators disagree most", "COALESCE(disagreement, -9)", True),
+    "ratings": ("most ratings", "n_ratings", True),
+    "newest": ("newest post", "post_id", True),
+    "oldest": ("oldest post", "post_id", False),
+}
+"""Name of an order: what a person reads, the SQL expression, whether large comes first. Ties go by post id."""
+
+DECIDED = {
+    "": "any",
+    "none": "undecided",
+    "unseen": "not seen by me",
+    "any": "decided",
+    "accept": "accepted",
+    "edit": "edited",
+    "reject": "rejected",
+    "not_needed": "note not needed",
+    "flagged": "flagged",
+    "against": "machine against analyst",
+}
+OUTCOMES = {"": "any", "winner": "winner", "abstained": "abstained", "open": "not selected yet"}
+
+AGAINST = (
+    "((outcome = 'winner' AND decision IN ('reject', 'not_needed')) OR (outcome = 'abstained' AND decision IN ('accept', 'edit')))"
+)
+
+
+@dataclass(frozen=True)
+class Filters:
+    """Which posts of a run, and in which order. Empty values do not filter."""
+
+    q: str = ""
+    outcome: str = ""
+    reason: str = ""
+    decided: str = ""
+    language: str = ""
+    story: str = ""
+    min_score: float | None = None
+    max_score: float | None = None
+    min_width: float | None = None
+    min_disagreement: float | None = None
+    sort: str = "gain"
+
+    @classmethod
+    def parse(cls, values: Any) -> Filters:
+        """From a query string's values; what cannot be understood is left out rather than answered with an error."""
+        found: dict[str, Any] = {}
+        for field in dataclasses.fields(cls):
+            value = str(values.get(field.name) or "").strip()[:200].replace("\x00", "")
+            if not value:
+                continue
+            if field.name.startswith(("min_", "max_")):
+                try:
+                    number = float(value)
+                except ValueError:
+                    continue
+                if math.isfinite(number):
+                    found[field.name] = number
+            else:
+                found[field.name] = value
+        if found.get("sort") not in SORTS:
+            found.pop("sort", None)
+        if found.get("decided") not in DECIDED:
+            found.pop("decided", None)
+        if found.get("outcome") not in OUTCOMES:
+            found.pop("outcome", None)
+        return cls(**found)
+
+    def query(self, **more: Any) -> str:
+        """The query string that leads back to these filters; values that say nothing are left out."""
+        values = {
+            field.name: getattr(self, field.name)
+            for field in dataclasses.fields(self)
+            if getattr(self, field.name) not in ("", None, field.default)
+        }
+        merged = {key: value for key, value in (values | more).items() if value not in ("", None)}
+        return urlencode({key: (f"{value:g}" if isinstance(value, float) else value) for key, value in merged.items()})
+
+    @property
+    def about_decisions(self) -> bool:
+        return bool(self.decided)
+
+    @property
+    def active(self) -> int:
+        """How many filters are set (the order is none)."""
+        return sum(
+            getattr(self, f.name) not in ("", None) for f in dataclasses.fields(self) if f.name != "sort"
+        )
+
+
+@dataclass(frozen=True)
+class Page:
+    """One page of the queue. Cursors are None where there is nothing more; `total` counts all posts that fit."""
+
+    rows: list[dict[str, Any]]
+    total: int
+    after: str | None
+    before: str | None
+
+
+class RunIndex:
+    """The read model of one run."""
+
+    def __init__(self, path: Path, run_id: str, engine: Engine) -> None:
+        self.path = path
+        self.run_id = run_id
+        self.engine = engine
+        self.facts: dict[str, Any] = read_json(path / "facts.json") or {}
+        self._local = threading.local()
+        self._lock = threading.Lock()
+        self._synced = -1
+        self._counts: dict[tuple[str, Any], tuple[float, int]] = {}
+
+    # -- connections -----------------------------------------------------------------------------------------------
+
+    @property
+    def sql(self) -> sqlite3.Connection:
+        connection = getattr(self._local, "sql", None)
+        if connection is None:
+            connection = sqlite3.connect(self.path / "index.sqlite", timeout=20, isolation_level=None)
+            connection.row_factory = sqlite3.Row
+            connection.execute("PRAGMA mmap_size=1073741824")
+            connection.execute("PRAGMA synchronous=NORMAL")  # rebuildable: a lost projection is projected again
+            connection.execute("PRAGMA cache_size=-16000")
+            self._local.sql = connection
+        return connection
+
+    def _arrow(self, name: str) -> Any:
+        reader = getattr(self._local, name, None)
+        if reader is None:
+            path = self.path / f"{name}.arrow"
+            reader = pa.ipc.open_file(pa.memory_map(str(path))) if path.is_file() else False
+            setattr(self._local, name, reader)
+        return reader
+
+    # -- decisions into the posts' rows ------------------------------------------------------------------------------
+
+    def sync(self) -> None:
+        """Bring the posts' rows up to the newest decision. Cheap when nothing was decided since."""
+        with self.engine.connect() as connection:
+            top = int(connection.execute(sa.select(counters.c.value).where(counters.c.name == "decisions")).scalar() or 0)
+        if top <= self._synced:
+            return
+        with self._lock:
+            if top <= self._synced:
+                return
+            sql = self.sql
+            sql.execute("BEGIN IMMEDIATE")
+            try:
+                done, skips_done = sql.execute("SELECT seq, skips_at FROM projected").fetchone()
+                if not skips_done:
+                    pairs = [(analyst, post) for analyst, post, _ in store.skipped_since(self.engine, self.run_id, 0)]
+                    sql.executemany("INSERT OR IGNORE INTO mine VALUES (?, ?)", pairs)
+                if top > done:
+                    self._project(sql, done)
+                sql.execute("UPDATE projected SET seq = MAX(seq, ?), skips_at = 1", (top,))
+                sql.execute("COMMIT")
+            except BaseException:
+                sql.execute("ROLLBACK")
+                raise
+            self._synced = top
+
+    def _project(self, sql: sqlite3.Connection, done: int) -> None:
+        fresh = store.history(self.engine, self.run_id, after=done)
+        touched = sorted({row.post_id for row in fresh})
+        for start in range(0, len(touched), 500):
+            by_post: dict[int, list[store.Decision]] = defaultdict(list)
+            for row in store.history(self.engine, self.run_id, touched[start : start + 500]):
+                by_post[row.post_id].append(row)
+            for post_id, rows in by_post.items():
+                counting = store.effective(rows)
+                last = store.last_word(rows)
+                sql.execute(
+                    "UPDATE posts SET decision = ?, decided_by = ?, decided_at = ?, decided_seq = ?, flagged = ?, n_analysts = ? "
+                    "WHERE post_id = ?",
+                    (
+                        last.kind if last else None,
+                        last.analyst if last else None,
+                        last.created_at if last else None,
+                        max(row.seq for row in rows),
+                        int(any(row.kind == "flag" for row in counting)),
+                        len({row.analyst for row in counting}),
+                        post_id,
+                    ),
+                )
+                for analyst in {row.analyst for row in rows if row.kind != "undo"}:
+                    if any(row.analyst == analyst for row in counting):
+                        sql.execute("INSERT OR IGNORE INTO mine VALUES (?, ?)", (analyst, post_id))
+                    else:
+                        sql.execute("DELETE FROM mine WHERE analyst = ? AND post_id = ?", (analyst, post_id))
+
+    def mark_seen(self, analyst: str, post_id: int) -> None:
+        """Take a skipped post out of the analyst's unseen ones."""
+        self.sql.execute("INSERT OR IGNORE INTO mine VALUES (?, ?)", (analyst, post_id))
+
+    # -- the queue -------------------------------------------------------------------------------------------------
+
+    def _where(self, filters: Filters, me: str) -> tuple[str, list[Any]]:
+        terms: list[str] = []
+        values: list[Any] = []
+
+        def add(term: str, *arguments: Any) -> None:
+            terms.append(term)
+            values.extend(arguments)
+
+        for column, value in (("outcome", filters.outcome), ("reason_code", filters.reason), ("language", filters.language), ("story_id", filters.story)):
+            if value:
+                add(f"{column} = ?", value)
+        for column, sign, bound in (
+            ("score", ">=", filters.min_score),
+            ("score", "<=", filters.max_score),
+            ("width", ">=", filters.min_width),
+            ("disagreement", ">=", filters.min_disagreement),
+        ):
+            if bound is not None:
+                add(f"{column} {sign} ?", bound)
+        decided = filters.decided
+        if decided == "none":
+            add("decision IS NULL")
+        elif decided == "any":
+            add("decision IS NOT NULL")
+        elif decided == "flagged":
+            add("flagged = 1")
+        elif decided == "against":
+            add(AGAINST)
+        elif decided == "unseen":
+            add("NOT EXISTS (SELECT 1 FROM mine WHERE analyst = ? AND mine.post_id = posts.post_id)", me)
+        elif decided:
+            add("decision = ?", decided)
+        if filters.q:
+            digits = filters.q.lstrip("#")
+            if digits.isascii() and digits.isdigit() and len(digits) < 19 or (len(digits) == 19 and digits.isdigit() and int(digits) < 2**63):
+                add("(post_id = ? OR post_id IN (SELECT post_id FROM note_posts WHERE note_id = ?))", int(digits), int(digits))
+            else:
+                match = _match(filters.q)
+                if match:
+                    add("post_id IN (SELECT rowid FROM search WHERE search MATCH ?)", match)
+                else:
+                    add("0")
+        return (" AND ".join(terms) or "1"), values
+
+    def count(self, filters: Filters, me: str = "") -> int:
+        """How many posts fit. Remembered; counts that depend on decisions may be two seconds old."""
+        key = (dataclasses.replace(filters, sort="gain").query(), me if filters.decided == "unseen" else "")
+        now = time.monotonic()
+        found = self._counts.get(key)
+        if found and (not filters.about_decisions or now - found[0] < 2.0):
+            return found[1]
+        where, values = self._where(filters, me)
+        total = int(self.sql.execute(f"SELECT COUNT(*) FROM posts WHERE {where}", values).fetchone()[0])
+        if len(self._counts) > 2_000:
+            self._counts.clear()
+        self._counts[key] = (now, total)
+        return total
+
+    def page(
+        self, filters: Filters, me: str = "", *, after: str | None = None, before: str | None = None, limit: int = 50
+    ) -> Page:
+        """Posts that fit, `limit` at a time. Paging by the last row's key, so rows that change never shift a page."""
+        self.sync()
+        _, expression, descending = SORTS[filters.sort]
+        where, values = self._where(filters, me)
+        backwards = before is not None and after is None
+        cursor = _cursor(before if backwards else after)
+        falling = descending != backwards
+        if cursor is not None:
+            where, values = _beyond(where, values, expression, falling, *cursor)
+        direction = "DESC" if falling else "ASC"
+        order = f"post_id {direction}" if expression == "post_id" else f"{expression} {direction}, post_id {direction}"
+        query = (
+            f"SELECT posts.*, {expression} AS sort_key, texts.post_text, texts.winner_text FROM "
+            f"(SELECT *, {expression} AS k FROM posts WHERE {where} ORDER BY {order} LIMIT ?) AS posts "
+            f"JOIN texts USING (post_id) ORDER BY {order}"
+        )
+        rows = [dict(row) for row in self.sql.execute(query, [*values, limit + 1])]
+        more = len(rows) > limit
+        rows = rows[:limit]
+        if backwards:
+            rows.reverse()
+        has_next, has_previous = (True, more) if backwards else (more, cursor is not None)
+        if backwards and cursor is None:
+            has_next = False
+        ends = [f"{row['sort_key']!r}~{row['post_id']}" for row in (rows[:1] + rows[-1:])]
+        return Page(
+            rows,
+            self.count(filters, me),
+            after=ends[-1] if rows and has_next else None,
+            before=ends[0] if rows and has_previous else None,
+        )
+
+    def neighbours(self, post_id: int, filters: Filters, me: str) -> dict[str, int | None]:
+        """Posts around this one in the queue's order: `previous`, `next`, and `unseen`: the next that I have not seen.
+
+        `unseen` starts again at the queue's beginning when nothing is left below.
+        """
+        _, expression, descending = SORTS[filters.sort]
+        key = self.sql.execute(f"SELECT {expression} FROM posts WHERE post_id = ?", (post_id,)).fetchone()
+        if key is None:
+            return {"previous": None, "next": None, "unseen": None}
+
+        def first(extra: Filters, falling: bool, start: bool = False) -> int | None:
+            where, values = self._where(extra, me)
+            if not start:
+                where, values = _beyond(where, values, expression, falling, key[0], post_id)
+            direction = "DESC" if falling else "ASC"
+            order = f"post_id {direction}" if expression == "post_id" else f"{expression} {direction}, post_id {direction}"
+            row = self.sql.execute(f"SELECT post_id FROM posts WHERE {where} AND post_id != ? ORDER BY {order} LIMIT 1", [*values, post_id]).fetchone()
+            return int(row[0]) if row else None
+
+        unseen = dataclasses.replace(filters, decided="unseen") if filters.decided in ("", "none", "unseen") else filters
+        return {
+            "next": first(filters, descending),
+            "previous": first(filters, not descending),
+            "unseen": first(unseen, descending) or first(unseen, descending, start=True),
+        }
+
+    def first_unseen(self, filters: Filters, me: str) -> int | None:
+        """The first post of the queue that this analyst has neither decided nor skipped."""
+        page = self.page(dataclasses.replace(filters, decided="unseen"), me, limit=1)
+        return page.rows[0]["post_id"] if page.rows else None
+
+    # -- one post --------------------------------------------------------------------------------------------------
+
+    def post(self, post_id: int) -> dict[str, Any]:
+        """The post's row with its texts. Raises `Refused` 404."""
+        if not -(2**63) <= post_id < 2**63:
+            raise Refused("There is no such post in this run.", 404)
+        row = self.sql.execute(
+            "SELECT posts.*, post_text, alt_text, quoted_text, winner_text FROM posts JOIN texts USING (post_id) WHERE post_id = ?",
+            (post_id,),
+        ).fetchone()
+        if row is None:
+            raise Refused("There is no such post in this run.", 404)
+        return dict(row)
+
+    def candidates(self, post: dict[str, Any], columns: Sequence[str] | None = None, start: int = 0, stop: int | None = None) -> list[dict[str, Any]]:
+        """Candidates of a post by rank, from the start-th to before the stop-th (all by default)."""
+        return self._rows("candidates", post, columns, start, stop)
+
+    def candidate(self, post: dict[str, Any], candidate_id: str) -> dict[str, Any]:
+        """One candidate of the post. Raises `Refused` 404."""
+        table = self._table("candidates", post)
+        if table is not None:
+            at = pa.compute.index(table.column("candidate_id"), pa.scalar(candidate_id, table.schema.field("candidate_id").type)).as_py()
+            if at >= 0:
+                return table.slice(at, 1).to_pylist()[0]
+        raise Refused("There is no such candidate for this post.", 404)
+
+    def notes(self, post: dict[str, Any]) -> list[dict[str, Any]]:
+        """Notes of a post, the highest intercept first."""
+        return self._rows("notes", post, None, 0, None)
+
+    def _table(self, name: str, post: dict[str, Any]) -> Any:
+        reader = self._arrow(name)
+        if not reader or not post[f"{name}_rows"]:
+            return None
+        batch = reader.get_batch(post[f"{name}_batch"])
+        return batch.slice(post[f"{name}_start"], post[f"{name}_rows"])
+
+    def _rows(self, name: str, post: dict[str, Any], columns: Sequence[str] | None, start: int, stop: int | None) -> list[dict[str, Any]]:
+        table = self._table(name, post)
+        if table is None:
+            return []
+        if columns is not None:
+            table = table.select(list(columns))
+        stop = table.num_rows if stop is None else min(stop, table.num_rows)
+        return table.slice(start, max(0, stop - start)).to_pylist()
+
+    # -- sums ------------------------------------------------------------------------------------------------------
+
+    def progress(self) -> dict[str, int]:
+        """Counts of the analysts' last words: kind -> posts; `undecided`; `against` the machine."""
+        self.sync()
+        counts = {row[0] or "undecided": row[1] for row in self.sql.execute("SELECT decision, COUNT(*) FROM posts GROUP BY decision")}
+        counts["against"] = self.sql.execute(f"SELECT COUNT(*) FROM posts WHERE {AGAINST}").fetchone()[0]
+        counts["flagged"] = self.sql.execute("SELECT COUNT(*) FROM posts WHERE flagged = 1").fetchone()[0]
+        return counts
+
+    def selections(self) -> list[dict[str, Any]]:
+        """Narrow rows of every post, for comparing runs and measuring agreement."""
+        self.sync()
+        query = "SELECT post_id, outcome, reason_code, score, lower, upper, best_score, gain, winner_id, decision, decided_by FROM posts ORDER BY post_id"
+        return [dict(row) for row in self.sql.execute(query)]
+
+
+def _beyond(
+    where: str, values: list[Any], expression: str, falling: bool, key: float, post_id: int
+) -> tuple[str, list[Any]]:
+    """The condition for rows that come after (key, post_id) in the order; written so that SQLite seeks in the index."""
+    sign = "<" if falling else ">"
+    if expression == "post_id":
+        return f"{where} AND post_id {sign} ?", [*values, post_id]
+    condition = f"{expression} {sign}= ? AND ({expression} {sign} ? OR post_id {sign} ?)"
+    return f"{where} AND {condition}", [*values, key, key, post_id]
+
+
+def _match(words: str) -> str:
+    """An FTS5 expression that finds all words, the last as a beginning; '' if there is nothing to look for."""
+    found = re.findall(r"\w+", words.replace("_", " "))[:12]
+    if not found:
+        return ""
+    quoted = [f'"{word}"' for word in found]
+    quoted[-1] += "*"
+    return " ".join(quoted)
+
+
+def _cursor(text: str | None) -> tuple[float, int] | None:
+    """The key of a row as it stands in a URL; anything else counts as no cursor."""
+    key, sign, post = (text or "").partition("~")
+    if not sign:
+        return None
+    try:
+        value, post_id = float(key), int(post)
+    except ValueError:
+        return None
+    return (value, post_id) if math.isfinite(value) and -(2**63) <= post_id < 2**63 else None
+
+
+class Library:
+    """The indexes of a workspace's runs: opens them, starts building where one is missing, and says how far it is."""
+
+    def __init__(self, workspace: Workspace, engine: Engine, threshold: int) -> None:
+        self.workspace = workspace
+        self.engine = engine
+        self.threshold = threshold
+        self._open: dict[str, RunIndex] = {}
+        self._builders: dict[str, subprocess.Popen[bytes]] = {}
+        self._checked: dict[str, float] = {}
+        self._lock = threading.Lock()
+
+    def get(self, run_id: str) -> RunIndex | None:
+        """The run's index, or None while it is being built aside. Raises `Refused` 404 for an unknown run."""
+        now = time.monotonic()
+        found = self._open.get(run_id)
+        if found is not None and now - self._checked.get(run_id, 0.0) < 2.0:
+            return found
+        self.workspace.require(run_id)
+        with self._lock:
+            path = index.ready(self.workspace, run_id)
+            if path is None:
+                path = self._start(run_id)
+                if path is None:
+                    return None
+            if found is None or found.path != path:
+                found = RunIndex(path, run_id, self.engine)
+                self._open[run_id] = found
+            self._checked[run_id] = now
+        return found
+
+    def _start(self, run_id: str) -> Path | None:
+        """Build now if the run is small, else in a process of its own."""
+        state = self.workspace.stages(run_id)["cluster_notes"]
+        if int(state.counts.get("in", 0) or 0) <= self.threshold:
+            return index.build_index(self.workspace, run_id)
+        running = self._builders.get(run_id)
+        if running is not None and running.poll() is None:
+            return None
+        if running is not None and running.returncode != 0:
+            raise Refused(
+                f"The index of run {run_id} could not be built. Try on the command line: python -m inspector index --workspace "
+                f"WORKSPACE {run_id}; its message says why.",
+                500,
+            )
+        command = [sys.executable, "-m", "inspector", "index", "--workspace", self.workspace.store.root, run_id]
+        self._builders[run_id] = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        return None
+
+    def close(self) -> None:
+        """Stop builders that are still at work; a half-built index was never there."""
+        for process in self._builders.values():
+            if process.poll() is None:
+                process.terminate()

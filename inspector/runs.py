@@ -1,0 +1,160 @@
+"""The runs, juries and files of a workspace, found by name only: nothing outside what the workspace lists is opened."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from inspector.errors import Refused
+from pipeline.stages import RUN_STAGES
+from pipeline.store import Manifest, Store
+
+SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
+"""Ids of runs and juries as they may stand in a URL: no slash, no leading dot."""
+
+INDEXED_STAGES = (
+    "ingest",
+    "fit_raters",
+    "train_jury",
+    "cluster_notes",
+    "draft_candidates",
+    "check_candidates",
+    "judge_candidates",
+    "revise_candidates",
+    "select_winners",
+)
+"""Stages whose tables the read model is built from."""
+
+
+@dataclass(frozen=True)
+class StageState:
+    """One stage of a run: `manifest` is None while it is not finished. `timing` is empty then."""
+
+    stage: str
+    path: Path | None
+    manifest: Manifest | None
+    timing: dict[str, Any]
+
+    @property
+    def counts(self) -> dict[str, Any]:
+        return self.manifest.counts if self.manifest else {}
+
+
+class Workspace:
+    """Read access to what the pipeline has written. Cheap to make; remembers manifests for two seconds."""
+
+    def __init__(self, root: str) -> None:
+        self.store = Store(root)
+        self._lock = threading.Lock()
+        self._states: dict[str, tuple[float, dict[str, StageState]]] = {}
+
+    def runs(self) -> list[str]:
+        """Ids of all runs, the most recently finished first."""
+        names = [name for name in self.store.list("runs") if SAFE_NAME.fullmatch(name)]
+        return sorted(names, key=lambda name: (self.finished_at(name), name), reverse=True)
+
+    def has_run(self, run_id: str) -> bool:
+        return bool(SAFE_NAME.fullmatch(run_id)) and run_id in self.store.list("runs")
+
+    def require(self, run_id: str) -> str:
+        """The id, if the workspace holds such a run. Raises `Refused` 404."""
+        if not self.has_run(run_id):
+            raise Refused("There is no such run in this workspace.", 404)
+        return run_id
+
+    def described(self, run_id: str) -> dict[str, Any]:
+        """`run.json`: what was asked for and with which settings; empty if it is missing or unreadable."""
+        try:
+            value = json.loads(self.store.read_text(f"runs/{run_id}/run.json") or "{}")
+        except json.JSONDecodeError:
+            return {}
+        return value if isinstance(value, dict) else {}
+
+    def finished_at(self, run_id: str) -> str:
+        """When the newest stage finished, as ISO text in UTC; '' while none has."""
+        return max((str(s.timing.get("finished_at", "")) for s in self.stages(run_id).values()), default="")
+
+    def stages(self, run_id: str) -> dict[str, StageState]:
+        """Every stage of a run, finished or not."""
+        now = time.monotonic()
+        with self._lock:
+            found = self._states.get(run_id)
+            if found and now - found[0] < 2.0:
+                return found[1]
+        states = {stage: self._state(run_id, stage) for stage in RUN_STAGES}
+        with self._lock:
+            self._states[run_id] = (now, states)
+        return states
+
+    def _state(self, run_id: str, stage: str) -> StageState:
+        rel = f"runs/{run_id}/{stage}"
+        try:
+            manifest = self.store.manifest(rel)
+        except (ValueError, TypeError):
+            manifest = None
+        if manifest is None:
+            return StageState(stage, None, None, {})
+        pointer = self.store.read_text(f"{rel}/pointer.json")
+        target = json.loads(pointer)["path"] if pointer else rel
+        path = Path(target) if Path(target).is_absolute() else self.store.local(target)
+        timing: dict[str, Any] = {}
+        for where in (path / "timing.json", self.store.home / rel / "timing.json"):
+            if where.is_file():
+                try:
+                    timing = json.loads(where.read_text(encoding="utf-8"))
+                    break
+                except json.JSONDecodeError:
+                    continue
+        return StageState(stage, path, manifest, timing)
+
+    def directory(self, run_id: str, stage: str) -> Path | None:
+        """Local directory of a finished stage's files; None if it is not finished."""
+        state = self.stages(run_id).get(stage)
+        return state.path if state else None
+
+    def fingerprint(self, run_id: str) -> str:
+        """Digest of the outputs the read model rests on; it changes when a stage was run again with another result."""
+        parts = [
+            [stage, state.manifest.digest if state.manifest else None]
+            for stage, state in self.stages(run_id).items()
+            if stage in INDEXED_STAGES
+        ]
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+    # -- juries ----------------------------------------------------------------------------------------------------
+
+    def juries(self) -> list[str]:
+        return [name for name in self.store.list("models") if name.startswith("jury-") and SAFE_NAME.fullmatch(name)]
+
+    def jury_directory(self, name: str) -> Path:
+        """Local directory of a jury of this workspace. Raises `Refused` 404."""
+        if not SAFE_NAME.fullmatch(name) or name not in self.juries():
+            raise Refused("There is no such jury in this workspace.", 404)
+        return self.store.local(f"models/{name}")
+
+    def jury_of(self, run_id: str) -> str | None:
+        """Name of the jury a run used, if it lies in this workspace."""
+        path = self.directory(run_id, "train_jury")
+        return path.name if path and path.name in self.juries() else None
+
+
+def read_json(path: Path) -> Any:
+    """A JSON file, or None if it is missing or broken: a page about a run must not fail for one bad report."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+
+
+def file_within(directory: Path, name: str, suffixes: tuple[str, ...]) -> Path:
+    """A file by its bare name among those that lie directly in `directory`. Raises `Refused` 404 for anything else."""
+    for path in sorted(directory.iterdir()) if directory.is_dir() else ():
+        if path.name == name and path.suffix in suffixes and path.is_file() and not path.is_symlink():
+            return path
+    raise Refused("There is no such file.", 404)

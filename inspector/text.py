@@ -1,0 +1,147 @@
+"""Texts for people: sentences, which source sentence each rests on, differences, links and marked spans.
+
+The link from a sentence to a source sentence is a statement about shared words, not about truth: it tells a reader where
+to look first, and says so on the page.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+URL = re.compile(r"(?:https?://|www\.)[^\s<>\"']+", re.IGNORECASE)
+_END = re.compile(r"(?<=[.!?…。！？])[\"'”’)\]]*\s+(?=\S)|(?<=[。！？])")
+_WORD = re.compile(r"\w+", re.UNICODE)
+_SHORT = frozenset("a an and are as at be but by for from had has have he her his in into is it its of on or she that the their they this to was were which who with not no".split())
+
+SUPPORTED = 0.34
+"""Share of a sentence's content words that one source sentence must hold to be named as what it rests on."""
+
+
+@dataclass(frozen=True)
+class Sentence:
+    """A sentence by its place in the text, and the source sentence that shares most words with it (None: none does)."""
+
+    start: int
+    end: int
+    text: str
+    source_note_id: int | None = None
+    source_text: str | None = None
+    share: float = 0.0
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A stretch of text drawn in one way: `href` for a link, `mark` for the failing check's reason, `sentence` its number."""
+
+    text: str
+    href: str | None = None
+    mark: str | None = None
+    sentence: int | None = None
+    ends: bool = False  # last piece of its sentence: where the reference number goes
+
+
+def split_sentences(text: str) -> list[tuple[int, int]]:
+    """(start, end) of each sentence; addresses are left out, an address never ends a sentence."""
+    spans: list[tuple[int, int]] = []
+    position = 0
+    for piece in [*URL.finditer(text), None]:
+        stop = piece.start() if piece else len(text)
+        begin = position
+        for cut in [*_END.finditer(text, position, stop), None]:
+            end = cut.start() if cut else stop
+            if _WORD.search(text, begin, end):
+                left = begin + len(text[begin:end]) - len(text[begin:end].lstrip())
+                spans.append((left, begin + len(text[begin:end].rstrip())))
+            begin = cut.end() if cut else stop
+        position = piece.end() if piece else stop
+    return spans
+
+
+def content_words(text: str) -> frozenset[str]:
+    """Lower-case words and numbers that carry meaning; without those every English sentence has."""
+    return frozenset(word for word in (m.group().casefold() for m in _WORD.finditer(URL.sub(" ", text))) if word not in _SHORT)
+
+
+def rest_on(text: str, sources: Sequence[tuple[int, str]]) -> list[Sentence]:
+    """Each sentence of `text` with the source sentence that holds the largest share of its content words.
+
+    `sources`: (note id, text). Ties go to the earlier source. Below `SUPPORTED` nothing is named.
+    """
+    offered = [
+        (note_id, note[start:end], content_words(note[start:end]))
+        for note_id, note in sources
+        for start, end in split_sentences(note)
+    ]
+    result = []
+    for start, end in split_sentences(text):
+        words = content_words(text[start:end])
+        best: tuple[float, int | None, str | None] = (0.0, None, None)
+        for note_id, sentence, have in offered:
+            share = len(words & have) / len(words) if words else 0.0
+            if share > best[0]:
+                best = (share, note_id, sentence)
+        if best[0] >= SUPPORTED:
+            result.append(Sentence(start, end, text[start:end], best[1], best[2], best[0]))
+        else:
+            result.append(Sentence(start, end, text[start:end]))
+    return result
+
+
+def pieces(text: str, marks: Sequence[tuple[int, int, str]] = (), sentences: Sequence[Sentence] = ()) -> list[Piece]:
+    """The whole text cut wherever a link, a marked span or a sentence begins or ends; joined it is the text again."""
+    cuts = {0, len(text)}
+    links = {}
+    for found in URL.finditer(text):
+        address = found.group().rstrip(".,;:!?)]}'\"")
+        end = found.start() + len(address)
+        href = address if address.lower().startswith(("http://", "https://")) else f"https://{address}"
+        links[(found.start(), end)] = href
+        cuts |= {found.start(), end}
+    clean = [(max(0, s), min(len(text), e), why) for s, e, why in marks if s is not None and e is not None and 0 <= s < e and s < len(text)]
+    for s, e, _ in clean:
+        cuts |= {s, e}
+    for sentence in sentences:
+        cuts |= {sentence.start, sentence.end}
+    order = sorted(cuts)
+    result = []
+    for begin, end in zip(order, order[1:], strict=False):
+        href = next((to for (s, e), to in links.items() if s <= begin < e), None)
+        mark = next((why for s, e, why in clean if s <= begin < e), None)
+        number = next((k for k, sentence in enumerate(sentences) if sentence.start <= begin < sentence.end), None)
+        ends = number is not None and end == sentences[number].end
+        result.append(Piece(text[begin:end], href, mark, number, ends))
+    return result
+
+
+def differences(before: str, after: str) -> list[tuple[str, str]]:
+    """Word by word: ('same' | 'removed' | 'added', text), so that leaving out 'added' gives `before`, 'removed' `after`."""
+    a, b = re.findall(r"\s+|\w+|[^\w\s]", before), re.findall(r"\s+|\w+|[^\w\s]", after)
+    result: list[tuple[str, str]] = []
+
+    def add(kind: str, words: Sequence[str]) -> None:
+        if words:
+            if result and result[-1][0] == kind:
+                result[-1] = (kind, result[-1][1] + "".join(words))
+            else:
+                result.append((kind, "".join(words)))
+
+    for tag, i1, i2, j1, j2 in difflib.SequenceMatcher(None, a, b, autojunk=False).get_opcodes():
+        if tag == "equal":
+            add("same", a[i1:i2])
+        else:
+            add("removed", a[i1:i2])
+            add("added", b[j1:j2])
+    return result
+
+
+def domain(url: str) -> str:
+    """The host of an address as a reader would say it."""
+    return re.sub(r"^(?:https?://)?(?:www\.)?", "", url, flags=re.IGNORECASE).split("/")[0]
+
+
+def links(text: str) -> list[str]:
+    """Addresses in the text, in order, without trailing punctuation and without repeats."""
+    return list(dict.fromkeys(found.group().rstrip(".,;:!?)]}'\"") for found in URL.finditer(text)))

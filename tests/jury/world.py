@@ -254,6 +254,7 @@ class World:
             },
         ).write_parquet(root / "clusters" / "posts.parquet")
         pl.DataFrame(candidates, schema=CANDIDATES).write_parquet(root / "candidates" / "candidates.parquet")
+        pl.DataFrame([], schema=FAILURES).write_parquet(root / "candidates" / "failures.parquet")
         pl.DataFrame(prompts, schema=PROMPTS).write_parquet(root / "candidates" / "prompts.parquet")
         pl.DataFrame(checks, schema=CHECKS).write_parquet(root / "checks" / "checks.parquet")
 
@@ -264,6 +265,62 @@ class World:
 CANDIDATES = {"candidate_id": pl.String, "post_id": pl.Int64, "cluster_id": pl.String, "text": pl.String, "language": pl.String, "classification": pl.String, "source_note_ids": pl.List(pl.Int64), "writer": pl.String, "prompt_version": pl.String, "seed": pl.Int64, "parent_id": pl.String, "round": pl.Int32, "request_id": pl.String}  # fmt: skip
 CHECKS = {"candidate_id": pl.String, "post_id": pl.Int64, "check": pl.String, "outcome": pl.String, "reason": pl.String, "start": pl.Int32, "end": pl.Int32, "principle": pl.String}  # fmt: skip
 PROMPTS = {"request_id": pl.String, "post_id": pl.Int64, "prompt_version": pl.String, "prompt_sha256": pl.String, "messages": pl.List(pl.Struct({"role": pl.String, "content": pl.String}))}  # fmt: skip
+
+
+FAILURES = {"request_id": pl.String, "post_id": pl.Int64, "reason_code": pl.String, "reason": pl.String}
+
+
+class PlantedWriter:
+    """A writing room whose revision of a text is better by `gain`; a text named in `fails` fails its check."""
+
+    def __init__(self, gain: float = 0.1, fails: tuple[str, ...] = (), slant: float = 0.0) -> None:
+        self.gain, self.fails, self.slant = gain, fails, slant
+        self.heard: list[str] = []
+
+    def revise(self, asks):
+        from jury.revise_stage import Written
+
+        rows, prompts = [], []
+        for ask in asks:
+            self.heard.append(ask.feedback)
+            q, f = truth_of(ask.parent["text"])
+            name = f"{ask.parent['candidate_id']}-r{ask.round}"
+            request = f"revise-{name}"
+            new = {
+                "candidate_id": name,
+                "text": planted(name, q + self.gain, f + self.slant),
+                "parent_id": ask.parent["candidate_id"],
+                "round": ask.round,
+                "request_id": request,
+            }
+            rows.append(dict(ask.parent) | new)
+            prompts.append(
+                {
+                    "request_id": request,
+                    "post_id": ask.parent["post_id"],
+                    "prompt_version": "revise-1",
+                    "prompt_sha256": "1" * 64,
+                    "messages": [{"role": "user", "content": ask.feedback}],
+                }
+            )
+        return Written(rows, prompts, [])
+
+    def check(self, candidates, out, posts):
+        rows = pl.read_parquet(candidates / "candidates.parquet")
+        checks = [
+            {
+                "candidate_id": name,
+                "post_id": post,
+                "check": "length",
+                "outcome": "failed" if name in self.fails else "passed",
+                "reason": "",
+                "start": None,
+                "end": None,
+                "principle": "form-1",
+            }
+            for name, post in rows.select("candidate_id", "post_id").iter_rows()
+        ]
+        pl.DataFrame(checks, schema=CHECKS).write_parquet(out / "checks.parquet")
 
 
 def a_bench(jury: Jury, sd: float = 0.02):

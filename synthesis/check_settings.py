@@ -1,0 +1,31 @@
+"""Settings of the stage `check_candidates`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class CheckCandidatesSettings:
+    """What a candidate has to hold to. Every field changes the output except those in `PERFORMANCE_FIELDS`."""
+
+    max_length: int = 280  # characters as X counts them (facts.md, section 3)
+    require_link: str = "if_available"  # 'if_available': when a source has a link; 'always'; 'never'
+    check_liveness: bool = False  # open every link (needs the network; output then depends on it)
+    liveness_timeout: float = 4.0  # seconds per link
+    min_alignment: float = 0.6  # similarity (0 to 1) from which a place in a source counts as the same place
+    alignment_margin: float = 0.08  # how much better (0 to 1) another value must fit for the candidate's to fail
+    min_overlap: float = 0.34  # share of a sentence's content words that the sources together must have
+    contradiction_overlap: float = 0.6  # shared content from which two sentences are compared for negation
+    min_rubric: float = 0.15  # each Gricean score (0 to 1) below this fails; the scores are published either way
+    duplicate_similarity: float = 0.92  # 0 to 1; candidates of one post at least this alike are collapsed
+    nli_model: str = ""  # local folder of a natural-language-inference cross-encoder; '' = none
+    nli_contradiction: float = 0.5  # probability from which a sentence contradicts
+    nli_entailment: float = 0.5  # best probability over source sentences below which a sentence is not supported
+    judge: bool = False  # put the spec's questions to a writing model, for finalists only
+    judge_finalists: int = 3  # candidates per post that are put to it, best first by the cheap checks
+    max_findings: int = 5  # failures reported per check and text
+
+
+PERFORMANCE_FIELDS: frozenset[str] = frozenset({"CheckCandidatesSettings.liveness_timeout"})
+REQUIRE_LINK = ("if_available", "always", "never")

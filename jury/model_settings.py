@@ -1,0 +1,42 @@
+"""Settings of `train_jury`. Every field has its unit and where the value comes from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class TrainJurySettings:
+    # Sentence encoder of the main and the proxy model: 'minilm', 'hashing' or 'none'. Measured, see EXPERIMENTS 2026-11-21.
+    encoder: str = "minilm"
+    # Encoder of the gold model; another one than the proxy's, or a text that fools one fools both. Literature.md 11.3.
+    gold_encoder: str = "hashing"
+    # Blocks of text features: any of 'form', 'embedding', 'words', 'domains'. Measured, see EXPERIMENTS 2026-11-21.
+    blocks: tuple[str, ...] = ("form", "embedding")
+    # Main axes of the embedding that enter the linear part. Measured.
+    embedding_axes: int = 48
+    # Groups of posts for choosing penalties and calibrating on posts left out.
+    folds: int = 5
+    # Newest share of posts kept aside for the report and the gate, before the final fit on everything.
+    held_out_share: float = 0.2
+    # Held-out posts under which the gate only warns: less cannot tell a good jury from a bad one. Posts.
+    gate_min_posts: int = 30
+    # Start learning from the text weights shipped in jury/models/prior.json (aggregated coefficients only; see its provenance).
+    prior: bool = True
+    # Fit the raters again without the held-out posts for the report, where the snapshot has enough ratings. Ratings, at most.
+    refit_limit: int = 3_000_000
+    # Train the paper's network for the report as well: minutes on two cores.
+    paper_baseline: bool = False
+    # Epochs of the paper's network, where it is trained.
+    paper_epochs: int = 4
+    # Resamples of posts for the report's intervals.
+    bootstrap: int = 300
+    # Start of every random stream of this stage.
+    seed: int = 0
+    # Further labelled folders (see jury/extra_data.py), as paths; `supernotes train-jury --extra DIR` appends to it.
+    extra: tuple[str, ...] = ()
+    # Pictures of the report (PNG).
+    plots: bool = True
+
+
+PERFORMANCE_FIELDS: frozenset[str] = frozenset()

@@ -1,0 +1,432 @@
+"""The project's rater model: post and stance effects, note effects with priors from text, raters through their parameters.
+
+The mathematics is in README.md (equations 1 to 6). In one paragraph: a rater u answers note n through a linear predictor
+`mu + i_u + kappa_i i_n + kappa_f f_u f_n`. The note's intercept and factor are Gaussian: a mean linear in the text's features, plus
+what the notes of a post share by stance, plus what similar notes share, plus the note's own. The siblings' ratings or published
+parameters condition that Gaussian in closed form; the uncertainty left goes into the probabilities (a logistic whose scale
+grows with it), into `sd` and into `sd_within`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from jury.draw import side_of
+from jury.features import (
+    FORM_NAMES,
+    N_DOMAIN_BUCKETS,
+    N_WORD_BUCKETS,
+    form_features,
+    read_text,
+    sparse_block,
+    stance_index,
+)
+from jury.models.encoders import Encoder
+from jury.models.gaussian import Kernel, condition, predict
+from jury.records import SIDES, JudgedText, Jury, RatedTexts, Ratings, Sibling
+
+Array = NDArray[np.float64]
+BLOCKS = ("constant", "form", "embedding", "words", "domains")
+
+
+@dataclass(frozen=True)
+class Design:
+    """How texts become columns of the linear part: scaling of the form block, projection of the embedding, which blocks are used."""
+
+    form_mean: Array
+    form_scale: Array
+    embedding_mean: Array
+    embedding_axes: Array
+    blocks: tuple[str, ...]
+
+    def widths(self) -> dict[str, int]:
+        all_widths = {
+            "constant": 1,
+            "form": len(FORM_NAMES),
+            "embedding": self.embedding_axes.shape[1],
+            "words": N_WORD_BUCKETS,
+            "domains": N_DOMAIN_BUCKETS,
+        }
+        return {b: all_widths[b] for b in self.blocks}
+
+    def columns(
+        self,
+        texts: Sequence[str],
+        classifications: Sequence[str],
+        posts: Sequence[str | None],
+        unit: NDArray[np.float32],
+    ) -> Array:
+        """(n, d) design matrix; `unit` (n, E) are the texts' embeddings."""
+        n = len(texts)
+        made: dict[str, Array] = {"constant": np.ones((n, 1))}
+        if "form" in self.blocks:
+            form = [form_features(t, c, p) for t, c, p in zip(texts, classifications, posts, strict=True)]
+            raw = np.array(form, dtype=np.float64).reshape(n, len(FORM_NAMES))
+            # Four standard deviations are as strange as a feature can get: a text made of 300 exclamation marks must not win by them.
+            made["form"] = np.clip((raw - self.form_mean) / self.form_scale, -4.0, 4.0)
+        if "embedding" in self.blocks:
+            made["embedding"] = (unit.astype(np.float64) - self.embedding_mean) @ self.embedding_axes
+        if "words" in self.blocks:
+            made["words"] = sparse_block([read_text(t).words for t in texts], N_WORD_BUCKETS)
+        if "domains" in self.blocks:
+            made["domains"] = sparse_block([read_text(t).domains for t in texts], N_DOMAIN_BUCKETS)
+        return np.concatenate([made[b] for b in self.blocks], axis=1)
+
+
+@dataclass(frozen=True)
+class Response:
+    """From linear predictor to probabilities.
+
+    eta = level + rater_intercept · i_u + intercept · i_n + rater_factor · f_u + factor · f_u f_n
+    P(at least somewhat) = sigmoid((eta - somewhat) / s),  P(helpful) = sigmoid((eta - helpful) / s),  s = scale · sqrt(1 + spread · Var(eta) / scale²)
+    """
+
+    level: float
+    rater_intercept: float
+    intercept: float
+    rater_factor: float
+    factor: float
+    somewhat: float
+    helpful: float
+    scale: float
+    spread: float
+
+    def probabilities(
+        self, rater_intercept: Array, rater_factor: Array, mean: Array, cov: Array, shift: Array | None = None
+    ) -> NDArray[np.float32]:
+        """(n_jurors, T, 3) float32: not, somewhat, helpful. `shift` (n_jurors, T) is added to eta where raters are known better.
+
+        Everything that depends on both juror and text is a product of matrices with three inner columns.
+        """
+        f = np.asarray(rater_factor, dtype=np.float32)
+        base = (self.level + self.rater_intercept * rater_intercept + self.rater_factor * rater_factor).astype(
+            np.float32
+        )
+        one = np.ones_like(f)
+        left = np.stack([base, one, f], axis=1)
+        right = np.stack([np.ones(len(mean)), self.intercept * mean[:, 0], self.factor * mean[:, 1]]).astype(np.float32)
+        eta = left @ right
+        if shift is not None:
+            eta += shift.astype(np.float32)
+        squares = np.stack([one, f, f * f], axis=1)
+        spread = np.stack([
+            self.intercept**2 * cov[:, 0, 0], 2 * self.intercept * self.factor * cov[:, 0, 1], self.factor**2 * cov[:, 1, 1],
+        ]).astype(np.float32)  # fmt: skip
+        steep = squares @ spread
+        # 1 / s, in place: s² = scale² + spread · variance.
+        steep *= np.float32(self.spread)
+        steep += np.float32(self.scale**2)
+        np.maximum(steep, np.float32(self.scale**2), out=steep)
+        np.sqrt(steep, out=steep)
+        np.reciprocal(steep, out=steep)
+        out = np.empty((*eta.shape, 3), dtype=np.float32)
+        some = _sigmoid((eta - np.float32(self.somewhat)) * steep)
+        high = _sigmoid((eta - np.float32(self.helpful)) * steep)
+        out[:, :, 0] = 1.0 - some
+        out[:, :, 1] = some - high
+        out[:, :, 2] = high
+        return out
+
+
+def _sigmoid(x: NDArray[np.float32]) -> NDArray[np.float32]:
+    """1 / (1 + exp(-x)) in place of `x`; beyond ±30 it is 0 or 1 in float32 anyway."""
+    np.clip(x, -30.0, 30.0, out=x)
+    np.negative(x, out=x)
+    np.exp(x, out=x)
+    x += 1.0
+    np.reciprocal(x, out=x)
+    return x
+
+
+@dataclass(frozen=True)
+class TagModel:
+    """P(tag | answer, side, text) = sigmoid(base[answer, side, tag] + form · slope[:, tag]); answers 0 not, 1 somewhat, 2 helpful."""
+
+    tags: tuple[str, ...]
+    base: Array  # (3, 3, n_tags) logits
+    slope: Array  # (n_form, n_tags)
+
+    def probabilities(self, form: Array, answers: Array) -> NDArray[np.float32]:
+        """(T, 3 sides, n_tags): the answers' shares `answers` (T, 3 sides, 3 answers) weigh the tags of each answer."""
+        shift = form @ self.slope  # (T, n_tags)
+        logits = self.base.transpose(1, 0, 2)[None] + shift[:, None, None, :]  # (T, side, answer, tag)
+        chance = 1.0 / (1.0 + np.exp(-np.clip(logits, -30, 30)))
+        return np.einsum("tsa,tsak->tsk", answers, chance).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class History:
+    """How a rater's ratings of a post's other notes carry over: variance of their own effect, by stance agreement, and of one rating."""
+
+    same_stance: float = 0.0
+    other_stance: float = 0.0
+    rating: float = 0.12
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Everything the model has learnt. `beta` (2, d) and `root` (2, d, r): the posterior of the linear part is N(beta, root rootᵀ)."""
+
+    design: Design
+    beta: Array
+    root: Array
+    kernels: tuple[Kernel, Kernel]
+    response: Response
+    tags: TagModel
+    history: History
+    global_intercept: float
+    rating_variance: float
+    factor_second_moment: float
+    sd_scale: tuple[float, float]
+    encoder: str
+    facts: dict = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What the model thinks of T texts before any juror speaks: parameters on X's scale and their uncertainty.
+
+    mean (T, 2), cov (T, 2, 2): intercept and factor. common (T,): the part of the intercept's variance that all texts of the post
+    and stance share. form (T, n_form): the scaled form block, for reasons.
+    """
+
+    mean: Array
+    cov: Array
+    common: Array
+    form: Array
+
+    @property
+    def sd(self) -> Array:
+        return np.sqrt(self.cov[:, 0, 0])
+
+    @property
+    def sd_within(self) -> Array:
+        return np.sqrt(np.maximum(self.cov[:, 0, 0] - self.common, 1e-8))
+
+
+def published_noise(n_ratings: Array, rating_variance: float, factor_second_moment: float) -> Array:
+    """Error variance (n, 2) of fitted parameters that rest on `n_ratings` ratings (NaN: unknown, taken as 25)."""
+    n = np.where(np.isfinite(n_ratings), n_ratings, 25.0)
+    return np.stack([rating_variance / (n + 3.0), rating_variance / (factor_second_moment * n + 0.6)], axis=1)
+
+
+class HierarchicalModel:
+    """See the module. Thread-safe for reading; `seat` costs nothing worth caching."""
+
+    name = "hierarchical"
+
+    def __init__(self, weights: Weights, encoder: Encoder) -> None:
+        self.weights = weights
+        self.encoder = encoder
+
+    def seat(self, jury: Jury) -> SeatedHierarchical:
+        return SeatedHierarchical(self, jury)
+
+    # ------------------------------------------------------------------------------------------------ notes, no jurors yet
+
+    def judge(self, texts: Sequence[JudgedText]) -> Judgement:
+        """Posterior of intercept and factor for every text, siblings (and own ratings, where given) taken into account."""
+        w = self.weights
+        n = len(texts)
+        mean, cov, common = np.zeros((n, 2)), np.zeros((n, 2, 2)), np.zeros(n)
+        if n == 0:
+            return Judgement(mean, cov, common, np.zeros((0, len(FORM_NAMES))))
+        unit = self.encoder.encode([t.text for t in texts])
+        columns = w.design.columns(
+            [t.text for t in texts], [t.classification for t in texts], [t.post_text for t in texts], unit
+        )
+        stance = np.array([stance_index(t.classification) for t in texts])
+        prior = columns @ w.beta.T
+        doubt = np.stack([((columns @ w.root[q]) ** 2).sum(axis=1) for q in range(2)], axis=1)  # (n, 2)
+
+        groups: dict[tuple[int, ...], list[int]] = {}
+        for i, text in enumerate(texts):
+            groups.setdefault(tuple(id(s) for s in text.siblings), []).append(i)
+        for rows in groups.values():
+            first = texts[rows[0]]
+            at = np.array(rows)
+            posterior, unit_s, texts_s = self._siblings(first.siblings, first.post_text)
+            cosine = (
+                (unit[at].astype(np.float64) @ unit_s.T.astype(np.float64)) if len(unit_s) else np.zeros((len(at), 0))
+            )
+            same = np.array([[float(texts[i].text == s) for s in texts_s] for i in rows]).reshape(len(at), len(texts_s))
+            mean[at], cov[at], common[at] = predict(w.kernels, posterior, stance[at], cosine, same, prior[at])
+        cov[:, 0, 0] += doubt[:, 0]
+        cov[:, 1, 1] += doubt[:, 1]
+        scale = np.array(w.sd_scale)
+        cov *= scale[None, :, None] * scale[None, None, :]
+        common = np.minimum(common * scale[0] ** 2, cov[:, 0, 0])
+        for i, text in enumerate(texts):
+            if len(text.own_ratings):
+                mean[i], cov[i] = self._with_own(mean[i], cov[i], text.own_ratings)
+                common[i] = min(common[i], cov[i, 0, 0])
+        form = columns[:, 1 : 1 + len(FORM_NAMES)] if "form" in w.design.blocks else np.zeros((n, len(FORM_NAMES)))
+        return Judgement(mean, cov, common, form)
+
+    def _siblings(self, siblings: Sequence[Sibling], post_text: str | None):
+        w = self.weights
+        texts = [s.text for s in siblings]
+        n = len(texts)
+        unit = self.encoder.encode(texts)
+        stance = np.array([stance_index(s.classification) for s in siblings], dtype=np.int64)
+        prior = np.zeros((n, 2))
+        if n:
+            columns = w.design.columns(texts, [s.classification for s in siblings], [post_text] * n, unit)
+            prior = columns @ w.beta.T
+        information, score = np.zeros((n, 2, 2)), np.zeros((n, 2))
+        for k, sibling in enumerate(siblings):
+            information[k], score[k] = self.evidence(sibling)
+        cosine = unit.astype(np.float64) @ unit.T.astype(np.float64)
+        return condition(w.kernels, stance, cosine, prior, information, score), unit, texts
+
+    def evidence(self, sibling: Sibling) -> tuple[Array, Array]:
+        """Information matrix and score of what is known of a sibling: its published parameters, or else its ratings.
+
+        Published parameters rest on the very ratings that may be listed beside them, so both are never counted.
+        """
+        w = self.weights
+        if sibling.intercept is not None and np.isfinite(sibling.intercept):
+            count = float(len(sibling.ratings)) if len(sibling.ratings) >= 5 else np.nan
+            noise = published_noise(np.array([count]), w.rating_variance, w.factor_second_moment)[0]
+            known_factor = sibling.factor is not None and np.isfinite(sibling.factor)
+            precision = np.array([1.0 / noise[0], 1.0 / noise[1] if known_factor else 0.0])
+            value = np.array([sibling.intercept, sibling.factor if known_factor else 0.0])
+            return np.diag(precision), precision * value
+        return self._rating_evidence(sibling.ratings)
+
+    def _rating_evidence(self, ratings: Ratings) -> tuple[Array, Array]:
+        w = self.weights
+        known = np.isfinite(ratings.intercept) & np.isfinite(ratings.factor) & np.isfinite(ratings.value)
+        if not known.any():
+            return np.zeros((2, 2)), np.zeros(2)
+        r = w.response
+        x = np.stack([np.full(int(known.sum()), r.intercept), r.factor * ratings.factor[known]], axis=1)
+        rest = (
+            ratings.value[known]
+            - r.level
+            - r.rater_intercept * ratings.intercept[known]
+            - r.rater_factor * ratings.factor[known]
+        )
+        return x.T @ x / w.rating_variance, x.T @ rest / w.rating_variance
+
+    def _with_own(self, mean: Array, cov: Array, ratings: Ratings) -> tuple[Array, Array]:
+        information, score = self._rating_evidence(ratings)
+        if not information.any():
+            return mean, cov
+        gained = np.linalg.solve(np.eye(2) + cov @ information, cov)
+        return mean + gained @ (score - information @ mean), 0.5 * (gained + gained.T)
+
+
+class SeatedHierarchical:
+    """The model with its jurors: rates texts in time proportional to jurors x texts, with three multiplications each."""
+
+    def __init__(self, model: HierarchicalModel, jury: Jury) -> None:
+        self._model = model
+        self._intercept = np.asarray(jury.intercept, dtype=np.float64)
+        self._factor = np.asarray(jury.factor, dtype=np.float64)
+        # A jury whose fit had another global intercept is moved onto the model's.
+        self._shift = float(jury.global_intercept) - model.weights.global_intercept
+        self._index = {rater: j for j, rater in enumerate(jury.rater_ids) if rater}
+        side = side_of(self._factor)
+        # Shares of the sides, for averaging answers; a side without jurors is represented by the typical rater of that side.
+        self._side = np.stack([(side == s) / max(int((side == s).sum()), 1) for s in range(3)]).astype(np.float32)
+        self._missing = [s for s in range(3) if not (side == s).any()]
+
+    def rate(self, texts: Sequence[JudgedText]) -> RatedTexts:
+        judgement = self._model.judge(texts)
+        return self.respond(judgement, self._history(texts, judgement))
+
+    def respond(self, judgement: Judgement, shift: Array | None = None, reasons: bool = True) -> RatedTexts:
+        """Probabilities (and reasons) of texts that have been judged; `shift` (n_jurors, T) from the jurors' own ratings."""
+        w = self._model.weights
+        level = self._intercept + self._shift / max(w.response.rater_intercept, 1e-6)
+        probabilities = w.response.probabilities(level, self._factor, judgement.mean, judgement.cov, shift)
+        n = len(judgement.mean)
+        tags = np.zeros((n, 3, len(w.tags.tags)), dtype=np.float32)
+        if reasons and n:
+            flat = probabilities.reshape(len(self._factor), -1)
+            answers = (self._side @ flat).reshape(3, n, 3).transpose(1, 0, 2).astype(np.float64)  # (T, side, answer)
+            for s in self._missing:
+                typical = w.response.probabilities(
+                    np.array([float(np.mean(level)) if len(level) else 0.0]),
+                    np.array([(-0.4, 0.0, 0.4)[s]]),
+                    judgement.mean,
+                    judgement.cov,
+                )
+                answers[:, s, :] = typical[0]
+            tags = w.tags.probabilities(judgement.form, answers)
+        return RatedTexts(probabilities, judgement.sd, judgement.sd_within, tags, w.tags.tags)
+
+    def _history(self, texts: Sequence[JudgedText], judgement: Judgement) -> Array | None:
+        """What jurors' own ratings of the siblings add to eta, (n_jurors, T), or None where no juror rated any."""
+        h = self._model.weights.history
+        if h.same_stance <= 0 or not self._index:
+            return None
+        shift: Array | None = None
+        done: dict[tuple[int, ...], list[int]] = {}
+        for i, text in enumerate(texts):
+            if any(len(s.ratings) for s in text.siblings):
+                done.setdefault(tuple(id(s) for s in text.siblings), []).append(i)
+        for rows in done.values():
+            siblings = texts[rows[0]].siblings
+            own = self._own_residuals(siblings, texts[rows[0]].post_text)
+            if not own:
+                continue
+            if shift is None:
+                shift = np.zeros((len(self._factor), len(texts)))
+            stance = np.array([stance_index(s.classification) for s in siblings])
+            target = np.array([stance_index(texts[i].classification) for i in rows])
+            for juror, entries in own.items():
+                which = np.array([e[0] for e in entries])
+                residual = np.array([e[1] for e in entries])
+                same = stance[which][:, None] == stance[which][None, :]
+                cov = np.where(same, h.same_stance, h.other_stance) + h.rating * np.eye(len(which))
+                cross = np.where(target[:, None] == stance[which][None, :], h.same_stance, h.other_stance)
+                shift[juror, rows] = cross @ np.linalg.solve(cov, residual)
+        return shift
+
+    def _own_residuals(self, siblings: Sequence[Sibling], post_text: str | None) -> dict[int, list[tuple[int, float]]]:
+        """By juror: (sibling, rating minus what was to be expected of them for that sibling, its reception being known)."""
+        hits = [
+            (k, j) for k, s in enumerate(siblings) for j, rater in enumerate(s.ratings.rater_id) if rater in self._index
+        ]
+        if not hits:
+            return {}
+        w = self._model.weights
+        posterior, unit, texts = self._model._siblings(siblings, post_text)
+        stance = np.array([stance_index(s.classification) for s in siblings])
+        prior = w.design.columns(texts, [s.classification for s in siblings], [post_text] * len(texts), unit) @ w.beta.T
+        cosine = unit.astype(np.float64) @ unit.T.astype(np.float64)
+        mean, _, _ = predict(w.kernels, posterior, stance, cosine, np.eye(len(texts)), prior)
+        r = w.response
+        own: dict[int, list[tuple[int, float]]] = {}
+        for k, j in hits:
+            ratings = siblings[k].ratings
+            juror = self._index[ratings.rater_id[j]]
+            i_u, f_u = self._intercept[juror], self._factor[juror]
+            expected = (
+                r.level
+                + r.rater_intercept * i_u
+                + r.rater_factor * f_u
+                + r.intercept * mean[k, 0]
+                + r.factor * f_u * mean[k, 1]
+            )
+            own.setdefault(juror, []).append((k, float(ratings.value[j] - expected)))
+        return own
+
+
+__all__ = [
+    "BLOCKS",
+    "SIDES",
+    "HierarchicalModel",
+    "History",
+    "Judgement",
+    "Response",
+    "SeatedHierarchical",
+    "TagModel",
+    "Weights",
+]

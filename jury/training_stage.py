@@ -77,11 +77,6 @@ def open_jury(directory: Path) -> JuryDirectory:
     return JuryDirectory(directory, raters, float(facts["global_intercept"]), facts)
 
 
-def load_jury(directory: Path, name: str = "model", cache: Path | None = None) -> HierarchicalModel:
-    """A trained model of a jury directory: 'model' (all data), 'proxy' or 'gold'. `cache`: where embeddings are remembered."""
-    return load_model(Path(directory), name, cache)
-
-
 def load_raters(directory: Path) -> Raters:
     """The raters of a jury directory with their pool, sorted by id."""
     return open_jury(directory).raters

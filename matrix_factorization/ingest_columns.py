@@ -59,6 +59,11 @@ class TableSpec:
     unused: tuple[str, ...] = ()
 
     @property
+    def flag_bits(self) -> dict[str, int]:
+        """The bit of each check box, in the order of `columns`: rating tags have the bits 0 to 21."""
+        return {name: bit for bit, name in enumerate(column.name for column in self.columns if column.kind == FLAG)}
+
+    @property
     def required(self) -> tuple[str, ...]:
         return tuple(column.name for column in self.columns if column.required)
 
@@ -75,13 +80,14 @@ SPECS: dict[str, TableSpec] = {
             Column("raterParticipantId", PARTICIPANT, ("participantId",), required=True),
             Column("createdAtMillis", TIME),
             Column("version", NUMBER),
-            Column("helpful", FLAG),
-            Column("notHelpful", FLAG),
             Column("helpfulnessLevel", WORD, vocabulary=HELPFULNESS_LEVELS),
             Column("ratedOnTweetId", OPTIONAL_ID),
             Column("ratingSourceBucketed", TEXT),
-            # Renamed on 15 December 2021.
+            # The tags come first among the check boxes: their bits go into the records as they are.
+            # One of them was renamed on 15 December 2021.
             *_flags(RATING_TAGS, {"notHelpfulArgumentativeOrBiased": ("notHelpfulArgumentativeOrInflammatory",)}),
+            Column("helpful", FLAG),
+            Column("notHelpful", FLAG),
         ),
         unused=("agree", "disagree", "suggestion", "suggestionId"),
     ),
@@ -212,7 +218,7 @@ def match_columns(spec: TableSpec, header: tuple[str, ...], label: str) -> Match
     rest = [name for name in header if name not in by_file_name]
     unused = tuple(name for name in rest if name in spec.unused)
     return Matching(
-        layout=Layout.build(names, kinds, vocabularies),
+        layout=Layout.build(names, kinds, vocabularies, spec.flag_bits),
         names=header,
         kept=tuple(column.name for column in spec.columns if column.name in file_name),
         absent=tuple(column.name for column in spec.columns if column.name not in file_name),

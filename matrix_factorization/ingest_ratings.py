@@ -13,12 +13,11 @@ from pathlib import Path
 
 import numba
 import numpy as np
-import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from matrix_factorization import snapshot
-from matrix_factorization.reading import MISSING
+from matrix_factorization.reading import MISSING, word_at
 
 RECORD = np.dtype(
     [
@@ -44,26 +43,30 @@ RATINGS_IN_MEMORY = snapshot.SCHEMAS["ratings"].set(
 )
 
 
+_FREE = np.uint64(2**64 - 1)
+
+
 class RaterNumbers:
     """Numbers for rater ids, in order of first appearance: an open-addressing hash table over bytes.
 
-    Ids are compared in full, so equal hashes do no harm. Memory: about 90 bytes a rater.
+    Ids are compared in full, so equal hashes do no harm. Memory: about 100 bytes a rater.
     """
 
     def __init__(self) -> None:
-        self._slots = np.full(1 << 16, -1, dtype=np.int32)
+        # A slot holds the upper half of the hash and the number, so that most other ids are passed over at once.
+        self._slots = np.full(1 << 16, _FREE, dtype=np.uint64)
         self._hashes = np.empty(1 << 15, dtype=np.uint64)
         self._ends = np.zeros((1 << 15) + 1, dtype=np.int64)
         self._bytes = np.empty(1 << 21, dtype=np.uint8)
         self.n = 0
 
-    def number(self, data: np.ndarray, start: np.ndarray, end: np.ndarray) -> np.ndarray:
+    def number(self, data: np.ndarray, start: np.ndarray, end: np.ndarray, hashes: np.ndarray) -> np.ndarray:
         """(n,) int32: the number of each id `data[start[k]:end[k]]`; new ids get the next free numbers."""
         codes = np.empty(len(start), dtype=np.int32)
         done = 0
         while done < len(start):
             done, self.n = _number(
-                data, start, end, done, codes, self._slots, self._hashes, self._ends, self._bytes, self.n
+                data, start, end, hashes, done, codes, self._slots, self._hashes, self._ends, self._bytes, self.n
             )
             if done < len(start):
                 self._grow()
@@ -73,7 +76,7 @@ class RaterNumbers:
         if self.n >= len(self._hashes) - 1:
             self._hashes = np.concatenate([self._hashes, np.empty_like(self._hashes)])
             self._ends = np.concatenate([self._ends, np.zeros(len(self._ends) - 1, dtype=np.int64)])
-            self._slots = np.full(2 * len(self._slots), -1, dtype=np.int32)
+            self._slots = np.full(2 * len(self._slots), _FREE, dtype=np.uint64)
             _rehash(self._slots, self._hashes, self.n)
         else:
             self._bytes = np.concatenate([self._bytes, np.empty_like(self._bytes)])
@@ -87,65 +90,54 @@ class RaterNumbers:
 
 
 @numba.njit(cache=True, nogil=True)
-def _number(data, start, end, first, codes, slots, hashes, ends, stored, n):
+def _number(data, start, end, new_hashes, first, codes, slots, hashes, ends, stored, n):
     """Number ids until a table is full; returns the row reached and the number of ids."""
-    mask = len(slots) - 1
+    mask = np.uint64(len(slots) - 1)
+    low = np.uint64(0xFFFFFFFF)
     for row in range(first, len(start)):
-        # FNV-1a over the bytes, eight at a time, with a final mix (the low bits choose the slot).
-        h = np.uint64(14695981039346656037)
-        p = start[row]
-        stop = end[row]
-        length = stop - p
-        while p + 8 <= stop:
-            word = np.uint64(0)
-            for k in range(8):
-                word |= np.uint64(data[p + k]) << np.uint64(8 * k)
-            h = (h ^ word) * np.uint64(0x9E3779B97F4A7C15)
-            h ^= h >> np.uint64(32)
-            p += 8
-        while p < stop:
-            h = (h ^ np.uint64(data[p])) * np.uint64(1099511628211)
-            p += 1
-        h ^= h >> np.uint64(29)
-        h *= np.uint64(0xBF58476D1CE4E5B9)
-        h ^= h >> np.uint64(32)
-        slot = np.int64(h & np.uint64(mask))
+        begin = np.int64(start[row])
+        length = np.int64(end[row]) - begin
+        h = new_hashes[row]
+        slot = np.int64(h & mask)
         while True:
-            code = slots[slot]
-            if code < 0:
+            entry = slots[slot]
+            if entry == _FREE:
                 at = ends[n]
                 if n >= len(hashes) - 1 or at + length > len(stored):
                     return row, n
                 for k in range(length):
-                    stored[at + k] = data[start[row] + k]
+                    stored[at + k] = data[begin + k]
                 ends[n + 1] = at + length
                 hashes[n] = h
-                slots[slot] = n
+                slots[slot] = (h & ~low) | np.uint64(n)
                 codes[row] = n
                 n += 1
                 break
-            if hashes[code] == h and ends[code + 1] - ends[code] == length:
+            if (entry ^ h) & ~low == 0:
+                code = np.int64(entry & low)
                 at = ends[code]
-                same = True
-                for k in range(length):
-                    if stored[at + k] != data[start[row] + k]:
-                        same = False
+                if ends[code + 1] - at == length:
+                    k = 0
+                    while k + 8 <= length and word_at(stored, at + k) == word_at(data, begin + k):
+                        k += 8
+                    while k < length and stored[at + k] == data[begin + k]:
+                        k += 1
+                    if k == length:
+                        codes[row] = code
                         break
-                if same:
-                    codes[row] = code
-                    break
-            slot = (slot + 1) & mask
+            slot = np.int64(np.uint64(slot + 1) & mask)
     return len(start), n
 
 
 @numba.njit(cache=True, nogil=True)
 def _rehash(slots, hashes, n):
-    mask = len(slots) - 1
+    mask = np.uint64(len(slots) - 1)
+    low = np.uint64(0xFFFFFFFF)
     for code in range(n):
-        slot = np.int64(hashes[code] & np.uint64(mask))
-        while slots[slot] >= 0:
-            slot = (slot + 1) & mask
-        slots[slot] = code
+        slot = np.int64(hashes[code] & mask)
+        while slots[slot] != _FREE:
+            slot = np.int64(np.uint64(slot + 1) & mask)
+        slots[slot] = (hashes[code] & ~low) | np.uint64(code)
 
 
 class RatingRuns:
@@ -171,8 +163,8 @@ class RatingRuns:
             return
         run = np.concatenate(self._waiting)
         self._waiting, self._n_waiting = [], 0
-        run = run[np.argsort(run["note_id"])]
         if to_disk:
+            run = run[np.argsort(np.ascontiguousarray(run["note_id"]))]
             path = self._scratch / f"run-{len(self._runs):05d}.bin"
             run.tofile(path)
             run = np.memmap(path, dtype=RECORD, mode="r")
@@ -181,49 +173,80 @@ class RatingRuns:
     def buckets(self) -> Iterator[np.ndarray]:
         """Records in buckets of about `run_rows`, ascending in note id from bucket to bucket, unsorted within."""
         self._end_run(to_disk=bool(self._runs))
-        keys = [run["note_id"] for run in self._runs]
+        if len(self._runs) < 2:
+            yield from (np.array(run) for run in self._runs)
+            return
+        keys = [np.ascontiguousarray(run["note_id"]) for run in self._runs]
         step = max(1, self._run_rows // 1024)
-        samples = np.sort(np.concatenate([key[::step] for key in keys])) if keys else np.empty(0, dtype=np.int64)
-        # Every `step`-th key of every run: about run_rows / step of them cover run_rows records.
-        bounds = np.unique(samples[1024::1024])
+        # Every `step`-th key of every run: run_rows / step of them stand for run_rows records.
+        samples = np.sort(np.concatenate([key[::step] for key in keys]))
+        bounds = np.unique(samples[self._run_rows // step :: self._run_rows // step])
         cuts = [[0, *np.searchsorted(key, bounds, side="right").tolist(), len(key)] for key in keys]
+        del keys
         for bucket in range(len(bounds) + 1):
             parts = [run[cut[bucket] : cut[bucket + 1]] for run, cut in zip(self._runs, cuts, strict=True)]
             if any(len(part) for part in parts):
                 yield np.concatenate(parts)
 
 
-def split_duplicates(records: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Sorted records with one rating per note and rater, and the ones left out.
+def sort_ratings(records: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Sorted records with one rating per note and rater, the ones left out, and the distinct note ids.
 
     Of several ratings of one note by one rater the latest stays; of equally late ones the one whose contents are
     greatest (so that the choice does not depend on the order of the files). Sorted by note id, time and rater.
     """
-    frame = pl.DataFrame({name: records[name] for name in ("note_id", "created_at", "rater")})
-    order = frame.select(pl.arg_sort_by("note_id", "created_at", "rater")).to_series().to_numpy()
-    records = records[order]
-    key = pl.DataFrame({"note_id": records["note_id"], "rater": records["rater"]})
-    repeated = key.is_duplicated().to_numpy()
-    if not repeated.any():
-        return records, records[:0]
-    rows = np.flatnonzero(repeated)
-    these = records[rows]
-    # lexsort: the last key is the first to sort by; file and line in descending order, so the first copy stays.
+    order = np.argsort(np.ascontiguousarray(records["note_id"]))
+    note_id = records["note_id"][order]
+    first = np.ones(len(records), dtype=bool)
+    np.not_equal(note_id[1:], note_id[:-1], out=first[1:])
+    note_ids = note_id[first]
+    note = np.cumsum(first) - 1  # (n,) rank of the note, in the order of `order`
+    dropped = records[:0]
+    # One integer holds note and rater: sorting it shows whether any pair occurs twice. Usually none does.
+    pair = (note << 32) | records["rater"][order]
+    sorted_pair = np.sort(pair)
+    twice = np.unique(sorted_pair[1:][sorted_pair[1:] == sorted_pair[:-1]])
+    if len(twice):
+        rows = np.flatnonzero(np.isin(pair, twice))
+        losers = rows[_superseded(records[order[rows]])]
+        keep = np.ones(len(order), dtype=bool)
+        keep[losers] = False
+        dropped = records[order[losers]]
+        order, note = order[keep], note[keep]
+    created = records["created_at"][order]
+    start = created.min(initial=2**62)
+    span = int(created.max(initial=0)) - int(start)
+    if (len(note_ids) << max(1, span.bit_length())) < 2**63:
+        # Again one integer, note and time; the few equal ones are put in the order of their raters below.
+        key = (note << max(1, span.bit_length())) | (created - start)
+        by_key = np.argsort(key)
+        key = key[by_key]
+        equal = np.zeros(len(key) + 1, dtype=bool)
+        np.equal(key[1:], key[:-1], out=equal[1:-1])
+        tied = np.flatnonzero(equal[1:] | equal[:-1])
+        if len(tied):
+            raters = records["rater"][order[by_key[tied]]]
+            by_key[tied] = by_key[tied[np.lexsort([raters, key[tied]])]]
+    else:
+        by_key = np.lexsort([records["rater"][order], created, note])
+    return records[order[by_key]], dropped, note_ids
+
+
+def _superseded(records: np.ndarray) -> np.ndarray:
+    """Rows of all but the best of each note and rater."""
+    # lexsort: the last key is the first to sort by; file and line in descending order, so the first copy is best.
     best_last = np.lexsort(
         [
-            -these["line"].astype(np.int64),
-            -these["file"].astype(np.int64),
-            *(these[name] for name in ("source", "version", "rated_on", "tags", "value", "created_at")),
-            these["rater"],
-            these["note_id"],
+            -records["line"].astype(np.int64),
+            -records["file"].astype(np.int64),
+            *(records[name] for name in ("source", "version", "rated_on", "tags", "value", "created_at")),
+            records["rater"],
+            records["note_id"],
         ]
     )
-    ordered = these[best_last]
-    superseded = (ordered["note_id"][1:] == ordered["note_id"][:-1]) & (ordered["rater"][1:] == ordered["rater"][:-1])
-    losers = rows[best_last[:-1][superseded]]
-    keep = np.ones(len(records), dtype=bool)
-    keep[losers] = False
-    return records[keep], records[losers]
+    ordered = records[best_last]
+    same = (ordered["note_id"][1:] == ordered["note_id"][:-1]) & (ordered["rater"][1:] == ordered["rater"][:-1])
+    return np.sort(best_last[:-1][same])
 
 
 def rating_table(records: np.ndarray, rater_ids: pa.Array, sources: pa.Array) -> pa.Table:

@@ -16,7 +16,7 @@ class IngestSettings:
     # Bytes of decompressed text parsed at once by one thread.
     block_bytes: int = 16 << 20
     # Ratings sorted in memory at once; more are sorted in runs on disk (48 bytes each) and merged. Rows.
-    run_rows: int = 4_000_000
+    run_rows: int = 2_000_000
     # Parsing threads; 0 means one for each core.
     threads: int = 0
     # Memory that DuckDB may use to sort the text tables before it spills to disk. Megabytes.

@@ -29,7 +29,7 @@ from matrix_factorization.ingest_ratings import (
     RaterNumbers,
     RatingRuns,
     rating_table,
-    split_duplicates,
+    sort_ratings,
 )
 from matrix_factorization.ingest_rejects import Rejects, escape, sorted_batches
 from matrix_factorization.ingest_settings import IngestSettings
@@ -40,6 +40,7 @@ from matrix_factorization.reading import (
     PARTICIPANT,
     TEXT,
     WORD,
+    Layout,
     Lines,
     parse,
 )
@@ -51,6 +52,7 @@ from matrix_factorization.reading_files import (
     blocks,
     find_shards,
     hash_file,
+    refuse_long_line,
 )
 
 Progress = Callable[..., None]
@@ -74,6 +76,7 @@ class _Run:
     notices: list[str] = field(default_factory=list)
     # accepted and written rows by file label
     written: Counter[str] = field(default_factory=Counter)
+    matched: int = 0  # ratings of notes whose text is at hand
 
 
 def ingest(
@@ -92,7 +95,7 @@ def ingest(
     RuntimeError if for any file written + rejected differs from that count. `posts`: a file with post texts; without it
     `posts.parquet`, `.jsonl`, `.csv` or `.tsv` in the folder is used, or none. `as_of` (milliseconds): only rows created
     before it, with the statuses of that time. Raises InputError for input that can't be used; what it says is meant for
-    the user. The counts also hold `tables`, `files` (bytes, BLAKE2b-256 of the file as stored), and `notices`.
+    the user. The counts also hold `tables`, `files` (bytes, XXH3-128 of the file as stored), and `notices`.
     """
     out = Path(out)
     source = Path(source)
@@ -147,6 +150,14 @@ def _parsed(run: _Run, name: str, shard: Shard) -> Iterator[tuple[Reading, Match
     """The blocks of a shard in order, each parsed on one of the threads; the shard is reported at its end."""
     spec = SPECS[name]
     reading = Reading(shard)
+
+    def task(block: Block, layout: Layout) -> Lines:
+        lines = parse(block.data, block.n_lines, layout)
+        row, length = lines.longest_line()
+        start = bytes(block.data[lines.line_start[row] :][:80])
+        refuse_long_line(shard, length, block.first_line + row, start, run.settings.max_line_bytes)
+        return lines
+
     matching: Matching | None = None
     threads = run.settings.threads or os.cpu_count() or 1
     waiting: deque[tuple[Block, Future[Lines]]] = deque()
@@ -155,7 +166,7 @@ def _parsed(run: _Run, name: str, shard: Shard) -> Iterator[tuple[Reading, Match
         for block in blocks(reading, run.settings.block_bytes, run.settings.max_line_bytes):
             if matching is None:
                 matching = match_columns(spec, reading.header, shard.label)
-            waiting.append((block, pool.submit(parse, block.data, block.n_lines, matching.layout)))
+            waiting.append((block, pool.submit(task, block, matching.layout)))
             while len(waiting) > threads:
                 ready, future = waiting.popleft()
                 yield reading, matching, ready, future.result()
@@ -172,7 +183,7 @@ def _parsed(run: _Run, name: str, shard: Shard) -> Iterator[tuple[Reading, Match
             "table": name,
             "file_bytes": reading.file_bytes,
             "text_bytes": reading.bytes,
-            "blake2b_256": reading.digest,
+            "xxh3_128": reading.digest,
             "in": reading.data_lines,
         }
     )
@@ -426,7 +437,7 @@ def _ingest_posts(run: _Run, path: Path | None, source: Path) -> None:
             sink.write_table(good.cast(scratch_schema))
     digest, size = hash_file(path)
     run.files.append(
-        {"file": label, "table": "posts", "file_bytes": size, "text_bytes": size, "blake2b_256": digest, "in": n_in}
+        {"file": label, "table": "posts", "file_bytes": size, "text_bytes": size, "xxh3_128": digest, "in": n_in}
     )
     unknown = [name for name in names if name not in columns.values()]
     run.columns.append(
@@ -471,7 +482,7 @@ def _ingest_ratings(run: _Run, shards: list[Shard]) -> None:
     n_out = snapshot.write_batches(
         run.out / "ratings.parquet",
         RATINGS_IN_MEMORY,
-        _rating_tables(run, runs, raters, sources, [shard.label for shard in shards]),
+        _one_ahead(_rating_tables(run, runs, raters, sources, [shard.label for shard in shards])),
     )
     rejected = dict(sorted(run.rejects.by_table.get("ratings", {}).items()))
     run.tables["ratings"] = {"in": n_in, "out": n_out, "rejected": rejected}
@@ -535,12 +546,10 @@ def _records(
     records["rated_on"] = lines.integers[layout.slot("ratedOnTweetId")][rows] if "ratedOnTweetId" in kept else MISSING
     records["line"] = rows + block.first_line
     slot = layout.slot("raterParticipantId")
-    records["rater"] = raters.number(lines.data, lines.span_start[slot][rows], lines.span_end[slot][rows])
-    tags = np.zeros(len(rows), dtype=np.uint32)
-    for bit, tag in enumerate(snapshot.RATING_TAGS):
-        if tag in kept:
-            tags |= lines.flag(tag)[rows].astype(np.uint32) << np.uint32(bit)
-    records["tags"] = tags
+    records["rater"] = raters.number(
+        lines.data, lines.span_start[slot][rows], lines.span_end[slot][rows], lines.hashes("raterParticipantId")[rows]
+    )
+    records["tags"] = lines.ones[rows] & np.uint64((1 << len(snapshot.RATING_TAGS)) - 1)
     records["file"] = number
     records["value"] = value[rows]
     records["version"] = version[rows]
@@ -579,13 +588,15 @@ def _rating_tables(
     source_rank[source_order] = np.arange(len(sources))
     source_rank[-1] = -1
     source_names = pa.array([sources[k] for k in source_order], type=pa.string())
+    known_notes = snapshot.read_table(run.out, "notes", ["noteId"]).collect()["noteId"].to_numpy()
     done = 0
     waiting: list[np.ndarray] = []
     n_waiting = 0
     for bucket in runs.buckets():
         bucket["rater"] = rank[bucket["rater"]]
         bucket["source"] = source_rank[bucket["source"]]
-        kept, dropped = split_duplicates(bucket)
+        kept, dropped, note_ids = sort_ratings(bucket)
+        run.matched += _n_matching(kept, note_ids, known_notes)
         for number in np.unique(dropped["file"]).tolist():
             part = dropped[dropped["file"] == number]
             values = pc.binary_join_element_wise(
@@ -612,6 +623,25 @@ def _rating_tables(
             waiting, n_waiting = [joined[full:]], len(joined) - full
     if n_waiting:
         yield rating_table(np.concatenate(waiting), sorted_ids, source_names)
+
+
+def _n_matching(ratings: np.ndarray, note_ids: np.ndarray, known: np.ndarray) -> int:
+    """The number of ratings (sorted by note) whose note is among the known ones (sorted)."""
+    if not len(known):
+        return 0
+    place = np.minimum(np.searchsorted(known, note_ids), len(known) - 1)
+    bounds = np.searchsorted(ratings["note_id"], note_ids, side="left")
+    counts = np.diff(bounds, append=len(ratings))
+    return int(counts[known[place] == note_ids].sum())
+
+
+def _one_ahead(items: Iterator[pa.Table]) -> Iterator[pa.Table]:
+    """The same items, the next one already being made on another thread while one is used."""
+    with ThreadPoolExecutor(1, thread_name_prefix="ingest-sort") as pool:
+        future = pool.submit(next, items, None)
+        while (item := future.result()) is not None:
+            future = pool.submit(next, items, None)
+            yield item
 
 
 # -- the end -----------------------------------------------------------------------------------------------------------
@@ -661,15 +691,12 @@ def _reconcile(run: _Run) -> None:
         )
     ratings = run.tables["ratings"]["out"]
     if ratings >= _MIN_RATINGS_TO_COMPARE:
-        rated = snapshot.read_table(run.out, "ratings", ["noteId"])
-        known = snapshot.read_table(run.out, "notes", ["noteId"])
-        matched = rated.join(known, on="noteId", how="semi").select(pl.len()).collect().item()
-        if matched == 0:
+        if run.matched == 0:
             raise InputError(
                 f"None of the {ratings:,} ratings is about one of the {run.tables['notes']['out']:,} notes. Either the "
                 "files belong to different downloads, or noteId and tweetId are swapped in one of them."
             )
-        run.tables["ratings"]["of_known_notes"] = matched
+        run.tables["ratings"]["of_known_notes"] = run.matched
 
 
 def _counts(run: _Run) -> dict[str, Any]:

@@ -6,7 +6,6 @@ method than the parser's, so that the counts of `ingest` can be checked against 
 
 from __future__ import annotations
 
-import hashlib
 import io
 import re
 import zipfile
@@ -18,6 +17,7 @@ from typing import IO, Any
 
 import numpy as np
 import pyarrow as pa
+import xxhash
 
 from matrix_factorization.errors import InputError
 
@@ -166,7 +166,7 @@ class _Hashing(io.RawIOBase):
 
     def __init__(self, raw: IO[bytes]) -> None:
         self._raw = raw
-        self.digest = hashlib.blake2b(digest_size=32)
+        self.digest = xxhash.xxh3_128()
         self.n_bytes = 0
 
     def readable(self) -> bool:
@@ -187,10 +187,12 @@ class _Hashing(io.RawIOBase):
 
 
 def hash_file(path: Path) -> tuple[str, int]:
-    """BLAKE2b-256 of a file as it lies on disk, in hexadecimal, and its size in bytes."""
-    with path.open("rb") as raw:
-        digest = hashlib.file_digest(raw, lambda: hashlib.blake2b(digest_size=32))
-        return digest.hexdigest(), raw.tell()
+    """XXH3-128 of a file as it lies on disk, in hexadecimal, and its size in bytes."""
+    with path.open("rb", buffering=0) as raw:
+        hashing = _Hashing(raw)
+        while hashing.read(1 << 20):
+            pass
+        return hashing.digest.hexdigest(), hashing.n_bytes
 
 
 def blocks(reading: Reading, block_bytes: int, max_line_bytes: int) -> Iterator[Block]:
@@ -224,41 +226,38 @@ def blocks(reading: Reading, block_bytes: int, max_line_bytes: int) -> Iterator[
 
 
 def _cut(stream: Any, reading: Reading, block_bytes: int, max_line_bytes: int) -> Iterator[Block]:
-    size = max(block_bytes, 1 << 16)
-    rest = b""
+    rest = np.empty(0, dtype=np.uint8)  # the start of a line whose end has not come yet
     next_line = 1
-    while True:
-        # A line longer than a block: read on until its end comes, up to the limit.
-        chunk = _read_fully(stream, size)
-        reading.bytes += len(chunk)
-        last = not chunk
-        if last and not rest:
-            break
-        if last:
-            data, rest = rest + b"\n", b""
-        else:
-            cut = chunk.rfind(b"\n")
-            if cut < 0:
-                rest += chunk
-                _refuse_long_line(reading, len(rest), next_line, rest, max_line_bytes)
-                continue
-            data, rest = (rest + chunk[: cut + 1]) if rest else chunk[: cut + 1], chunk[cut + 1 :]
-        if next_line == 1:
-            end = data.index(b"\n")
-            _refuse_long_line(reading, end, 1, data, max_line_bytes)
-            reading.header = _header(data[:end], reading)
-            data = data[end + 1 :]
+    last = False
+    while not last:
+        # Each block has memory of its own, because it is parsed while the next one is read.
+        buffer = np.empty(len(rest) + block_bytes + 1, dtype=np.uint8)
+        buffer[: len(rest)] = rest
+        n_read = _read_into(stream, buffer.data[len(rest) : -1])
+        reading.bytes += n_read
+        end = len(rest) + n_read
+        last = n_read < block_bytes
+        if last and end and buffer[end - 1] != 10:
+            buffer[end] = 10  # a last line without a line break
+            end += 1
+        cut = end if last else _after_last_break(buffer, end)
+        if cut == 0 and not last:
+            rest = buffer[:end]
+            refuse_long_line(reading.shard, end, next_line, bytes(rest[:80]), max_line_bytes)
+            continue
+        rest = buffer[cut:end]
+        data = buffer[:cut]
+        if next_line == 1 and cut:
+            line_end = int(np.argmax(data == 10)) if cut < 4096 else bytes(data).index(b"\n")
+            refuse_long_line(reading.shard, line_end, 1, bytes(data[:80]), max_line_bytes)
+            reading.header = _header(bytes(data[:line_end]), reading)
+            data = data[line_end + 1 :]
             next_line = 2
-        if data:
-            n_lines = data.count(b"\n")
-            # No line can be too long in a block that is not, so the search for one is rarely made.
-            if len(data) > max_line_bytes:
-                _find_long_line(reading, data, next_line, max_line_bytes)
+        if len(data):
+            n_lines = int(np.count_nonzero(data == 10))
             reading.data_lines += n_lines
-            yield Block(np.frombuffer(data, dtype=np.uint8), next_line, n_lines)
+            yield Block(data, next_line, n_lines)
             next_line += n_lines
-        if last:
-            break
     if next_line == 1:
         raise InputError(
             f"{reading.shard.label} is empty: not even a header line. Expected tab-separated text whose first line "
@@ -266,31 +265,34 @@ def _cut(stream: Any, reading: Reading, block_bytes: int, max_line_bytes: int) -
         )
 
 
-def _read_fully(stream: Any, size: int) -> bytes:
-    """`size` bytes, or fewer only at the end: decompressors return what they have at hand."""
-    parts = []
-    missing = size
-    while missing:
-        part = stream.read(missing)
-        if not part:
+def _read_into(stream: Any, room: memoryview) -> int:
+    """Fill `room` from the stream, or less only at its end: decompressors return what they have at hand."""
+    n = 0
+    while n < len(room):
+        got = stream.readinto(room[n:])
+        if not got:
             break
-        parts.append(part)
-        missing -= len(part)
-    return parts[0] if len(parts) == 1 else b"".join(parts)
+        n += got
+    return n
 
 
-def _find_long_line(reading: Reading, data: bytes, next_line: int, limit: int) -> None:
-    breaks = np.flatnonzero(np.frombuffer(data, dtype=np.uint8) == 10)
-    lengths = np.diff(breaks, prepend=-1)
-    worst = int(np.argmax(lengths))
-    start = int(breaks[worst] - lengths[worst]) + 1
-    _refuse_long_line(reading, int(lengths[worst]), next_line + worst, data[start : start + 80], limit)
+def _after_last_break(buffer: np.ndarray, end: int) -> int:
+    """One past the last line break in buffer[:end], 0 if there is none."""
+    size = 1 << 14
+    while True:
+        start = max(0, end - size)
+        found = bytes(buffer[start:end]).rfind(b"\n")
+        if found >= 0:
+            return start + found + 1
+        if start == 0:
+            return 0
+        size *= 16
 
 
-def _refuse_long_line(reading: Reading, length: int, line: int, start: bytes, limit: int) -> None:
+def refuse_long_line(shard: Shard, length: int, line: int, start: bytes, limit: int) -> None:
     if length > limit:
         raise InputError(
-            f"Line {line} of {reading.shard.label} is at least {length:,} bytes long (it starts with "
+            f"Line {line} of {shard.label} is at least {length:,} bytes long (it starts with "
             f"{start[:60].decode('utf-8', 'backslashreplace')!r}), more than max_line_bytes = {limit:,}. X's lines stay "
             "far below that: the file has lost its line breaks, or is not text. Restore it, or raise "
             "`ingest.max_line_bytes` if the line is right."

@@ -76,13 +76,25 @@ def read_adopted(source: Path, *, ratings_per_note: float = 0.0, global_intercep
             f"{RATER_COLUMNS[0][0]} and {RATER_COLUMNS[0][1]} are expected; found {sorted(p.name for p in source.iterdir())[:8]}."
         )
     rater_rows = pl.concat([_parameters(path, "raterParticipantId", RATER_COLUMNS) for path in rater_files])
-    raters = rater_rows.drop_nulls().unique("raterParticipantId", keep="last", maintain_order=True).sort("raterParticipantId")
+    raters = (
+        rater_rows.drop_nulls()
+        .unique("raterParticipantId", keep="last", maintain_order=True)
+        .sort("raterParticipantId")
+    )
     if raters.is_empty():
-        raise InputError(f"none of the {rater_rows.height} rows in {', '.join(p.name for p in rater_files)} has rater parameters.")
+        raise InputError(
+            f"none of the {rater_rows.height} rows in {', '.join(p.name for p in rater_files)} has rater parameters."
+        )
     note_tables = [_parameters(path, "noteId", NOTE_COLUMNS, STATUS_COLUMNS) for path in note_files]
-    empty = pl.DataFrame(schema={"noteId": pl.Int64, "intercept": pl.Float64, "factor1": pl.Float64, "status": pl.String})
+    empty = pl.DataFrame(
+        schema={"noteId": pl.Int64, "intercept": pl.Float64, "factor1": pl.Float64, "status": pl.String}
+    )
     note_rows = pl.concat([empty, *note_tables])
-    notes = note_rows.drop_nulls(["noteId", "intercept", "factor1"]).unique("noteId", keep="last", maintain_order=True).sort("noteId")
+    notes = (
+        note_rows.drop_nulls(["noteId", "intercept", "factor1"])
+        .unique("noteId", keep="last", maintain_order=True)
+        .sort("noteId")
+    )
     fit = _fit_beside(where)
     return Adopted(
         raters=raters,
@@ -108,7 +120,9 @@ def _fit_beside(directory: Path) -> dict:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise InputError(f"{path} is not JSON ({error}); it belongs to the parameters beside it. Restore or remove it.") from error
+        raise InputError(
+            f"{path} is not JSON ({error}); it belongs to the parameters beside it. Restore or remove it."
+        ) from error
 
 
 def _parameters(
@@ -122,7 +136,9 @@ def _parameters(
             separator = "," if path.suffix == ".csv" else "\t"
             rows = pl.read_csv(path, separator=separator, quote_char=None, infer_schema=False)
     except (pl.exceptions.PolarsError, OSError) as error:
-        raise InputError(f"{path} cannot be read as a table: {error}. Parquet, or TSV with a header line, is expected.") from error
+        raise InputError(
+            f"{path} cannot be read as a table: {error}. Parquet, or TSV with a header line, is expected."
+        ) from error
     present = [pair for pair in pairs if set(pair) <= set(rows.columns)]
     if key not in rows.columns or not present:
         raise InputError(
@@ -135,7 +151,8 @@ def _parameters(
 
     def first_known(column: int) -> pl.Expr:
         return pl.coalesce(
-            pl.when(ok).then(pl.col(pair[column]).cast(pl.Float64, strict=False)) for ok, pair in zip(known, present, strict=True)
+            pl.when(ok).then(pl.col(pair[column]).cast(pl.Float64, strict=False))
+            for ok, pair in zip(known, present, strict=True)
         )
 
     columns = [

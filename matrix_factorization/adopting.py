@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 
 from matrix_factorization.adopt import read_adopted
-from matrix_factorization.flow import ADOPTED, Frozen, complete, note_frame, rater_frame
+from matrix_factorization.flow import ADOPTED, Frozen, NoteFacts, complete, note_frame, rater_frame
 from matrix_factorization.inputs import no_ratings, note_facts, rating_events
 from matrix_factorization.objective import NoteParameters, RaterParameters
 from matrix_factorization.ratings import from_indices
@@ -30,15 +30,15 @@ def score_with_adopted(
         source, ratings_per_note=settings.adopted_ratings_per_note, global_intercept=settings.adopted_global_intercept
     )
     published = adopted.notes if adopt_notes else adopted.notes.clear()
-    from matrix_factorization.flow import NoteFacts
-
     if snapshot is not None:
         events = rating_events(snapshot)
         facts = note_facts(snapshot, events)
     else:
         events = no_ratings()
         empty = np.zeros(0)
-        facts = NoteFacts(empty.astype(bool), empty, empty, empty.astype(np.int64), empty.astype(bool))
+        facts = NoteFacts(
+            empty.astype(bool), empty, empty, empty.astype(np.int64), empty.astype(bool), empty.astype(np.int64)
+        )
     whole = from_indices(events.note_index, events.rater_index, events.value, events.note_ids, events.rater_ids)
     rater_rows = pl.DataFrame({"raterParticipantId": events.rater_ids.cast(pl.String)}).join(
         adopted.raters, on="raterParticipantId", how="left", maintain_order="left"
@@ -87,7 +87,9 @@ def score_with_adopted(
         "ratings_per_note": adopted.ratings_per_note,
         "ratings_per_rater": adopted.ratings_per_rater,
         "residual_variance": adopted.residual_variance,
-        "warnings": [] if known or whole.n_ratings == 0 else ["No rating of the snapshot was made by an adopted rater."],
+        "warnings": []
+        if known or whole.n_ratings == 0
+        else ["No rating of the snapshot was made by an adopted rater."],
     }
     counts = {
         "in": whole.n_ratings,

@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import polars as pl
 
 from matrix_factorization import kernels
+from matrix_factorization.correlated import correlated_raters
+from matrix_factorization.diagnostics import (
+    Component,
+    effective_numbers,
+    held_out_error,
+    identification,
+    orient_components,
+    stability,
+)
+from matrix_factorization.errors import InputError
 from matrix_factorization.foldin import FoldedIn, fold_in_notes, fold_in_raters
-from matrix_factorization.helpfulness import Helpfulness, rater_helpfulness, valid_ratings
+from matrix_factorization.gaussian import HELPFUL_SCORE, gaussian_scores
+from matrix_factorization.helpfulness import Helpfulness, rater_helpfulness, survivors_on_evidence, valid_ratings
 from matrix_factorization.intervals import normal_interval, pseudo_rating_bounds
 from matrix_factorization.objective import NoteParameters, Parameters, RaterParameters, predictions
 from matrix_factorization.ratings import VALUE_OF_CODE, RatingTable, from_indices
@@ -23,9 +34,11 @@ from matrix_factorization.statuses import (
     STATUSES,
     NoteEvidence,
     Statuses,
+    StatusSettings,
     final_statuses,
     provisional_statuses,
 )
+from matrix_factorization.weighting import quality_weights
 
 DAY_MILLIS = 24 * 3600 * 1000
 
@@ -50,7 +63,7 @@ class NoteFacts:
     """What is known of the notes beside ratings, one entry per note of the events.
 
     `misleading`: the note says its post misleads (unknown: True). `created_at`, `status_at` (first status): milliseconds as float, NaN
-    unknown or never. `author`: rater index or -1. `was_helpful`: status before. `tag_share`: see `tags.py`.
+    unknown or never. `author`: rater index or -1. `was_helpful`: status before. `post`: id of the post (notes of unknown post: any distinct ids).
     """
 
     misleading: np.ndarray
@@ -58,6 +71,7 @@ class NoteFacts:
     status_at: np.ndarray
     author: np.ndarray
     was_helpful: np.ndarray
+    post: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -90,6 +104,7 @@ class Frozen:
     ratings_per_note: float
     ratings_per_rater: float
     residual_variance: float
+    rater_weight: np.ndarray | None = None  # of each rater's ratings; None: 1
 
 
 @dataclass(frozen=True)
@@ -105,6 +120,9 @@ class Scoring:
     frozen: Frozen
     completed: Completed
     helpfulness: Helpfulness
+    components: list[Component]
+    diagnostics: dict[str, Any]
+    helpfulness_rule: str  # 'x', 'evidence' or 'off': what 'auto' chose
     rejected: dict[str, int]
     warnings: list[str] = field(default_factory=list)
 
@@ -176,30 +194,52 @@ def score(
         min_mean_note_score=settings.min_mean_note_score,
     )
     table, factorization, survivors = first_table, first, raters_in
-    if settings.helpfulness_filter != "off":
-        survivors = raters_in & helpfulness.above_threshold
-        kept = int(first_table.rater_degree()[survivors[raters_in]].sum())
-        share = kept / max(first_table.n_ratings, 1)
-        if kept and (settings.helpfulness_filter == "on" or share >= settings.helpfulness_min_share):
-            filtered = first_table.keep(np.ones(first_table.n_notes, bool), survivors[raters_in])
-            rated = filtered.note_degree() > 0
-            table = filtered.keep(rated, np.ones(filtered.n_raters, bool))
-            rejected["rater_below_helpfulness"] = first_table.n_ratings - table.n_ratings
-            begin = Parameters(
-                _pick_raters(first.parameters.raters, survivors[raters_in]),
-                NoteParameters(first.parameters.notes.intercept[rated], first.parameters.notes.factor[rated]),
-                first.parameters.global_intercept,
-            )
-            notes_in = notes_in.copy()
-            notes_in[np.flatnonzero(notes_in)[~rated]] = False
-            progress(f"final round: {table.n_ratings:,} ratings of {table.n_notes:,} notes")
-            factorization = solver.fit(table, start=begin)
-        else:
+    rule = settings.helpfulness_filter
+    if rule not in ("auto", "x", "evidence", "off"):
+        raise InputError(f"helpfulness_filter = {rule!r} is not known; choose 'auto', 'x', 'evidence' or 'off'.")
+    if rule == "auto":
+        evidence_each = float(np.median(helpfulness.n_valid[raters_in])) if raters_in.any() else 0.0
+        rule = "x" if evidence_each >= settings.helpfulness_min_valid else "evidence"
+    if rule != "off":
+        survivors = raters_in & (
+            helpfulness.above_threshold
+            if rule == "x"
+            else survivors_on_evidence(helpfulness, settings.min_rater_agree_ratio, settings.helpfulness_min_valid)
+        )
+        if not survivors.any():
             survivors = raters_in
-            warnings.append(
-                f"The helpfulness filter would leave {share:.0%} of the ratings (raters without a rating on a note with a "
-                "status are dropped by it), so the final round is the first one: helpfulness_filter='on' forces it."
-            )
+            warnings.append("Nobody passes the helpfulness filter; the final round is the first one.")
+    rater_weight = None
+    if settings.rater_weights == "quality":
+        rater_weight = np.ones(n_raters)
+        rater_weight[raters_in] = quality_weights(first_table, first.parameters)
+        first_table = first_table.with_rater_weights(rater_weight[raters_in])
+        table = first_table
+    elif settings.rater_weights != "none":
+        raise InputError(f"rater_weights = {settings.rater_weights!r} is not known; choose 'none' or 'quality'.")
+    if not np.array_equal(survivors, raters_in) or rater_weight is not None:
+        filtered = first_table.keep(np.ones(first_table.n_notes, bool), survivors[raters_in])
+        rated = filtered.note_degree() > 0
+        table = filtered.keep(rated, np.ones(filtered.n_raters, bool))
+        rejected["rater_below_helpfulness"] = first_table.n_ratings - table.n_ratings
+        begin = Parameters(
+            _pick_raters(first.parameters.raters, survivors[raters_in]),
+            NoteParameters(first.parameters.notes.intercept[rated], first.parameters.notes.factor[rated]),
+            first.parameters.global_intercept,
+        )
+        notes_in = notes_in.copy()
+        notes_in[np.flatnonzero(notes_in)[~rated]] = False
+        progress(f"final round: {table.n_ratings:,} ratings of {table.n_notes:,} notes")
+        factorization = solver.fit(table, start=begin)
+    oriented, components = orient_components(table, factorization.parameters)
+    factorization = replace(factorization, parameters=oriented)
+    if len(components) > 1:
+        warnings.append(
+            f"The ratings fall into {len(components)} unconnected parts (the largest has {components[0].n_ratings:,} of {table.n_ratings:,} "
+            "ratings): signs and scales of factors cannot be compared between parts; in each the larger group of raters is negative."
+        )
+    diagnostics = diagnose(table, factorization, solver, settings)
+    warnings += diagnostics.get("identification", {}).get("warnings", [])
     frozen = Frozen(
         raters=RaterParameters(*_spread_raters(factorization.parameters.raters, survivors)),
         notes=NoteParameters(*_spread(factorization.parameters.notes, notes_in)),
@@ -208,6 +248,7 @@ def score(
         ratings_per_note=table.n_ratings / max(table.n_notes, 1),
         ratings_per_rater=table.n_ratings / max(table.n_raters, 1),
         residual_variance=residual_variance(table, factorization.parameters, solver),
+        rater_weight=rater_weight,
     )
     return Scoring(
         events=events,
@@ -219,6 +260,9 @@ def score(
         frozen=frozen,
         completed=complete(events, whole, facts, frozen, settings, tag_outliers),
         helpfulness=helpfulness,
+        components=components,
+        diagnostics=diagnostics,
+        helpfulness_rule=rule,
         rejected=rejected,
         warnings=warnings,
     )
@@ -238,12 +282,13 @@ def complete(
     solution anyway).
     """
     n_notes = whole.n_notes
+    weight = None if frozen.rater_weight is None else frozen.rater_weight[whole.by_note >> 2]
     mu, per_note, raters = frozen.global_intercept, frozen.ratings_per_note, frozen.raters
     rater_of, value = whole.by_note >> 2, VALUE_OF_CODE[whole.by_note & 3]
 
     def notes_from(known: RaterParameters) -> FoldedIn:
         return fold_in_notes(
-            whole.note_start, rater_of, value, known, mu,
+            whole.note_start, rater_of, value, known, mu, weight=weight,
             ratings_per_note=per_note, regularisation=settings.regularisation, residual_variance=frozen.residual_variance,
         )  # fmt: skip
 
@@ -271,18 +316,40 @@ def complete(
     folded = _merge(folded, notes_from(RaterParameters(everyone.intercept, everyone.factor)), twice)
 
     bounds = pseudo_rating_bounds(
-        whole.note_start, rater_of, value, raters, mu, ratings_per_note=per_note, regularisation=settings.regularisation
-    )
-    active = most_active_raters(events)
-    baseline = np.full(n_notes, np.nan)
-    if active.any():
-        baseline = notes_from(RaterParameters(np.where(active, np.nan, raters.intercept), raters.factor)).intercept
+        whole.note_start, rater_of, value, raters, mu,
+        ratings_per_note=per_note, regularisation=settings.regularisation, weight=weight,
+    )  # fmt: skip
+
+    def scores_without(left_out: np.ndarray) -> np.ndarray:
+        if not left_out.any():
+            return np.full(n_notes, np.nan)
+        return notes_from(RaterParameters(np.where(left_out, np.nan, raters.intercept), raters.factor)).intercept
+
+    correlated = np.zeros(whole.n_raters, bool)
+    if whole.n_ratings <= settings.diagnostics_limit:
+        correlated = correlated_raters(
+            facts.post[events.note_index], events.rater_index, events.created_at, whole.n_raters
+        )
+    baselines = scores_without(most_active_raters(events)), scores_without(correlated)
     n_ratings = whole.note_degree()
-    evidence = _evidence(whole, folded.intercept, folded.factor, raters.factor, facts, n_ratings, bounds.upper, baseline)
+    evidence = _evidence(
+        whole, folded.intercept, folded.factor, raters.factor, facts, n_ratings, bounds.upper, baselines
+    )
+    rules = settings.status
     if tag_outliers is not None:
         on_track = evidence.misleading & (n_ratings >= settings.status.min_ratings)
         on_track &= folded.intercept >= settings.status.helpful_intercept - settings.status.helpful_inertia
         evidence = replace(evidence, tag_outlier=tag_outliers(folded.factor, raters.factor, on_track))
+    if settings.score == "gaussian":
+        gaussian = gaussian_scores(whole, raters.factor)
+        folded = replace(folded, intercept=gaussian.score, intercept_sd=gaussian.sd)
+        rules = gaussian_rules(rules)
+        without = np.full(n_notes, np.nan)
+        evidence = replace(
+            evidence, intercept=gaussian.score, upper=without, without_most_active=without, without_correlated=without
+        )
+    elif settings.score != "intercept":
+        raise InputError(f"score = {settings.score!r} is not known; choose 'intercept' or 'gaussian'.")
     lower, upper = normal_interval(folded.intercept, folded.intercept_sd, settings.interval)
     return Completed(
         notes=folded,
@@ -290,10 +357,39 @@ def complete(
         raters=everyone,
         rater_source=rater_source,
         evidence=evidence,
-        statuses=final_statuses(evidence, settings.status),
+        statuses=final_statuses(evidence, rules),
         lower=lower,
         upper=upper,
         pseudo_lower=bounds.lower,
+    )
+
+
+def diagnose(
+    table: RatingTable, factorization: Factorization, solver: ExactSolver, settings: FitRatersSettings
+) -> dict[str, Any]:
+    """JSON-able diagnostics of a fit; those that refit are left out above `diagnostics_limit` ratings."""
+    found: dict[str, Any] = {"effective_numbers": effective_numbers(table)}
+    held_out = None
+    if table.n_ratings <= settings.diagnostics_limit:
+        rng = np.random.default_rng([settings.seed, 1])
+        held_out = held_out_error(table, solver, settings.held_out_splits, settings.held_out_share, rng)
+        found["held_out"] = None if held_out is None else asdict(held_out)
+        found["stability"] = stability(table, solver, factorization.parameters, settings.random_starts, rng)
+    found["identification"] = identification(table, factorization.parameters, held_out)
+    return found
+
+
+def gaussian_rules(rules: StatusSettings) -> StatusSettings:
+    """The thresholds X uses with its Gaussian score (`gaussian_scorer.py`): Helpful from 0.51, Not Helpful by the ratio rule only."""
+    return replace(
+        rules,
+        helpful_intercept=HELPFUL_SCORE,
+        tag_outlier_intercept=1.0,
+        largest_factor=np.inf,
+        not_helpful_intercept=-0.5,
+        not_helpful_slope=0.0,
+        not_helpful_upper_bound=-0.5,
+        not_misleading_intercept=-0.6,
     )
 
 
@@ -357,7 +453,7 @@ def _evidence(
     facts: NoteFacts,
     n_ratings: np.ndarray,
     upper: np.ndarray | None = None,
-    without_most_active: np.ndarray | None = None,
+    baselines: tuple[np.ndarray, np.ndarray] | None = None,
 ) -> NoteEvidence:
     counts = np.zeros((table.n_notes, 2, 3), np.int64)
     kernels.count_by_side(table.note_start, table.by_note, rater_factor, counts)
@@ -370,8 +466,8 @@ def _evidence(
         n_ratings=n_ratings,
         misleading=facts.misleading,
         was_helpful=facts.was_helpful,
-        without_most_active=unknown if without_most_active is None else without_most_active,
-        without_correlated=unknown,
+        without_most_active=unknown if baselines is None else baselines[0],
+        without_correlated=unknown if baselines is None else baselines[1],
         tag_outlier=np.zeros(table.n_notes, bool),
     )
 
@@ -403,7 +499,14 @@ def _with_known(folded: FoldedIn, intercept: np.ndarray, factor: np.ndarray, whe
 
 
 def _columns(folded: FoldedIn) -> list[np.ndarray]:
-    return [folded.intercept, folded.factor, folded.intercept_sd, folded.factor_sd, folded.n_ratings, folded.squared_error]
+    return [
+        folded.intercept,
+        folded.factor,
+        folded.intercept_sd,
+        folded.factor_sd,
+        folded.n_ratings,
+        folded.squared_error,
+    ]
 
 
 def frames(scoring: Scoring) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -513,8 +616,12 @@ def describe(scoring: Scoring) -> dict[str, Any]:
             "starts": [{"start": x.name, "loss": x.loss, "iterations": x.sweeps} for x in s.first_round.starts],
             "spread_of_starts": s.first_round.spread,
         },
+        "helpfulness_filter": s.helpfulness_rule,
         "rejected": s.rejected,
         "statuses": {name: int(np.count_nonzero(s.completed.statuses.status == k)) for k, name in enumerate(STATUSES)},
+        "components": [asdict(part) for part in s.components[:20]],
+        "n_components": len(s.components),
+        "diagnostics": s.diagnostics,
         "losses": [float(x) for x in f.losses],
         "warnings": s.warnings,
     }

@@ -86,7 +86,9 @@ def bridging_scores(
         # Squared residuals from sums: |y|^2 - 2 x.right + x' G x, G the Gram matrix without ridge.
         squares = np.einsum("un,un->n", ratings, ratings) - 2.0 * (base @ ratings) + base @ base
         gram = np.array([[n, sum_f], [sum_f, sum_ff]])
-        error = squares - 2.0 * np.einsum("kn,kn->n", solution, right) + np.einsum("kn,kl,ln->n", solution, gram, solution)
+        error = (
+            squares - 2.0 * np.einsum("kn,kn->n", solution, right) + np.einsum("kn,kl,ln->n", solution, gram, solution)
+        )
         freedom = max(n - float(np.trace(inverse @ gram)), 1.0)
         variance = np.maximum(error, 0.0) / freedom
     else:
@@ -188,7 +190,9 @@ def _fold_in(
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _fold_in_rows(start, index, value, weight, intercept, factor, mu, ridge_i, ridge_f, one_more, out):  # pragma: no cover
+def _fold_in_rows(
+    start, index, value, weight, intercept, factor, mu, ridge_i, ridge_f, one_more, out
+):  # pragma: no cover
     """Per row: intercept, factor, the two diagonal entries of the inverse, ratings used, squared error, fitted degrees of freedom."""
     for row in range(len(start) - 1):
         n = 0.0

@@ -18,7 +18,8 @@ class Helpfulness:
     """One entry per rater, (n,) each; NaN where the rater has no valid ratings or wrote no scored note.
 
     `agree_ratio`: share of valid ratings that agree with the note's status. `crh_crnh_difference`: share of own notes Helpful minus
-    5 x share Not Helpful. `mean_note_score`: mean intercept of own notes. `above_threshold`: counts in the final round.
+    5 x share Not Helpful. `mean_note_score`: mean intercept of own notes. `good_author`: these two pass, or no scored note of theirs.
+    `above_threshold`: X's whole rule.
     """
 
     n_valid: np.ndarray
@@ -26,6 +27,7 @@ class Helpfulness:
     agree_ratio: np.ndarray
     crh_crnh_difference: np.ndarray
     mean_note_score: np.ndarray
+    good_author: np.ndarray
     above_threshold: np.ndarray
 
 
@@ -86,4 +88,22 @@ def rater_helpfulness(
         difference = (helpful - 5.0 * not_helpful) / n_notes
         mean_score = np.bincount(author, note_intercept[scored], n_raters) / n_notes
     good_author = (n_notes == 0) | ((difference >= min_crh_vs_crnh) & (mean_score >= min_mean_note_score))
-    return Helpfulness(n_valid, n_agree, agree_ratio, difference, mean_score, good_author & (agree_ratio >= min_agree_ratio))
+    return Helpfulness(
+        n_valid,
+        n_agree,
+        agree_ratio,
+        difference,
+        mean_score,
+        good_author,
+        good_author & (agree_ratio >= min_agree_ratio),
+    )
+
+
+def survivors_on_evidence(helpfulness: Helpfulness, min_agree_ratio: float, min_valid: int) -> np.ndarray:
+    """(n,) bool: all raters but those *shown* to be unhelpful, by at least `min_valid` valid ratings or by their own notes.
+
+    X's rule also drops raters without valid ratings and takes the ratio of one rating for a judgement. On X's data that costs little; where
+    most raters have one valid rating, it throws away good raters by a coin's toss (README, "The helpfulness filter on little data").
+    """
+    shown = (helpfulness.n_valid >= min_valid) & (helpfulness.agree_ratio < min_agree_ratio)
+    return helpfulness.good_author & ~shown

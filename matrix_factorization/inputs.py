@@ -34,7 +34,7 @@ def note_facts(snapshot: Path, events: RatingEvents) -> NoteFacts:
     """
     wanted = pl.DataFrame({"noteId": events.note_ids}, schema={"noteId": pl.Int64})
     notes = tables.read_table(
-        snapshot, "notes", ["noteId", "classification", "noteAuthorParticipantId", "createdAtMillis"]
+        snapshot, "notes", ["noteId", "tweetId", "classification", "noteAuthorParticipantId", "createdAtMillis"]
     ).collect()
     history = tables.read_table(
         snapshot,
@@ -63,6 +63,7 @@ def note_facts(snapshot: Path, events: RatingEvents) -> NoteFacts:
         status_at=_float(joined.select(pl.when(status_at > 0).then(status_at)).to_series()),
         author=author.to_numpy().astype(np.int64),
         was_helpful=(joined["currentStatus"].fill_null("") == HELPFUL).to_numpy(),
+        post=joined.select(pl.coalesce("tweetId", -pl.col("noteId"))).to_series().to_numpy(),
     )
 
 

@@ -35,6 +35,7 @@ def pseudo_rating_bounds(
     ratings_per_note: float,
     extremes: RaterParameters | None = None,
     regularisation: Regularisation | None = None,
+    weight: np.ndarray | None = None,
 ) -> PseudoBounds:
     """X's bounds: every note solved again with one more rating by each of six invented raters, closed form.
 
@@ -51,16 +52,15 @@ def pseudo_rating_bounds(
 
     def solved(extra_intercept: float, extra_factor: float, extra_value: float) -> np.ndarray:
         return fold_in_notes(
-            start, rater_index, value, raters, global_intercept, ratings_per_note=ratings_per_note + 1.0,
+            start, rater_index, value, raters, global_intercept, weight=weight, ratings_per_note=ratings_per_note + 1.0,
             regularisation=regularisation, residual_variance=1.0, one_more=(extra_intercept, extra_factor, extra_value),
         ).intercept  # fmt: skip
 
     plain = fold_in_notes(
-        start, rater_index, value, raters, global_intercept,
+        start, rater_index, value, raters, global_intercept, weight=weight,
         ratings_per_note=ratings_per_note, regularisation=regularisation, residual_variance=1.0,
     ).intercept  # fmt: skip
     extreme_factors = (float(factors.min()), 0.0, float(factors.max()))
     upward = [solved(float(intercepts.min()), f, 1.0) for f in extreme_factors]
     downward = [solved(float(intercepts.max()), f, 0.0) for f in extreme_factors]
     return PseudoBounds(np.minimum.reduce([plain, *downward]), np.maximum.reduce([plain, *upward]))
-

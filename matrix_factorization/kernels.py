@@ -22,7 +22,9 @@ N_PARTIAL = 7
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def half_sweep(start, stream, other, own, mu, ridge_i, ridge_f, gauge, bounds, lo, hi, partial):  # pragma: no cover - compiled
+def half_sweep(
+    start, stream, other, own, mu, ridge_i, ridge_f, gauge, bounds, lo, hi, partial
+):  # pragma: no cover - compiled
     """Solve every row of chunks lo..hi-1 exactly, the other side held fixed.
 
     A row's ratings r with the other side's (x, f): minimise sum (r - mu - x - i - f g)^2 + ridge_i i^2 + ridge_f g^2 over (i, g),
@@ -265,7 +267,9 @@ def gauge_step(raters, notes, mu, ridges):  # pragma: no cover - compiled
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _penalty(z, ra, rf, rb, rg, rm, u, sa, sf, saa, saf, sff, n, sb, sg, sbb, sbg, sgg, mu):  # pragma: no cover - compiled
+def _penalty(
+    z, ra, rf, rb, rg, rm, u, sa, sf, saa, saf, sff, n, sb, sg, sbb, sbg, sgg, mu
+):  # pragma: no cover - compiled
     s, t, al, be = z[0], z[1], z[2], z[3]
     p = max(sff + 2.0 * s * sf + u * s * s, 0.0)
     q = max(sgg + 2.0 * t * sg + n * t * t, 0.0)
@@ -488,13 +492,13 @@ def components(note_start, by_note, n_raters):  # pragma: no cover - compiled
     rater_component = np.empty(n_raters, np.int64)
     found = 0
     for u in range(n_raters):
-        root = u
-        while parent[root] != root:
-            root = parent[root]
-        if number[root] < 0:
-            number[root] = found
+        top = u
+        while parent[top] != top:
+            top = parent[top]
+        if number[top] < 0:
+            number[top] = found
             found += 1
-        rater_component[u] = number[root]
+        rater_component[u] = number[top]
     note_component = np.full(len(note_start) - 1, -1, np.int64)
     for row in range(len(note_start) - 1):
         if note_start[row + 1] > note_start[row]:

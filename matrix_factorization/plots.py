@@ -46,7 +46,11 @@ def _notes(axes, scoring: Scoring, settings: StatusSettings) -> None:
     top = max(0.8, float(intercept.max(initial=0)) * 1.1)
     bottom = min(-0.6, float(intercept.min(initial=0)) * 1.1)
     axes.fill_between(
-        [-settings.largest_factor, settings.largest_factor], settings.helpful_intercept, top, color=_COLOURS[HELPFUL], alpha=0.10
+        [-settings.largest_factor, settings.largest_factor],
+        settings.helpful_intercept,
+        top,
+        color=_COLOURS[HELPFUL],
+        alpha=0.10,
     )
     edge = settings.not_helpful_intercept + settings.not_helpful_slope * np.abs(line)
     axes.fill_between(line, bottom, np.maximum(edge, bottom), color=_COLOURS[NOT_HELPFUL], alpha=0.10)

@@ -75,7 +75,14 @@ class RatingTable:
         by_rater_weight = np.empty_like(weight)
         kernels.transpose_weights(self.note_start, self.by_note, weight, self.rater_start.copy(), by_rater_weight)
         return RatingTable(
-            self.note_ids, self.rater_ids, self.note_start, self.by_note, self.rater_start, self.by_rater, weight, by_rater_weight
+            self.note_ids,
+            self.rater_ids,
+            self.note_start,
+            self.by_note,
+            self.rater_start,
+            self.by_rater,
+            weight,
+            by_rater_weight,
         )
 
     def with_rater_weights(self, weight: np.ndarray) -> RatingTable:
@@ -96,7 +103,12 @@ class RatingTable:
         note_index = np.repeat(new_note, self.note_degree())[alive].astype(np.uint32)
         packed = (new_rater[rater_of[alive]] << np.uint32(2)) | (self.by_note[alive] & np.uint32(3))
         table = _from_sorted_by_note(
-            self.note_ids[notes], self.rater_ids.filter(pl.Series(raters)), note_index, packed, int(notes.sum()), int(raters.sum())
+            self.note_ids[notes],
+            self.rater_ids.filter(pl.Series(raters)),
+            note_index,
+            packed,
+            int(notes.sum()),
+            int(raters.sum()),
         )
         return table if self.note_weight is None else table.with_weights(self.note_weight[alive])
 
@@ -109,7 +121,9 @@ def rating_table(ratings: pl.DataFrame) -> RatingTable:
     """
     missing = [name for name in ("noteId", "raterParticipantId", "helpfulness") if name not in ratings.columns]
     if missing:
-        raise InputError(f"the ratings have no column {missing[0]!r}; found {ratings.columns}. Pass an ingested ratings table.")
+        raise InputError(
+            f"the ratings have no column {missing[0]!r}; found {ratings.columns}. Pass an ingested ratings table."
+        )
     note_ids, note_index = dense_index(ratings["noteId"])
     rater_ids, rater_index = dense_index(ratings["raterParticipantId"])
     return from_indices(note_index, rater_index, ratings["helpfulness"].to_numpy(), note_ids.to_numpy(), rater_ids)
@@ -121,7 +135,9 @@ def dense_index(ids: pl.Series) -> tuple[pl.Series, np.ndarray]:
     No Python object is made per row. Raises `InputError` if an id is missing.
     """
     if ids.null_count():
-        raise InputError(f"{ids.null_count()} rows have no {ids.name}; every rating needs one. Drop them while ingesting.")
+        raise InputError(
+            f"{ids.null_count()} rows have no {ids.name}; every rating needs one. Drop them while ingesting."
+        )
     if len(ids) and ids.dtype.is_integer() and ids.is_sorted():
         values = ids.to_numpy()
         fresh = np.concatenate(([True], values[1:] != values[:-1]))
@@ -137,7 +153,9 @@ def from_indices(
 ) -> RatingTable:
     """The table of parallel arrays of dense indices and values in {0, 0.5, 1}; `note_ids`, `rater_ids` name the indices."""
     if len(note_ids) > LARGEST_INDEX or len(rater_ids) > LARGEST_INDEX:
-        raise InputError(f"{len(note_ids)} notes and {len(rater_ids)} raters: at most {LARGEST_INDEX} of each fit. Split the data.")
+        raise InputError(
+            f"{len(note_ids)} notes and {len(rater_ids)} raters: at most {LARGEST_INDEX} of each fit. Split the data."
+        )
     code = np.empty(len(value), dtype=np.uint8)
     bad = kernels.encode_values(np.ascontiguousarray(value, dtype=np.float32), code)
     if bad >= 0:
@@ -186,5 +204,7 @@ def drop_repeated(ratings: pl.DataFrame) -> pl.DataFrame:
     keys = ["noteId", "raterParticipantId"]
     if ratings.select(keys).is_duplicated().any():
         order = ["createdAtMillis"] if "createdAtMillis" in ratings.columns else []
-        ratings = (ratings.sort(order, maintain_order=True) if order else ratings).unique(keys, keep="last", maintain_order=True)
+        ratings = (ratings.sort(order, maintain_order=True) if order else ratings).unique(
+            keys, keep="last", maintain_order=True
+        )
     return ratings

@@ -20,11 +20,12 @@ class FitRatersSettings:
     min_ratings_per_note: int = 5
     # Ratings a rater must have made to be fitted. communitynotes mf_base_scorer.py, minNumRatingsPerRater.
     min_ratings_per_rater: int = 10
-    # 'on': X's second round without the raters whose ratings disagree with outcomes; 'off': one round; 'auto': on, unless
-    # it would leave less than `helpfulness_min_share` of the ratings (see README, "The helpfulness filter on little data").
+    # Who is left out of the final round. 'x': X's rule; 'evidence': only raters shown to be unhelpful by enough valid ratings or
+    # by their own notes; 'off': nobody, one round; 'auto': 'x' if the median fitted rater has `helpfulness_min_valid` valid
+    # ratings, else 'evidence'. Measured on birdwatch-2021 (README, "The helpfulness filter on little data").
     helpfulness_filter: str = "auto"
-    # Share of first-round ratings that must survive for 'auto' to filter. Measured on birdwatch-2021, see EXPERIMENTS.
-    helpfulness_min_share: float = 0.5
+    # Valid ratings from which on an agreement ratio is taken for evidence. Ratings.
+    helpfulness_min_valid: int = 5
     # Agreement with outcomes on valid ratings, at least. communitynotes mf_base_scorer.py, minRaterAgreeRatio.
     min_rater_agree_ratio: float = 0.66
     # Helpful share minus 5 x not-helpful share of an author's notes, at least. minCRHVsCRNHRatio.
@@ -32,7 +33,7 @@ class FitRatersSettings:
     # Mean intercept of an author's notes, at least. minMeanNoteScore.
     min_mean_note_score: float = 0.05
     # Estimated remaining decrease of the objective at which the solver stops, relative. X stops at about 1e-5.
-    tolerance: float = 1e-8
+    tolerance: float = 1e-9
     # Sweeps at most; 10 to 30 are usual.
     max_sweeps: int = 300
     # Descents from random factors beside the deterministic one; the best is kept, the spread reported.

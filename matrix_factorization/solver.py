@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
+import polars as pl
 
 from matrix_factorization import kernels
 from matrix_factorization.objective import (
@@ -52,8 +53,8 @@ class Factorization:
     @property
     def spread(self) -> float:
         """How much higher than the best the worst start ended, relative to the best; 0 for one start."""
-        values = [start.loss for start in self.starts]
-        return (max(values) - min(values)) / abs(min(values)) if values and min(values) else 0.0
+        values = np.array([start.loss for start in self.starts])
+        return float((values.max() - values.min()) / abs(values.min())) if len(values) and values.min() else 0.0
 
 
 class Solver(Protocol):
@@ -75,7 +76,7 @@ class ExactSolver:
     """
 
     regularisation: Regularisation = field(default_factory=Regularisation)
-    tolerance: float = 1e-8
+    tolerance: float = 1e-9
     max_sweeps: int = 200
     seed_notes: int = 1
     random_starts: int = 3
@@ -101,7 +102,9 @@ class ExactSolver:
                 rng = rng or np.random.default_rng(0)
                 begins += [(f"random {k + 1}", random_start(ratings, rng)) for k in range(self.random_starts)]
         if ratings.n_ratings == 0:
-            return Factorization(begins[0][1], 0.0, np.zeros(1), (), True, "There are no ratings: every parameter is its prior.")
+            return Factorization(
+                begins[0][1], 0.0, np.zeros(1), (), True, "There are no ratings: every parameter is its prior."
+            )
         with Workers(self.threads) as workers:
             descent = _Descent(ratings, self, workers)
             runs = [descent.run(begin) for _, begin in begins]
@@ -110,7 +113,8 @@ class ExactSolver:
         best = next(k for k, run in enumerate(runs) if run.losses[-1] <= lowest * (1 + 10 * self.tolerance))
         run = runs[best]
         reports = tuple(
-            Start(name, float(other.losses[-1]), len(other.losses) - 1) for (name, _), other in zip(begins, runs, strict=True)
+            Start(name, float(other.losses[-1]), len(other.losses) - 1)
+            for (name, _), other in zip(begins, runs, strict=True)
         )
         message = (
             f"{begins[best][0]}: {len(run.losses) - 1} sweeps, remaining excess estimated at {run.remaining:.1e} of the loss."
@@ -226,7 +230,9 @@ class _Descent:
                 )
                 kernels.move_along_gauge(raters, c, s, t, alpha)
                 mu -= s * t + alpha + beta
-                note_gauge = np.array([c, s, t, beta])  # the notes are solved anew next: they move when the descent ends
+                note_gauge = np.array(
+                    [c, s, t, beta]
+                )  # the notes are solved anew next: they move when the descent ends
                 drop += fall
             drops.append(drop)
             if len(drops) > 1:
@@ -241,7 +247,9 @@ class _Descent:
         losses = final + np.concatenate((np.cumsum(np.array(drops)[::-1])[::-1], [0.0])) / table.n_ratings
         return _Run(_unpaired(raters, notes, mu), losses, converged, remaining)
 
-    def half(self, solve_notes: bool, raters: np.ndarray, notes: np.ndarray, mu: float, gauge: np.ndarray) -> np.ndarray:
+    def half(
+        self, solve_notes: bool, raters: np.ndarray, notes: np.ndarray, mu: float, gauge: np.ndarray
+    ) -> np.ndarray:
         """Solve all notes (or all raters) in place; returns the summed partials of the kernel."""
         table, ridges = self.table, self.ridges
         if solve_notes:
@@ -256,7 +264,9 @@ class _Descent:
             if weight is None:
                 kernels.half_sweep(start, stream, other, own, mu, *ridge, gauge, bounds, lo, hi, partial)
             else:
-                kernels.weighted_half_sweep(start, stream, weight, other, own, mu, *ridge, gauge, bounds, lo, hi, partial)
+                kernels.weighted_half_sweep(
+                    start, stream, weight, other, own, mu, *ridge, gauge, bounds, lo, hi, partial
+                )
 
         self.workers.run(len(partial), work)
         return partial.sum(axis=0)
@@ -274,7 +284,10 @@ class _Descent:
 
         self.workers.run(len(partial), work)
         squares = [np.sum(np.square(side[:, k], dtype=np.float64)) for side in (raters, notes) for k in (0, 1)]
-        penalty = sum(ridge * square for ridge, square in zip(ridges[:4], squares, strict=True)) + ridges.global_intercept * mu**2
+        penalty = (
+            sum(ridge * square for ridge, square in zip(ridges[:4], squares, strict=True))
+            + ridges.global_intercept * mu**2
+        )
         return float((partial.sum() + penalty) / table.n_ratings)
 
     def total_weight(self) -> float:
@@ -303,5 +316,31 @@ def _unpaired(raters: np.ndarray, notes: np.ndarray, mu: float) -> Parameters:
     return Parameters(RaterParameters(*columns[:2]), NoteParameters(*columns[2:]), mu)
 
 
-def with_regularisation(solver: ExactSolver, regularisation: Regularisation) -> ExactSolver:
-    return replace(solver, regularisation=regularisation)
+def warm_start(
+    ratings: RatingTable,
+    raters: tuple[pl.Series, RaterParameters],
+    notes: tuple[np.ndarray, NoteParameters],
+    global_intercept: float,
+) -> Parameters:
+    """Yesterday's parameters on today's table, to start an incremental refit from: `solver.fit(ratings, start=warm_start(...))`.
+
+    `raters`: (ids, parameters), `notes`: (ids, parameters) of an earlier fit, in any order; ids need not be in the table. A new rater starts at
+    the mean intercept and factor zero; new notes need no start, the first half sweep solves them.
+    """
+    ids, known = raters
+    row = pl.DataFrame({"id": ids, "row": np.arange(len(ids))})
+    found = pl.DataFrame({"id": ratings.rater_ids}).join(row, on="id", how="left", maintain_order="left")["row"]
+    old = found.is_not_null().to_numpy()
+    intercept = np.full(ratings.n_raters, float(np.mean(known.intercept)) if len(known.intercept) else 0.0)
+    factor = np.zeros(ratings.n_raters)
+    at = found.drop_nulls().to_numpy()
+    intercept[old], factor[old] = known.intercept[at], known.factor[at]
+    note_ids, known_notes = notes
+    order = np.argsort(note_ids, kind="stable")
+    slot = np.minimum(np.searchsorted(note_ids, ratings.note_ids, sorter=order), max(len(note_ids) - 1, 0))
+    note_intercept, note_factor = np.zeros(ratings.n_notes), np.zeros(ratings.n_notes)
+    if len(note_ids):
+        same = note_ids[order[slot]] == ratings.note_ids
+        note_intercept[same] = known_notes.intercept[order[slot]][same]
+        note_factor[same] = known_notes.factor[order[slot]][same]
+    return Parameters(RaterParameters(intercept, factor), NoteParameters(note_intercept, note_factor), global_intercept)

@@ -44,7 +44,9 @@ def fit_raters(
 
         events = rating_events(snapshot)
         if len(events.note_index) == 0:
-            raise InputError(f"the snapshot {snapshot} holds no ratings, so there is nothing to fit; adopt parameters instead.")
+            raise InputError(
+                f"the snapshot {snapshot} holds no ratings, so there is nothing to fit; adopt parameters instead."
+            )
         facts = note_facts(snapshot, events)
         scoring = score(events, facts, settings, tag_outliers_of(snapshot, events), progress)
         raters, notes = frames(scoring)
@@ -90,7 +92,9 @@ def _write(frame: pl.DataFrame, path: Path) -> None:
 
 
 def _write_json(value: dict[str, Any], path: Path) -> None:
-    path.write_text(json.dumps(value, indent=2, sort_keys=True, allow_nan=False, default=_plain) + "\n", encoding="utf-8")
+    path.write_text(
+        json.dumps(value, indent=2, sort_keys=True, allow_nan=False, default=_plain) + "\n", encoding="utf-8"
+    )
 
 
 def _plain(value: object) -> object:

@@ -22,7 +22,9 @@ class StatusSettings:
     largest_factor: float = 0.50  # a Helpful note's factor, absolute [factorThreshold]
     not_helpful_intercept: float = -0.05  # [crnhThresholdIntercept]
     not_helpful_slope: float = -0.80  # [crnhThresholdNoteFactorMultiplier]
-    not_helpful_upper_bound: float = -0.04  # pseudo-rating upper bound under it: Not Helpful [crnhThresholdUCBIntercept]
+    not_helpful_upper_bound: float = (
+        -0.04
+    )  # pseudo-rating upper bound under it: Not Helpful [crnhThresholdUCBIntercept]
     not_misleading_intercept: float = -0.15  # for notes that say the post is fine [crnhThresholdNMIntercept]
     ratio_each_side: float = 0.40  # mean helpfulness on each side at most [is_crnh_ratio]
     ratio_average: float = 0.30  # and their average at most

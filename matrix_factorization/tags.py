@@ -37,7 +37,11 @@ def tag_outliers_of(snapshot: Path, events: RatingEvents) -> TagOutliers:
         columns = ["noteId", "raterParticipantId", *tables.NOT_HELPFUL_TAGS]
         note_rows = pl.LazyFrame({"noteId": events.note_ids[helpful], "note": np.flatnonzero(helpful)})
         rater_rows = pl.LazyFrame({"raterParticipantId": events.rater_ids, "z": z_rater}).filter(pl.Series(usable))
-        ratings = tables.read_table(snapshot, "ratings", columns).join(note_rows, on="noteId").join(rater_rows, on="raterParticipantId")
+        ratings = (
+            tables.read_table(snapshot, "ratings", columns)
+            .join(note_rows, on="noteId")
+            .join(rater_rows, on="raterParticipantId")
+        )
         weight = 1.0 / (1.0 + (((pl.col("z") - pl.col("z_note")).abs()) / near) ** 5)
         totals = (
             ratings.join(pl.LazyFrame({"note": np.arange(len(z_note)), "z_note": z_note}), on="note")

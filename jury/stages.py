@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from jury.judge_stage import judge_candidates
+from jury.pair_stage import build_pairs
 from jury.revise_stage import revise_candidates
 from jury.select_stage import select_winners
 
-__all__ = ["judge_candidates", "revise_candidates", "select_winners"]
+__all__ = ["build_pairs", "judge_candidates", "revise_candidates", "select_winners"]

@@ -14,35 +14,379 @@ import regex
 from synthesis.checks.words import Token, fold, is_function_word, stem
 
 _TITLES = frozenset(
-    "mr mrs ms dr prof sir lord lady president senator rep representative sen governor gov mayor minister secretary judge justice general king queen prince "
-    "princess pope chancellor chairman ceo director chief professor doctor herr frau presidente ministro señor senhor monsieur madame rey reina präsident".split()
+    [
+        "mr",
+        "mrs",
+        "ms",
+        "dr",
+        "prof",
+        "sir",
+        "lord",
+        "lady",
+        "president",
+        "senator",
+        "rep",
+        "representative",
+        "sen",
+        "governor",
+        "gov",
+        "mayor",
+        "minister",
+        "secretary",
+        "judge",
+        "justice",
+        "general",
+        "king",
+        "queen",
+        "prince",
+        "princess",
+        "pope",
+        "chancellor",
+        "chairman",
+        "ceo",
+        "director",
+        "chief",
+        "professor",
+        "doctor",
+        "herr",
+        "frau",
+        "presidente",
+        "ministro",
+        "señor",
+        "senhor",
+        "monsieur",
+        "madame",
+        "rey",
+        "reina",
+        "präsident",
+    ]
 )
-_CONNECTORS = frozenset("of the de la le del der den da do dos das di du van von bin al el for and und y e et & 's".split())
+_CONNECTORS = frozenset(
+    [
+        "of",
+        "the",
+        "de",
+        "la",
+        "le",
+        "del",
+        "der",
+        "den",
+        "da",
+        "do",
+        "dos",
+        "das",
+        "di",
+        "du",
+        "van",
+        "von",
+        "bin",
+        "al",
+        "el",
+        "for",
+        "and",
+        "und",
+        "y",
+        "e",
+        "et",
+        "&",
+        "'s",
+    ]
+)
 # Words that may open a sentence with a capital without being a name. Function words are known already.
 _OPENERS = frozenset(
-    "misleading false true fake incorrect wrong missing additional context fact facts actually contrary despite however meanwhile moreover furthermore instead "
-    "records data experts officials police authorities researchers scientists studies study reports report reporting evidence multiple several many most few "
-    "video videos photo photos image images picture footage clip clips claims claim quote quotes statement post posts tweet account accounts source sources "
-    "read see note here today yesterday later earlier originally currently recently previously now then once never always nothing none neither either every "
-    "everyone nobody people users readers voters women men children workers doctors lawmakers residents witnesses critics supporters investigators prosecutors "
-    "court courts law laws federal state local national international public private government officials independent archived original viral altered edited "
-    "official according based released published filmed taken made created shown first second third last next another one two three four five six seven eight "
-    "nine ten about around nearly almost over under like unlike even still yet already perhaps maybe thus hence therefore so because although though while "
-    "following prior given regarding concerning including excluding during within without between among against by with using both each such same only just "
-    "full partial similar different new old real no yes not please both total overall general average median estimates figures numbers statistics results "
-    "research analysis documents emails court-filings fact-checkers checkers journalists reporters media outlets news articles article headlines headline "
-    "falso falsa engañoso enganoso contexto vídeo video foto imagen datos según segun aunque además también sin embargo pero noticia noticias "
-    "faux trompeur contexte selon cependant vidéo image falsch irreführend kontext laut video bild zudem jedoch außerdem allerdings artikel studie "
-    "falso enganoso contexto segundo embora além também imagem dados porém".split()
+    [
+        "misleading",
+        "false",
+        "true",
+        "fake",
+        "incorrect",
+        "wrong",
+        "missing",
+        "additional",
+        "context",
+        "fact",
+        "facts",
+        "actually",
+        "contrary",
+        "despite",
+        "however",
+        "meanwhile",
+        "moreover",
+        "furthermore",
+        "instead",
+        "records",
+        "data",
+        "experts",
+        "officials",
+        "police",
+        "authorities",
+        "researchers",
+        "scientists",
+        "studies",
+        "study",
+        "reports",
+        "report",
+        "reporting",
+        "evidence",
+        "multiple",
+        "several",
+        "many",
+        "most",
+        "few",
+        "video",
+        "videos",
+        "photo",
+        "photos",
+        "image",
+        "images",
+        "picture",
+        "footage",
+        "clip",
+        "clips",
+        "claims",
+        "claim",
+        "quote",
+        "quotes",
+        "statement",
+        "post",
+        "posts",
+        "tweet",
+        "account",
+        "accounts",
+        "source",
+        "sources",
+        "read",
+        "see",
+        "note",
+        "here",
+        "today",
+        "yesterday",
+        "later",
+        "earlier",
+        "originally",
+        "currently",
+        "recently",
+        "previously",
+        "now",
+        "then",
+        "once",
+        "never",
+        "always",
+        "nothing",
+        "none",
+        "neither",
+        "either",
+        "every",
+        "everyone",
+        "nobody",
+        "people",
+        "users",
+        "readers",
+        "voters",
+        "women",
+        "men",
+        "children",
+        "workers",
+        "doctors",
+        "lawmakers",
+        "residents",
+        "witnesses",
+        "critics",
+        "supporters",
+        "investigators",
+        "prosecutors",
+        "court",
+        "courts",
+        "law",
+        "laws",
+        "federal",
+        "state",
+        "local",
+        "national",
+        "international",
+        "public",
+        "private",
+        "government",
+        "officials",
+        "independent",
+        "archived",
+        "original",
+        "viral",
+        "altered",
+        "edited",
+        "official",
+        "according",
+        "based",
+        "released",
+        "published",
+        "filmed",
+        "taken",
+        "made",
+        "created",
+        "shown",
+        "first",
+        "second",
+        "third",
+        "last",
+        "next",
+        "another",
+        "one",
+        "two",
+        "three",
+        "four",
+        "five",
+        "six",
+        "seven",
+        "eight",
+        "nine",
+        "ten",
+        "about",
+        "around",
+        "nearly",
+        "almost",
+        "over",
+        "under",
+        "like",
+        "unlike",
+        "even",
+        "still",
+        "yet",
+        "already",
+        "perhaps",
+        "maybe",
+        "thus",
+        "hence",
+        "therefore",
+        "so",
+        "because",
+        "although",
+        "though",
+        "while",
+        "following",
+        "prior",
+        "given",
+        "regarding",
+        "concerning",
+        "including",
+        "excluding",
+        "during",
+        "within",
+        "without",
+        "between",
+        "among",
+        "against",
+        "by",
+        "with",
+        "using",
+        "both",
+        "each",
+        "such",
+        "same",
+        "only",
+        "just",
+        "full",
+        "partial",
+        "similar",
+        "different",
+        "new",
+        "old",
+        "real",
+        "no",
+        "yes",
+        "not",
+        "please",
+        "both",
+        "total",
+        "overall",
+        "general",
+        "average",
+        "median",
+        "estimates",
+        "figures",
+        "numbers",
+        "statistics",
+        "results",
+        "research",
+        "analysis",
+        "documents",
+        "emails",
+        "court-filings",
+        "fact-checkers",
+        "checkers",
+        "journalists",
+        "reporters",
+        "media",
+        "outlets",
+        "news",
+        "articles",
+        "article",
+        "headlines",
+        "headline",
+        "falso",
+        "falsa",
+        "engañoso",
+        "enganoso",
+        "contexto",
+        "vídeo",
+        "video",
+        "foto",
+        "imagen",
+        "datos",
+        "según",
+        "segun",
+        "aunque",
+        "además",
+        "también",
+        "sin",
+        "embargo",
+        "pero",
+        "noticia",
+        "noticias",
+        "faux",
+        "trompeur",
+        "contexte",
+        "selon",
+        "cependant",
+        "vidéo",
+        "image",
+        "falsch",
+        "irreführend",
+        "kontext",
+        "laut",
+        "video",
+        "bild",
+        "zudem",
+        "jedoch",
+        "außerdem",
+        "allerdings",
+        "artikel",
+        "studie",
+        "falso",
+        "enganoso",
+        "contexto",
+        "segundo",
+        "embora",
+        "além",
+        "também",
+        "imagem",
+        "dados",
+        "porém",
+    ]
 )
-_COMMON_ENDINGS = regex.compile(r"(?:ing|ly|tions?|ments?|ness|ists?|ologists|isms?|ities|ity|ances?|ences?|ers|ors|able|ible|ful|less|ous|ive|ed)$")
-_GERMAN_COMMON = regex.compile(r"(?:ung|ungen|heit|heiten|keit|keiten|schaft|schaften|tion|tionen|tät|täten|nis|nisse|ment|mente|ik|ismus|ling|er|ern|en|chen|tum|ur|ie|ien|e|t|s|g|d)$")
+_COMMON_ENDINGS = regex.compile(
+    r"(?:ing|ly|tions?|ments?|ness|ists?|ologists|isms?|ities|ity|ances?|ences?|ers|ors|able|ible|ful|less|ous|ive|ed)$"
+)
+_GERMAN_COMMON = regex.compile(
+    r"(?:ung|ungen|heit|heiten|keit|keiten|schaft|schaften|tion|tionen|tät|täten|nis|nisse|ment|mente|ik|ismus|ling|er|ern|en|chen|tum|ur|ie|ien|e|t|s|g|d)$"
+)
 
+_EAST_NAME_LETTER = regex.compile(r"[\p{Han}\p{Katakana}\p{Hiragana}]")
 _EAST_NAME = regex.compile(
     r"(?P<katakana>[\p{Katakana}ー・]{3,})|(?P<titled>[\p{Han}々]{1,4})(?=(?:氏|さん|首相|大統領|大臣|知事|市長|議員|社長|教授|先生|女士|总统|總統|总理|主席|部长))"
     r"|(?P<place>[\p{Han}々]{1,4}(?:市|県|省|州|区|町|村|国|党|大学|新聞|社))"
 )
 _WORD_WITH_CAPITAL = regex.compile(r"\p{Lu}")
+_COMPOUND = regex.compile(r"(\p{Lu}[\p{L}.]*)(?:-\p{Ll}{3,})+")
 _INNER = regex.compile(r"\p{Ll}\p{Lu}|\p{L}\p{N}|\p{N}\p{L}")
 _ALIASES = (
     {"us", "usa", "u.s", "america", "american", "americans", "united states", "united states of america", "u.s.a"},
@@ -74,7 +418,7 @@ class Name:
 
 
 def _bare(word: str) -> str:
-    word = fold(word).replace("’", "'")
+    word = fold(word).replace("’", "'").replace("‑", "-")
     return word[:-2] if word.endswith("'s") else word.rstrip("'")
 
 
@@ -84,7 +428,9 @@ def read_names(text: str, words: list[Token], lowercase: frozenset[str], languag
     `lowercase`: folded words that occur without a capital somewhere around; a word among them that opens a sentence is no name.
     """
     names: list[Name] = [
-        Name(m.group(), m.start(), m.end(), (fold(m.group()),), sure=True) for m in _EAST_NAME.finditer(text) if _EAST_NAME_WORTH(m.group())
+        Name(m.group(), m.start(), m.end(), (fold(m.group()),), sure=True)
+        for m in _EAST_NAME.finditer(text)
+        if len(m.group().strip("ー・")) >= 2
     ]
     shouting = _is_shouting(text)
     run: list[Token] = []
@@ -96,16 +442,18 @@ def read_names(text: str, words: list[Token], lowercase: frozenset[str], languag
             names += _close(text, run, lowercase, language)
             run = [token]
             continue
-        if run and fold(token.text) in _CONNECTORS and index + 1 < len(words) and _is_capital(words[index + 1].text, shouting) and not is_break(text[run[-1].end : words[index + 1].start]):
+        if (
+            run
+            and fold(token.text) in _CONNECTORS
+            and index + 1 < len(words)
+            and _is_capital(words[index + 1].text, shouting)
+            and not is_break(text[run[-1].end : words[index + 1].start])
+        ):
             continue
         names += _close(text, run, lowercase, language)
         run = []
     names += _close(text, run, lowercase, language)
     return sorted(names, key=lambda n: n.start)
-
-
-def _EAST_NAME_WORTH(word: str) -> bool:
-    return len(word.strip("ー・")) >= 2
 
 
 def _is_shouting(text: str) -> bool:
@@ -120,7 +468,7 @@ def _is_capital(word: str, shouting: bool) -> bool:
 
 
 def is_break(between: str) -> bool:
-    return any(c in ",;:.!?()[]\"“”«»„—–/|\n" for c in between)
+    return any(c in ',;:.!?()[]"“”«»„—–/|\n' for c in between)
 
 
 def _joins(between: str) -> bool:
@@ -134,7 +482,7 @@ def _close(text: str, run: list[Token], lowercase: frozenset[str], language: str
     while run:
         word = _bare(run[0].text)
         opening = _opens(text, run[0].start)
-        plain = is_function_word(word) or word in _OPENERS or word in _TITLES
+        plain = is_function_word(word) or word.split("-")[0] in _OPENERS or word in _TITLES
         acronym = run[0].text.isupper() and 2 <= len(run[0].text) <= 6 and word not in _OPENERS
         if acronym and (not is_function_word(word) or run[0].text in ("US", "IT", "WHO", "UN")):
             break
@@ -156,6 +504,8 @@ def _close(text: str, run: list[Token], lowercase: frozenset[str], language: str
         sure = False
     kept = tuple(_bare(t.text) for t in run if _bare(t.text) not in _TITLES)
     kept = tuple(w for w in kept if w) or tuple(_bare(t.text) for t in run)
+    if len(run) == 1 and (compound := _COMPOUND.fullmatch(run[0].text.replace("‑", "-"))):
+        kept = (_bare(compound[1]),)  # German-born, AI-generated: the name is the first part
     if len(kept) == 1 and len(kept[0]) == 1:
         return []
     return [Name(text[run[0].start : run[-1].end], run[0].start, run[-1].end, kept, sure)]
@@ -183,7 +533,9 @@ def same_name_word(a: str, b: str) -> bool:
         for base in {short, trimmed}:
             if long.startswith(base) and long[len(base) :] in _DEMONYM:
                 return True
-    return len(a) > 5 and len(b) > 5 and a[0].isalpha() and stem(a) == stem(b)
+    return (
+        len(a) > 5 and len(b) > 5 and a.isalpha() and b.isalpha() and stem(a) == stem(b) and abs(len(a) - len(b)) <= 4
+    )
 
 
 class NameIndex:
@@ -203,15 +555,18 @@ class NameIndex:
                 self.phrases |= {" ".join(bare[i : i + size]) for i in range(len(bare) - size + 1)}
         self.acronyms = {w.replace(".", "") for w in self.words if 2 <= len(w.replace(".", "")) <= 6}
         self._known: dict[str, bool] = {}
+        self.text = "".join(fold(t.text) for sentence in sentences for t in sentence)
 
     def has_word(self, word: str) -> bool:
         known = self._known.get(word)
         if known is None:
-            known = word in self.words or any(same_name_word(word, other) for other in self._by_prefix.get(word[:3], ()))
+            known = word in self.words or any(
+                same_name_word(word, other) for other in self._by_prefix.get(word[:3], ())
+            )
             if not known and word in _ALIAS_OF:
                 group = _ALIASES[_ALIAS_OF[word]]
                 known = any(alias in self.words or alias in self.phrases for alias in group)
-            if not known and "-" in word:
+            if not known and "-" in word and not any(c.isdigit() for c in word):
                 known = all(self.has_word(part) for part in word.split("-") if part)
             self._known[word] = known
         return known
@@ -220,10 +575,16 @@ class NameIndex:
         """Whether every word of the name occurs, or the name abbreviates or spells out one that does."""
         if all(self.has_word(word) for word in name.words):
             return True
+        if _EAST_NAME_LETTER.match(name.text):  # written without blanks: no word boundaries to look for
+            return name.words[0].replace("・", "") in self.text
         joined = " ".join(name.words)
         if joined in _ALIAS_OF:
             return any(alias in self.words or alias in self.phrases for alias in _ALIASES[_ALIAS_OF[joined]])
-        if len(name.words) == 1 and name.text.replace(".", "").isupper() and name.words[0].replace(".", "") in self.initials:
+        if (
+            len(name.words) == 1
+            and name.text.replace(".", "").isupper()
+            and name.words[0].replace(".", "") in self.initials
+        ):
             return True
         return len(name.words) >= 2 and "".join(w[0] for w in name.words) in self.acronyms and len(name.words) >= 3
 

@@ -56,7 +56,9 @@ class Occurrence:
     sentence: Sentence
 
 
-def read_sentences(text: str, spans: list[Span], language: str | None, lowercase: frozenset[str], source: int) -> list[Sentence]:
+def read_sentences(
+    text: str, spans: list[Span], language: str | None, lowercase: frozenset[str], source: int
+) -> list[Sentence]:
     """The sentences of a text read into words, numbers, dates and names."""
     masked = mask(text, find_urls(text))
     read: list[Sentence] = []
@@ -65,10 +67,20 @@ def read_sentences(text: str, spans: list[Span], language: str | None, lowercase
         piece = masked[span.start : span.end]
         words = [Token(t.text, t.stem, t.start + span.start, t.end + span.start) for t in tokens(piece)]
         dates = read_dates(piece)[: left["dates"]]
-        numbers = [n for n in read_numbers(piece, language) if not any(d.start <= n.start < d.end for d in dates)][: left["numbers"]]
+        numbers = [n for n in read_numbers(piece, language) if not any(d.start <= n.start < d.end for d in dates)][
+            : left["numbers"]
+        ]
         local = [Token(t.text, t.stem, t.start - span.start, t.end - span.start) for t in words]
-        names = [n for n in read_names(piece, local, lowercase, language) if not any(d.start <= n.start < d.end for d in dates)][: left["names"]]
-        left = {"numbers": left["numbers"] - len(numbers), "dates": left["dates"] - len(dates), "names": left["names"] - len(names)}
+        names = [
+            n
+            for n in read_names(piece, local, lowercase, language)
+            if not any(d.start <= n.start < d.end for d in dates)
+        ][: left["names"]]
+        left = {
+            "numbers": left["numbers"] - len(numbers),
+            "dates": left["dates"] - len(dates),
+            "names": left["names"] - len(names),
+        }
         read.append(
             Sentence(
                 span=span,
@@ -125,7 +137,9 @@ class Evidence:
     def __init__(self, draft: Draft):
         language = draft.language or detect_language(draft.text)
         source_language = language or "en"
-        everything = [(text, spans, i) for i, (text, spans) in enumerate(zip(draft.sources, draft.source_sentences, strict=True))]
+        everything = [
+            (text, spans, i) for i, (text, spans) in enumerate(zip(draft.sources, draft.source_sentences, strict=True))
+        ]
         if draft.post_text:
             everything.append((draft.post_text, draft.post_sentences, -1))
         lowercase = frozenset(
@@ -137,7 +151,9 @@ class Evidence:
         self.language = language
         self.lowercase = lowercase
         self.draft = read_sentences(draft.text, draft.sentences, source_language, lowercase, -2)
-        self.all = [s for text, spans, i in everything for s in read_sentences(text, spans, source_language, lowercase, i)]
+        self.all = [
+            s for text, spans, i in everything for s in read_sentences(text, spans, source_language, lowercase, i)
+        ]
         self.notes = [s for s in self.all if s.source >= 0]
         self.index = NameIndex([list(s.words) for s in self.all], [list(s.names) for s in self.all])
         self.content = frozenset().union(*(s.content for s in self.notes)) if self.notes else frozenset()
@@ -149,8 +165,16 @@ class Evidence:
 
         for o in list(self.dates):
             for year in sorted({y for y, _, _ in o.value.readings if y is not None}):
-                self.numbers.append(Occurrence(Number(str(year), o.value.start, o.value.end, frozenset({Decimal(year).normalize()})), o.place, o.sentence))
-        self.years = frozenset(int(v) for o in self.numbers for v in o.value.values if v == v.to_integral_value() and 1000 <= v <= 2100)
+                self.numbers.append(
+                    Occurrence(
+                        Number(str(year), o.value.start, o.value.end, frozenset({Decimal(year).normalize()})),
+                        o.place,
+                        o.sentence,
+                    )
+                )
+        self.years = frozenset(
+            int(v) for o in self.numbers for v in o.value.values if v == v.to_integral_value() and 1000 <= v <= 2100
+        )
 
     def _occurrences(self, values: Callable[[Sentence], tuple]) -> list[Occurrence]:
         return [Occurrence(v, place_of(s, v.start, v.end), s) for s in self.all for v in values(s)][:MAX_EVIDENCE]

@@ -6,21 +6,31 @@ place like the one it stands in here, do they have this value there, or another 
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import regex
 
 from synthesis.checks.base import Draft, Finding
 from synthesis.checks.entities import Name, names_agree
-from synthesis.checks.evidence import Evidence, Occurrence, Place, Sentence, evidence_of, likeness, local_likeness, place_of
+from synthesis.checks.evidence import (
+    Evidence,
+    Occurrence,
+    Place,
+    Sentence,
+    evidence_of,
+    likeness,
+    local_likeness,
+    place_of,
+)
 from synthesis.checks.values import Date, Number, dates_agree, numbers_agree
 from synthesis.checks.words import fold, tokens
-from synthesis.text import fold_quotes, without_urls
+from synthesis.text import find_urls, fold_quotes, without_urls
 
 _QUOTED = regex.compile(
     r"[“„]([^“”„]{2,400})[”“]|«([^«»]{2,400})»|「([^「」]{2,400})」|『([^『』]{2,400})』"
     r"|(?<![\p{L}\p{N}])\"([^\"]{2,400})\"(?!\p{N})|(?<![\p{L}\p{N}'])'(?=\p{L})([^']{12,300})'(?![\p{L}\p{N}])"
 )
+
+
+_ANOTHER_YEAR = regex.compile(r",?\s(?:1[89]|20)\d{2}(?![\d,.]\d|\d)")
 
 
 def check_facts(draft: Draft) -> list[Finding]:
@@ -34,6 +44,7 @@ def check_facts(draft: Draft) -> list[Finding]:
             findings += _date(draft, evidence, sentence, date)
         for name in sentence.names:
             findings += _name(draft, evidence, sentence, name)
+        findings += _year_twice(draft, sentence)
         findings += _substitutions(draft, evidence, sentence)
     findings += _quotations(draft, evidence)
     return findings
@@ -60,9 +71,30 @@ def _name(draft: Draft, evidence: Evidence, sentence: Sentence, name: Name) -> l
     if not agreeing:
         # Known only as plain words (small letters, the start of a sentence): the places of those words speak for it.
         agreeing = [
-            Occurrence(name, place_of(s, t.start, t.end), s) for s in evidence.all for t in s.words if any(fold(t.text) == w for w in name.words)
+            Occurrence(name, place_of(s, t.start, t.end), s)
+            for s in evidence.all
+            for t in s.words
+            if any(fold(t.text) == w for w in name.words)
         ]
     return _role(draft, evidence.names, agreeing, sentence, name, "facts.entities", "name")
+
+
+def _year_twice(draft: Draft, sentence: Sentence) -> list[Finding]:
+    """'on May 2021, 2020': a day overwritten by a year leaves a date that no source could contradict."""
+    findings: list[Finding] = []
+    for date in sentence.dates:
+        if all(year is not None for year, _, _ in date.readings) and (
+            again := _ANOTHER_YEAR.match(draft.text, date.end)
+        ):
+            findings.append(
+                Finding(
+                    "facts.dates",
+                    f"The date '{draft.text[date.start : again.end()]}' gives the year twice.",
+                    date.start,
+                    again.end(),
+                )
+            )
+    return findings
 
 
 def _absent(principle: str, what: str, value: Number | Date | Name) -> Finding:
@@ -98,12 +130,16 @@ def _role(
 
 
 def _same_place(a: Place, b: Place, threshold: float) -> bool:
-    return local_likeness(a, b) >= threshold or (local_likeness(a, b) >= 0.75 * threshold and likeness(a, b) >= threshold)
+    return local_likeness(a, b) >= threshold or (
+        local_likeness(a, b) >= 0.75 * threshold and likeness(a, b) >= threshold
+    )
 
 
 # ------------------------------------------------------------------------------- scripts that do not show their names
 
-_CASELESS = regex.compile(r"[\p{Arabic}\p{Devanagari}\p{Hebrew}\p{Bengali}\p{Tamil}\p{Telugu}\p{Thai}\p{Han}\p{Hiragana}\p{Katakana}\p{Hangul}\p{Georgian}]")
+_CASELESS = regex.compile(
+    r"[\p{Arabic}\p{Devanagari}\p{Hebrew}\p{Bengali}\p{Tamil}\p{Telugu}\p{Thai}\p{Han}\p{Hiragana}\p{Katakana}\p{Hangul}\p{Georgian}]"
+)
 
 
 def _substitutions(draft: Draft, evidence: Evidence, sentence: Sentence) -> list[Finding]:
@@ -138,7 +174,14 @@ def _substitutions(draft: Draft, evidence: Evidence, sentence: Sentence) -> list
         if framed and not (before == "^" and after == "$") and j - i <= 6:
             start, end = sentence.words[i].start, sentence.words[j - 1].end
             found = draft.text[start:end]
-            findings.append(Finding("facts.entities", f"'{found[:60]}' stands in an otherwise copied sentence and occurs in no source.", start, end))
+            findings.append(
+                Finding(
+                    "facts.entities",
+                    f"'{found[:60]}' stands in an otherwise copied sentence and occurs in no source.",
+                    start,
+                    end,
+                )
+            )
         i = j
     return findings
 
@@ -155,18 +198,24 @@ def _quotations(draft: Draft, evidence: Evidence) -> list[Finding]:
     for match in _QUOTED.finditer(draft.text):
         group = next(i for i, g in enumerate(match.groups(), start=1) if g is not None)
         quoted = _plain(match.group(group))
-        if not quoted.strip():
+        if not quoted.strip() or find_urls(match.group(group)):  # a link inside: the marks belong to two quotations
             continue
         parts = [p.strip() for p in regex.split(r"\.\.\.|\[[^\]]*\]", fold_quotes(match.group(group))) if p.strip()]
-        if any(quoted in text for text in texts) or (len(parts) > 1 and any(all(_plain(p) in text for p in parts) for text in texts)):
+        if any(quoted in text for text in texts) or (
+            len(parts) > 1 and any(all(_plain(p) in text for p in parts) for text in texts)
+        ):
             continue
-        findings.append(Finding("facts.quotations", f"The quotation '{match.group(group)[:60]}' stands word for word in no source.", match.start(), match.end()))
+        findings.append(
+            Finding(
+                "facts.quotations",
+                f"The quotation '{match.group(group)[:60]}' stands word for word in no source.",
+                match.start(),
+                match.end(),
+            )
+        )
     return findings
 
 
 def _plain(text: str) -> str:
     """Folded words between single blanks, with a blank at both ends."""
     return " " + " ".join(fold(t.text).replace("’", "'") for t in tokens(text)) + " "
-
-
-Reader = Callable[[Draft], list[Finding]]

@@ -11,8 +11,11 @@ from synthesis.checks.base import Draft, Finding
 from synthesis.checks.words import content, mask, overlap, tokens
 from synthesis.text import Span, canonical_url, find_urls, host_of, split_url
 
-MIN_SHARE = 0.2  # share of content (of the smaller side) from which sentences speak of one thing
-BETTER_ELSEWHERE = 0.5  # a link fails if its own sentences fit less than this share of what those of another link do
+MIN_SHARE = 0.2  # share of a statement's content that what the link closed in its source must have
+AS_GOOD = (
+    0.75  # ... and this much of what the best-fitting link has: another link fitting clearly better is the right one
+)
+MIN_CONTENT = 3  # content words from which a sentence says enough to be told apart ("This is false." does not)
 
 
 def check_links(draft: Draft) -> list[Finding]:
@@ -20,6 +23,13 @@ def check_links(draft: Draft) -> list[Finding]:
     findings: list[Finding] = []
     carried = _carried(draft)
     seen: set[str] = set()
+    repeated = {
+        c
+        for source in draft.sources
+        if (row := [canonical_url(u.text) for u in find_urls(source)])
+        for c in row
+        if row.count(c) > 1
+    }
     for url in draft.urls:
         problem = unsafe(url.text)
         if problem:
@@ -27,9 +37,13 @@ def check_links(draft: Draft) -> list[Finding]:
             continue
         canonical = canonical_url(url.text)
         if canonical not in carried:
-            findings.append(Finding("links.from_sources", f"The link '{url.text[:80]}' occurs in no source.", url.start, url.end))
-        elif canonical in seen:
-            findings.append(Finding("links.attached", f"The link '{url.text[:80]}' stands in the text twice.", url.start, url.end))
+            findings.append(
+                Finding("links.from_sources", f"The link '{url.text[:80]}' occurs in no source.", url.start, url.end)
+            )
+        elif canonical in seen and canonical not in repeated:
+            findings.append(
+                Finding("links.attached", f"The link '{url.text[:80]}' stands in the text twice.", url.start, url.end)
+            )
         seen.add(canonical)
     usable = any(not unsafe(url.text) for source in draft.sources for url in find_urls(source))
     need = draft.settings.require_link
@@ -82,7 +96,19 @@ def _is_address(host: str) -> bool:
     return True
 
 
-_SCRIPTS = ("Latin", "Cyrillic", "Greek", "Armenian", "Cherokee", "Georgian", "Hebrew", "Arabic", "Devanagari", "Thai", "Hangul")
+_SCRIPTS = (
+    "Latin",
+    "Cyrillic",
+    "Greek",
+    "Armenian",
+    "Cherokee",
+    "Georgian",
+    "Hebrew",
+    "Arabic",
+    "Devanagari",
+    "Thai",
+    "Hangul",
+)
 _EAST_ASIAN = regex.compile(r"[\p{Han}\p{Hiragana}\p{Katakana}]")
 # Cyrillic, Greek and Armenian letters that look like Latin ones: a label made of nothing else imitates a Latin name.
 _LOOK_ALIKE = frozenset("аеорсухіїјѕԁɡһԛԝьвкмнтαβερνοτυχικαոսօցհ")
@@ -103,20 +129,16 @@ def _mixed(host: str) -> bool:
 # ---------------------------------------------------------------------------------------------------------- attachment
 
 
-def _blocks(text: str, sentences: list[Span], urls: list[Span]) -> list[tuple[list[Span], frozenset[str]]]:
-    """Per link-bearing sentence: its links, and the content of the sentences they close.
-
-    Links close the sentences since the previous link. Where the only links of a text stand together at its end they close
-    the whole text, as notes do it.
-    """
+def _blocks(text: str, sentences: list[Span], urls: list[Span]) -> list[tuple[list[Span], list[frozenset[str]]]]:
+    """Per link-bearing sentence: its links, and the contents of the sentences they close, those since the previous link."""
     masked = mask(text, urls)
-    blocks: list[tuple[list[Span], frozenset[str]]] = []
-    since: list[str] = []
+    blocks: list[tuple[list[Span], list[frozenset[str]]]] = []
+    since: list[frozenset[str]] = []
     for sentence in sentences:
-        since.append(masked[sentence.start : sentence.end])
+        since.append(content(tokens(masked[sentence.start : sentence.end])))
         inside = [u for u in urls if sentence.start <= u.start < sentence.end]
         if inside:
-            blocks.append((inside, content(t for piece in since for t in tokens(piece))))
+            blocks.append((inside, since))
             since = []
     return blocks
 
@@ -127,35 +149,39 @@ def _carried(draft: Draft) -> dict[str, list[frozenset[str]]]:
     for source, sentences in zip(draft.sources, draft.source_sentences, strict=True):
         urls = find_urls(source)
         whole = content(tokens(mask(source, urls)))
-        for links, words in _blocks(source, sentences, urls):
+        for links, contents in _blocks(source, sentences, urls):
+            closed = frozenset().union(*contents)
             for link in links:
                 # A link that leads its source, or stands alone, supports all of it.
-                carried.setdefault(canonical_url(link.text), []).append(words or whole)
+                carried.setdefault(canonical_url(link.text), []).append(closed or whole)
     return carried
 
 
 def _attachment(draft: Draft, carried: dict[str, list[frozenset[str]]]) -> list[Finding]:
-    blocks = _blocks(draft.text, draft.sentences, draft.urls)
+    """Links none of whose statements fits what they closed in a source about as well as what any other link closed.
+
+    Several links at the end of a text may each close another of its statements: one fitting statement is enough.
+    """
     findings: list[Finding] = []
-    for links, words in blocks:
-        if not words:
-            continue
+    for links, contents in _blocks(draft.text, draft.sentences, draft.urls):
+        told = [c for c in contents if len(c) >= MIN_CONTENT] or [c for c in contents if c]
         for link in links:
             canonical = canonical_url(link.text)
-            own = max((_fit(words, there) for there in carried[canonical]), default=0.0)
-            elsewhere = max((_fit(words, there) for other, rows in carried.items() if other != canonical for there in rows), default=0.0)
-            if len(links) > 1 and own >= MIN_SHARE:
-                continue  # several links close several statements: each needs its share only
-            if own < MIN_SHARE * (0.5 if len(links) > 1 else 1.0) or own < BETTER_ELSEWHERE * elsewhere:
-                findings.append(
-                    Finding("links.attached", f"The link '{link.text[:80]}' stands under a statement that its source does not make.", link.start, link.end)
-                )
+            if told and not any(_supports(statement, canonical, carried) for statement in told):
+                reason = f"The link '{link.text[:80]}' stands under a statement that its source does not make."
+                findings.append(Finding("links.attached", reason, link.start, link.end))
     return findings
 
 
-def _fit(a: frozenset[str], b: frozenset[str]) -> float:
-    """Share of the smaller content found in the other, 0 to 1."""
-    return overlap(*sorted((a, b), key=len)) if a and b else (1.0 if not b else 0.0)
+def _supports(statement: frozenset[str], link: str, carried: dict[str, list[frozenset[str]]]) -> bool:
+    own = max((_fit(statement, closed) for closed in carried[link]), default=0.0)
+    best = max((_fit(statement, closed) for rows in carried.values() for closed in rows), default=0.0)
+    return own >= max(MIN_SHARE, AS_GOOD * best)
+
+
+def _fit(statement: frozenset[str], closed: frozenset[str]) -> float:
+    """Share of a statement's content that is in what a link closed, 0 to 1; a link without words fits everything."""
+    return overlap(statement, closed) if closed else 1.0
 
 
 # ------------------------------------------------------------------------------------------------------------ liveness

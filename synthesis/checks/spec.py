@@ -80,7 +80,9 @@ def _principle(row: dict, number: int, path: Path) -> Principle:
     missing = [key for key in _REQUIRED if not row.get(key)]
     unknown = sorted(set(row) - set(_REQUIRED) - set(_OPTIONAL))
     if missing or unknown:
-        raise InputError(f"Principle {name} of {path}: missing or empty {missing}, unknown {unknown}; expected {list(_REQUIRED)}.")
+        raise InputError(
+            f"Principle {name} of {path}: missing or empty {missing}, unknown {unknown}; expected {list(_REQUIRED)}."
+        )
     for key in _REQUIRED + _OPTIONAL:
         expected = list if key in ("good", "bad") else str
         if key in row and not isinstance(row[key], expected):

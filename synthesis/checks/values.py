@@ -75,8 +75,12 @@ _NUMBER = regex.compile(
     flags=regex.I,
 )
 # East Asian text has no blank before a number: the letters before it are no part of it.
-_NUMBER_EAST = regex.compile(rf"(?<![\p{{N}}\p{{Latin}}_])(?P<currency>[$€£¥￥₹]\s?)?(?P<digits>{_DIGITS})(?P<glued>%|％|[\p{{Latin}}º°ª]+|[千万萬億亿兆]|円|元|ドル)?")
-_NEXT_WORD = regex.compile(r"[\s-]{0,2}(?:de\s)?([\p{L}\p{M}]{1,14}\.?|%|％|€|£|円)(?:\s(cent|ciento|cento|points?)\b)?", flags=regex.I)
+_NUMBER_EAST = regex.compile(
+    rf"(?<![\p{{N}}\p{{Latin}}_])(?P<currency>[$€£¥￥₹]\s?)?(?P<digits>{_DIGITS})(?P<glued>%|％|[\p{{Latin}}º°ª]+|[千万萬億亿兆]|円|元|ドル)?"
+)
+_NEXT_WORD = regex.compile(
+    r"[\s-]{0,2}(?:de\s)?([\p{L}\p{M}]{1,14}\.?|%|％|€|£|円)(?:\s(cent|ciento|cento|points?)\b)?", flags=regex.I
+)
 _CURRENCY_BEFORE = regex.compile(r"(?:\b(?:USD|EUR|GBP|INR|Rs\.?|US)\s?)$", flags=regex.I)
 _RANGE = regex.compile(r"\s*(?:-|–|—|~|〜|～|to|bis|a|à|al|até|から|至)\s*[$€£¥₹]?\s*", flags=regex.I)
 _ORDINALS = {"st", "nd", "rd", "th", "º", "ª", "°", "er", "e", "ème", "o", "a", "ste", "de", "s", "j", "ers"}
@@ -166,7 +170,9 @@ def read_numbers(text: str, language: str | None = None) -> list[Number]:
 def _one_number(text: str, match: regex.Match, language: str | None) -> Number | None:
     digits, glued, end = match["digits"], (match["glued"] or ""), match.end()
     values = _readings(digits, language)
-    unit = _CURRENCY.get((match["currency"] or "").strip().lower(), "$" if (match["currency"] or "").strip().endswith("$") else "")
+    unit = _CURRENCY.get(
+        (match["currency"] or "").strip().lower(), "$" if (match["currency"] or "").strip().endswith("$") else ""
+    )
     power = 0
     lowered = glued.lower()
     if lowered in ("%", "％"):
@@ -198,7 +204,7 @@ def _one_number(text: str, match: regex.Match, language: str | None) -> Number |
     if not unit and _CURRENCY_BEFORE.search(before):
         unit = _CURRENCY.get(regex.sub(r"[^a-z]", "", _CURRENCY_BEFORE.search(before).group().lower()), "$")
     rounded = _AROUND.search(before) is not None
-    return Number(text[match.start() : end].strip(), match.start(), end, _scaled(values, power), unit, rounded)
+    return Number(text[match.start() : end].strip(" .,"), match.start(), end, _scaled(values, power), unit, rounded)
 
 
 def _as_code(digits: str) -> Decimal:
@@ -219,14 +225,26 @@ def _number_words(text: str, language: str, taken: list[Number]) -> list[Number]
         low = match.group().lower()
         total = words.get(low)
         start, end = match.start(), match.end()
-        if total is None and english and low in ("hundred", "thousand", "million", "billion") and i and matches[i - 1].group().lower() in ("a", "one"):
+        if (
+            total is None
+            and english
+            and low in ("hundred", "thousand", "million", "billion")
+            and i
+            and matches[i - 1].group().lower() in ("a", "one")
+        ):
             total, end = 1, matches[i - 1].end()  # the magnitude itself is read below
             start, i = matches[i - 1].start(), i - 1
         if total is None or any(n.start <= start < n.end for n in taken):
             i += 1
             continue
         i += 1
-        if english and total >= 20 and i < len(matches) and matches[i].start() - end == 1 and matches[i].group().lower() in _SMALL_EN:
+        if (
+            english
+            and total >= 20
+            and i < len(matches)
+            and matches[i].start() - end == 1
+            and matches[i].group().lower() in _SMALL_EN
+        ):
             total, end = total + _SMALL_EN[matches[i].group().lower()], matches[i].end()
             i += 1
         value, unit = Decimal(total), ""
@@ -239,7 +257,9 @@ def _number_words(text: str, language: str, taken: list[Number]) -> list[Number]
             elif word in _CURRENCY:
                 unit, end, i = _CURRENCY[word], matches[i].end(), i + 1
                 break
-            elif word in _PERCENT or (word == "per" and i + 1 < len(matches) and matches[i + 1].group().lower() == "cent"):
+            elif word in _PERCENT or (
+                word == "per" and i + 1 < len(matches) and matches[i + 1].group().lower() == "cent"
+            ):
                 step = 1 if word in _PERCENT else 2
                 unit, end, i = "%", matches[i + step - 1].end(), i + step
                 break
@@ -261,7 +281,9 @@ def _spread_units(text: str, numbers: list[Number]) -> list[Number]:
             continue
         unit_a, unit_b = a.unit or b.unit, b.unit or (a.unit if a.unit != "%" else "")
         values = a.values
-        for factor in (b_value / plain for b_value in b.values for plain in _readings(regex.sub(r"[^\d.,]", "", b.text)) if plain):
+        for factor in (
+            b_value / plain for b_value in b.values for plain in _readings(regex.sub(r"[^\d.,]", "", b.text)) if plain
+        ):
             if factor > 1 and factor == factor.to_integral_value():
                 values |= frozenset((v * factor).normalize() for v in a.values)
         done[i] = Number(a.text, a.start, a.end, values, unit_a, a.rounded, a.word)
@@ -312,9 +334,51 @@ _MONTHS: dict[str, int] = {}
 for _names in _MONTH_NAMES.values():
     for _number, _name in enumerate(_names.split(), start=1):
         _MONTHS.setdefault(_name, _number)
-_MONTHS |= {"sept": 9, "setiembre": 9, "janv": 1, "févr": 2, "fevr": 2, "märz": 3, "mär": 3, "jänner": 1, "dez": 12, "okt": 10, "ene": 1, "abr": 4, "ago": 8, "dic": 12, "déc": 12}
+_MONTHS |= {
+    "sept": 9,
+    "setiembre": 9,
+    "janv": 1,
+    "févr": 2,
+    "fevr": 2,
+    "märz": 3,
+    "mär": 3,
+    "jänner": 1,
+    "dez": 12,
+    "okt": 10,
+    "ene": 1,
+    "abr": 4,
+    "ago": 8,
+    "dic": 12,
+    "déc": 12,
+}
 # Names that are everyday words in some language count only with a day or a year beside them.
-_WEAK = frozenset({"may", "march", "mar", "mars", "mai", "mei", "jan", "sep", "nov", "dec", "dic", "ago", "jun", "jul", "abr", "ene", "mart", "ekim", "ocak", "maj", "marca", "maja", "maret"})
+_WEAK = frozenset(
+    {
+        "may",
+        "march",
+        "mar",
+        "mars",
+        "mai",
+        "mei",
+        "jan",
+        "sep",
+        "nov",
+        "dec",
+        "dic",
+        "ago",
+        "jun",
+        "jul",
+        "abr",
+        "ene",
+        "mart",
+        "ekim",
+        "ocak",
+        "maj",
+        "marca",
+        "maja",
+        "maret",
+    }
+)
 _MONTH = r"(?P<month>" + "|".join(sorted(map(regex.escape, _MONTHS), key=len, reverse=True)) + r")(?![\p{L}\p{M}])\.?"
 _DAY = r"(?P<day>\d{1,2})(?:st|nd|rd|th|er|º|ª|\.)?"
 _YEAR = r"(?P<year>(?:1[5-9]|20)\d{2})(?!\d)"
@@ -360,7 +424,15 @@ def _date_readings(match: regex.Match) -> frozenset[tuple[int | None, int | None
     year_or_none = int(groups["year"]) if groups.get("year") else None
     if not 1 <= month <= 12 or (day is not None and not 1 <= day <= 31):
         return frozenset()
-    if day is None and year_or_none is None and not name.isdigit() and (name.lower() in _WEAK or name[0].islower() and name.isascii() and name.lower() in _MONTH_NAMES["en"].split()):
+    if (
+        day is None
+        and year_or_none is None
+        and not name.isdigit()
+        and (
+            name.lower() in _WEAK
+            or (name[0].islower() and name.isascii() and name.lower() in _MONTH_NAMES["en"].split())
+        )
+    ):
         return frozenset()
     return frozenset({(year_or_none, month, day)})
 

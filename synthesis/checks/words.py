@@ -89,7 +89,11 @@ def is_function_word(word: str) -> bool:
 
 def content(items: Iterable[Token]) -> frozenset[str]:
     """The stems of the words that carry content."""
-    return frozenset(t.stem for t in items if not is_function_word(t.text) and (len(t.stem) > 1 or not t.stem.isascii() or t.stem.isdigit()))
+    return frozenset(
+        t.stem
+        for t in items
+        if not is_function_word(t.text) and (len(t.stem) > 1 or not t.stem.isascii() or t.stem.isdigit())
+    )
 
 
 def mask(text: str, spans: Iterable[Span]) -> str:

@@ -121,6 +121,8 @@ def escape(raw: bytes) -> str:
 
 def sorted_batches(path: Path, order: str, scratch: Path, memory_mb: int) -> Iterator[pa.Table]:
     """The rows of a Parquet file in the order of an SQL `ORDER BY` list, sorted on disk where memory is short."""
+    if pq.read_metadata(path).num_rows == 0:
+        return
     connection = duckdb.connect(
         config={"memory_limit": f"{memory_mb}MB", "temp_directory": str(scratch / "duckdb"), "threads": 2}
     )

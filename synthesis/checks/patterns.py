@@ -25,11 +25,8 @@ def words_pattern(*phrases: str) -> regex.Pattern:
     for phrase in phrases:
         body = regex.escape(phrase.rstrip("*"), special_only=True).replace("'", "['’]").replace(" ", r"\s+")
         east = regex.search(r"[\p{Han}\p{Hiragana}\p{Katakana}]", phrase) is not None
-        parts.append(
-            body
-            if east
-            else rf"(?<![\p{{L}}\p{{N}}_]){body}{'[\\p{L}]*' if phrase.endswith('*') else ''}(?![\p{{L}}\p{{N}}_])"
-        )
+        rest = r"[\p{L}]*" if phrase.endswith("*") else ""
+        parts.append(body if east else r"(?<![\p{L}\p{N}_])" + body + rest + r"(?![\p{L}\p{N}_])")
     return regex.compile("|".join(parts), flags=regex.I)
 
 

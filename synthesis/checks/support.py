@@ -13,7 +13,7 @@ import regex
 from synthesis.checks.base import Draft, Finding
 from synthesis.checks.evidence import Evidence, Sentence, evidence_of
 from synthesis.checks.patterns import words_pattern
-from synthesis.checks.words import overlap, stem
+from synthesis.checks.words import overlap, stem, word_set
 
 Nli = Callable[
     [Sequence[tuple[str, str]]], list[tuple[float, float, float]]
@@ -43,26 +43,10 @@ for _pair in _OPPOSITES_TEXT.split(","):
 # Words that take back a claim: a source that calls a claim false says its negation.
 _DENIALS = frozenset(
     stem(w)
-    for w in [
-        "false",
-        "fake",
-        "untrue",
-        "misleading",
-        "hoax",
-        "fabricated",
-        "debunked",
-        "wrong",
-        "incorrect",
-        "myth",
-        "baseless",
-        "unfounded",
-        "denied",
-        "falso",
-        "faux",
-        "falsch",
-        "bulo",
-        "mentira",
-    ]
+    for w in word_set(
+        "false fake untrue misleading hoax fabricated debunked wrong incorrect myth baseless unfounded denied "
+        "falso faux falsch bulo mentira"
+    )
 )
 MAX_PAIRS = 200  # sentence pairs put to an inference model per draft
 

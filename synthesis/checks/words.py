@@ -19,22 +19,30 @@ _TOKEN = regex.compile(
     r"|(?:\p{L}\.){2,}"  # U.S., e.g.
     r"|[\p{L}\p{M}\p{N}]+(?:['’‑-][\p{L}\p{M}\p{N}]+|(?<=\p{N})[.,](?=\p{N})[\p{N}]+)*"
 )
-_FUNCTION = frozenset(
-    # English
-    "a an the this that these those it its he she they them his her their there here i we you our your and or but nor so if then than as of in on at "
-    "by for from to with without into onto over under about after before during between against through via per up down out off is are was were be "
-    "been being has have had having do does did doing will would can could should shall may might must not no also only just more most very much many "
-    "some any all both each other such same own too however while when where which who whom whose what how why because since until although though "
-    "according said says say "
-    # Spanish, Portuguese, French, Italian
-    "el la los las un una unos unas lo al del de en y o u e que se su sus con por para sin sobre entre como mas pero no es son fue era ser ha han hay este "
-    "esta esto ese esa eso os as um uma do da dos das no na nos nas em com por para sem sobre foi ser sao ao aos pelo pela que nao mais mas ou "
-    "le les des du au aux une et ou mais dans sur avec sans pour par est sont etait ete ce cet cette ces qui que dont ne pas plus son sa ses leur leurs "
-    "il lo gli dei delle della dello degli nel nella di da con per tra fra ed ma non sono stato "
-    # German, Dutch
-    "der die das den dem des ein eine einer eines einem einen und oder aber ist sind war waren wird werden wurde wurden hat haben hatte nicht kein keine "
-    "im am zum zur von vom mit auf fur an aus bei nach uber unter als auch nur noch es er sie sich dass dies diese dieser dieses "
-    "het een van en of maar niet geen is zijn was waren wordt werd werden heeft hebben had met op voor aan uit bij naar over als ook dat dit deze die te".split()
+
+
+def word_set(text: str) -> frozenset[str]:
+    """The words of a list written as running text."""
+    return frozenset(text.split())
+
+
+# Function words of English, Spanish, Portuguese, French, Italian, German and Dutch.
+_FUNCTION = word_set(
+    "a an the this that these those it its he she they them his her their there here i we you our your and or "
+    "but nor so if then than as of in on at by for from to with without into onto over under about after "
+    "before during between against through via per up down out off is are was were be been being has have had "
+    "having do does did doing will would can could should shall may might must not no also only just more "
+    "most very much many some any all both each other such same own too however while when where which who "
+    "whom whose what how why because since until although though according said says say el la los las un una "
+    "unos unas lo al del de en y o u e que se su sus con por para sin sobre entre como mas pero no es son fue "
+    "era ser ha han hay este esta esto ese esa eso os as um uma do da dos das no na nos nas em com por para "
+    "sem sobre foi ser sao ao aos pelo pela que nao mais mas ou le les des du au aux une et ou mais dans sur "
+    "avec sans pour par est sont etait ete ce cet cette ces qui que dont ne pas plus son sa ses leur leurs il "
+    "lo gli dei delle della dello degli nel nella di da con per tra fra ed ma non sono stato der die das den "
+    "dem des ein eine einer eines einem einen und oder aber ist sind war waren wird werden wurde wurden hat "
+    "haben hatte nicht kein keine im am zum zur von vom mit auf fur an aus bei nach uber unter als auch nur "
+    "noch es er sie sich dass dies diese dieser dieses het een van en of maar niet geen is zijn was waren "
+    "wordt werd werden heeft hebben had met op voor aan uit bij naar over als ook dat dit deze die te"
 )
 _SUFFIXES = ("'s", "’s", "s'", "s’")
 

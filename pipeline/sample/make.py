@@ -159,6 +159,7 @@ class Post:
     text: str
     language: str
     slant: float
+    attention: float  # how often it is looked at; 1 is average
     story: str
     case: str
     media: str
@@ -272,6 +273,7 @@ def _post(seed: int, entry: dict[str, Any], raters: tuple[Rater, ...]) -> Post:
         text=_one_line(entry["text"]),
         language=language,
         slant=float(entry.get("slant", 0.0)),
+        attention=math.exp(Draw(seed, f"attention/{entry['key']}").normal(0.35)),
         story=entry.get("story", ""),
         case=entry.get("case", ""),
         media=entry.get("media", ""),
@@ -352,12 +354,13 @@ def _ratings_of(seed: int, rater: Rater, raters: tuple[Rater, ...], posts: tuple
     """What one rater rated: posts by activity, attention, language and side; most notes under a post looked at."""
     ratings = []
     for post in posts:
+        if post.language not in rater.languages:
+            continue
         draw = Draw(seed, f"look/{rater.participant_id}/{post.key}")
-        attention = math.exp(Draw(seed, f"attention/{post.key}").normal(0.35))
         # Few read the smaller languages; those who do meet their posts more often.
-        readers = max(LANGUAGE_SHARE[post.language], 1e-9)
-        looks = ENTHUSIASM * rater.activity * attention * math.exp(SELECTIVE * rater.factor * post.slant) / readers**0.7
-        if post.language not in rater.languages or not draw.happens(1 - math.exp(-looks)):
+        looks = ENTHUSIASM * rater.activity * post.attention / LANGUAGE_SHARE[post.language] ** 0.7
+        looks *= math.exp(SELECTIVE * rater.factor * post.slant)
+        if not draw.happens(1 - math.exp(-looks)):
             continue
         for note in post.notes:
             own = Draw(seed, f"rating/{rater.participant_id}/{note.key}")

@@ -1,0 +1,238 @@
+"""The stage `check_candidates`: every candidate of a shard against the note spec."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from synthesis.check_settings import CheckCandidatesSettings
+from synthesis.checks.base import make_draft
+from synthesis.checks.duplicates import near_duplicates
+from synthesis.checks.judge import Finalist, judge_finalists
+from synthesis.checks.run import Tools, check_text, check_text_json, passed
+from synthesis.checks.spec import note_spec
+from synthesis.checks.support import load_nli
+from synthesis.errors import InputError
+from synthesis.records import CheckResult, Completion, TextGenerator
+
+__all__ = ["CHECKS_SCHEMA", "CheckedCandidate", "check_candidates", "check_post", "check_text_json"]
+
+CHECKS_SCHEMA = pa.schema(
+    [
+        ("candidate_id", pa.string()),
+        ("post_id", pa.int64()),
+        ("check", pa.string()),
+        ("outcome", pa.string()),
+        ("reason", pa.string()),
+        ("start", pa.int32()),
+        ("end", pa.int32()),
+        ("principle", pa.string()),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class CheckedCandidate:
+    """What one candidate of a post needs for its checks."""
+
+    candidate_id: str
+    text: str
+    sources: tuple[str, ...]
+
+
+def check_candidates(
+    out: Path,
+    settings: CheckCandidatesSettings,
+    *,
+    snapshot: Path,
+    clusters: Path,
+    candidates: Path,
+    posts: Sequence[int] | None = None,
+    generator: TextGenerator | None = None,
+    progress: Callable[..., None] = lambda *a, **k: None,
+) -> dict[str, Any]:
+    """Write checks.parquet: per candidate one row for each check passed and one for each failure.
+
+    Counted in candidates: in = candidates of these posts, out = those that passed everything, rejected by the first check that
+    did not pass. `generator` answers the spec's questions where `settings.judge` is on; its calls go to calls.jsonl.zst.
+    """
+    if settings.judge and generator is None:
+        raise InputError(
+            "settings.check_candidates.judge = true needs a writing model to ask; none was handed to the stage. Configure one, or set judge = false."
+        )
+    tools = Tools(nli=load_nli(settings.nli_model) if settings.nli_model else None)
+    table = pl.scan_parquet(Path(candidates) / "candidates.parquet")
+    if posts is not None:
+        table = table.filter(pl.col("post_id").is_in([int(post) for post in posts]))
+    rows = (
+        table.select("candidate_id", "post_id", "text", "language", "source_note_ids")
+        .sort("post_id", "candidate_id")
+        .collect()
+    )
+    texts = _note_texts(Path(snapshot), {int(i) for ids in rows["source_note_ids"] for i in ids})
+    post_ids = rows["post_id"].unique(maintain_order=True).to_list()
+    post_texts = _post_texts(Path(snapshot), post_ids)
+    languages = _languages(Path(clusters), post_ids)
+
+    results: list[tuple[int, CheckResult]] = []
+    calls: list[Completion] = []
+    codes: Counter[str] = Counter()
+    for done, post_id in enumerate(post_ids):
+        progress("candidates checked", done, len(post_ids))
+        mine = rows.filter(pl.col("post_id") == post_id)
+        drafted = [
+            CheckedCandidate(
+                row["candidate_id"], row["text"] or "", tuple(texts[i] for i in row["source_note_ids"] if i in texts)
+            )
+            for row in mine.iter_rows(named=True)
+        ]
+        language = languages.get(post_id) or next((row for row in mine["language"] if row), None)
+        checked, made = check_post(
+            post_id,
+            drafted,
+            settings,
+            post_text=post_texts.get(post_id),
+            language=language,
+            tools=tools,
+            generator=generator,
+        )
+        calls += made
+        for candidate in drafted:
+            outcomes = checked[candidate.candidate_id]
+            results += [(post_id, result) for result in outcomes]
+            stopped = next((result.check for result in outcomes if result.outcome != "passed"), None)
+            if stopped is not None:
+                codes[stopped] += 1
+    _write(Path(out) / "checks.parquet", results)
+    if calls:
+        _write_calls(Path(out) / "calls.jsonl.zst", calls)
+    return {
+        "in": rows.height,
+        "out": rows.height - sum(codes.values()),
+        "rejected": dict(sorted(codes.items())),
+        "note_spec": note_spec().version,
+        "model_calls": len(calls),
+    }
+
+
+def check_post(
+    post_id: int,
+    candidates: Sequence[CheckedCandidate],
+    settings: CheckCandidatesSettings,
+    *,
+    post_text: str | None = None,
+    language: str | None = None,
+    tools: Tools | None = None,
+    generator: TextGenerator | None = None,
+) -> tuple[dict[str, list[CheckResult]], list[Completion]]:
+    """Results by candidate id for all candidates of one post, and the model calls made for them.
+
+    Each text is checked alone; then near-copies among those that passed are collapsed, so that a failing text never takes a
+    good one with it; then the best few (by the sum of their rubric scores, then id) are put to the judging model, if there is one.
+    """
+    found: dict[str, list[CheckResult]] = {}
+    for c in candidates:
+        found[c.candidate_id] = check_text(
+            c.text,
+            c.sources,
+            post_text=post_text,
+            language=language,
+            settings=settings,
+            candidate_id=c.candidate_id,
+            tools=tools,
+        )
+    good = [c for c in candidates if passed(found[c.candidate_id])]
+    try:
+        copies = near_duplicates([c.text for c in good], [c.candidate_id for c in good], settings.duplicate_similarity)
+        for c in good:
+            kept = copies.get(c.candidate_id)
+            outcome = "failed" if kept else "passed"
+            reason = f"Says nearly the same as candidate {kept}." if kept else ""
+            found[c.candidate_id].append(
+                CheckResult(c.candidate_id, "duplicates", outcome, reason, principle="duplicates.collapse")
+            )  # type: ignore[arg-type]
+    except Exception as error:
+        for c in good:
+            found[c.candidate_id].append(
+                CheckResult(
+                    c.candidate_id,
+                    "duplicates",
+                    "unreadable",
+                    f"{type(error).__name__}: {str(error)[:200]}",
+                    principle="duplicates.collapse",
+                )
+            )
+    calls: list[Completion] = []
+    if settings.judge and generator is not None:
+        finalists = sorted(
+            (c for c in good if passed(found[c.candidate_id])),
+            key=lambda c: (-_rubric_sum(found[c.candidate_id]), c.candidate_id),
+        )
+        asked = [
+            Finalist(
+                c.candidate_id,
+                post_id,
+                make_draft(c.text, c.sources, post_text=post_text, language=language, settings=settings),
+            )
+            for c in finalists[: settings.judge_finalists]
+        ]
+        answers, calls = judge_finalists(asked, generator)
+        for answer in answers:
+            found[answer.candidate_id].append(answer)
+    return found, calls
+
+
+def _rubric_sum(results: Iterable[CheckResult]) -> float:
+    return sum(float(r.reason.split()[-1]) for r in results if r.check == "rubric" and r.outcome == "passed")
+
+
+def _note_texts(snapshot: Path, note_ids: set[int]) -> dict[int, str]:
+    table = (
+        pl.scan_parquet(snapshot / "notes.parquet")
+        .filter(pl.col("noteId").is_in(sorted(note_ids)))
+        .select("noteId", "summary")
+        .collect()
+    )
+    return {int(note): text or "" for note, text in table.iter_rows()}
+
+
+def _post_texts(snapshot: Path, post_ids: list[int]) -> dict[int, str]:
+    path = snapshot / "posts.parquet"
+    if not path.exists():
+        return {}
+    table = pl.scan_parquet(path).filter(pl.col("tweetId").is_in(post_ids)).select("tweetId", "text").collect()
+    return {int(post): text for post, text in table.iter_rows() if text}
+
+
+def _languages(clusters: Path, post_ids: list[int]) -> dict[int, str]:
+    table = (
+        pl.scan_parquet(clusters / "posts.parquet")
+        .filter(pl.col("post_id").is_in(post_ids))
+        .select("post_id", "language")
+        .collect()
+    )
+    return {int(post): language for post, language in table.iter_rows() if language}
+
+
+def _write(path: Path, results: list[tuple[int, CheckResult]]) -> None:
+    columns: dict[str, list] = {name: [] for name in CHECKS_SCHEMA.names}
+    for post_id, result in results:
+        columns["post_id"].append(post_id)
+        for name, value in asdict(result).items():
+            columns[name].append(value)
+    pq.write_table(pa.table(columns, schema=CHECKS_SCHEMA), path, compression="zstd", row_group_size=100_000)
+
+
+def _write_calls(path: Path, calls: Sequence[Completion]) -> None:
+    import zstandard
+
+    lines = "".join(json.dumps(asdict(call), ensure_ascii=False, sort_keys=True) + "\n" for call in calls)
+    path.write_bytes(zstandard.ZstdCompressor().compress(lines.encode("utf-8", "replace")))

@@ -9,6 +9,7 @@ note is in one bucket, so duplicates are found; and the result does not depend o
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numba
@@ -140,6 +141,28 @@ def _rehash(slots, hashes, n):
         slots[slot] = (hashes[code] & ~low) | np.uint64(code)
 
 
+@dataclass(frozen=True)
+class _SortedRun:
+    """Records on disk, sorted by note id, with every `_SPARSE`-th note id in memory."""
+
+    path: Path
+    n: int
+    sparse: np.ndarray
+
+    def read(self, start: int, stop: int) -> np.ndarray:
+        # Read, not mapped: mapped pages would stay in memory.
+        return np.fromfile(self.path, dtype=RECORD, count=stop - start, offset=start * RECORD.itemsize)
+
+    def after(self, note_id: int) -> int:
+        """The number of records with a note id up to `note_id`."""
+        block = max(0, int(np.searchsorted(self.sparse, note_id, side="right")) - 1)
+        keys = self.read(block * _SPARSE, min(self.n, (block + 1) * _SPARSE))["note_id"]
+        return block * _SPARSE + int(np.searchsorted(keys, note_id, side="right"))
+
+
+_SPARSE = 1024
+
+
 class RatingRuns:
     """Records come in in any order, buckets of records go out in the order of note ids."""
 
@@ -148,44 +171,48 @@ class RatingRuns:
         self._run_rows = run_rows
         self._waiting: list[np.ndarray] = []
         self._n_waiting = 0
-        self._runs: list[np.ndarray] = []
+        self._runs: list[_SortedRun] = []
         self.n = 0
 
     def add(self, records: np.ndarray) -> None:
+        # A run goes to disk only when more comes after it, so that a small table never does.
+        if self._n_waiting >= self._run_rows:
+            self._end_run()
         self._waiting.append(records)
         self._n_waiting += len(records)
         self.n += len(records)
-        if self._n_waiting >= self._run_rows:
-            self._end_run(to_disk=True)
 
-    def _end_run(self, to_disk: bool) -> None:
-        if not self._n_waiting:
-            return
+    def _end_run(self) -> None:
         run = np.concatenate(self._waiting)
         self._waiting, self._n_waiting = [], 0
-        if to_disk:
-            run = run[np.argsort(np.ascontiguousarray(run["note_id"]))]
-            path = self._scratch / f"run-{len(self._runs):05d}.bin"
-            run.tofile(path)
-            run = np.memmap(path, dtype=RECORD, mode="r")
-        self._runs.append(run)
+        # ndarray.take copies a record at a time; indexing with [] copies field by field and is eight times slower.
+        run = run.take(np.argsort(np.ascontiguousarray(run["note_id"])))
+        path = self._scratch / f"run-{len(self._runs):05d}.bin"
+        run.tofile(path)
+        self._runs.append(_SortedRun(path, len(run), np.array(run["note_id"][::_SPARSE])))
 
     def buckets(self) -> Iterator[np.ndarray]:
         """Records in buckets of about `run_rows`, ascending in note id from bucket to bucket, unsorted within."""
-        self._end_run(to_disk=bool(self._runs))
-        if len(self._runs) < 2:
-            yield from (np.array(run) for run in self._runs)
+        if not self._runs:
+            if self._waiting:
+                yield np.concatenate(self._waiting)
             return
-        keys = [np.ascontiguousarray(run["note_id"]) for run in self._runs]
-        step = max(1, self._run_rows // 1024)
-        # Every `step`-th key of every run: run_rows / step of them stand for run_rows records.
-        samples = np.sort(np.concatenate([key[::step] for key in keys]))
-        bounds = np.unique(samples[self._run_rows // step :: self._run_rows // step])
-        cuts = [[0, *np.searchsorted(key, bounds, side="right").tolist(), len(key)] for key in keys]
-        del keys
-        for bucket in range(len(bounds) + 1):
-            parts = [run[cut[bucket] : cut[bucket + 1]] for run, cut in zip(self._runs, cuts, strict=True)]
-            if any(len(part) for part in parts):
+        if self._waiting:
+            self._end_run()
+        # Each sample stands for _SPARSE records, so so many of them for a bucket.
+        samples = np.sort(np.concatenate([run.sparse for run in self._runs]))
+        stride = max(1, self._run_rows // _SPARSE)
+        bounds = np.unique(samples[stride::stride]).tolist()
+        starts = [0] * len(self._runs)
+        for bound in [*bounds, None]:
+            stops = [run.n if bound is None else run.after(bound) for run in self._runs]
+            parts = [
+                run.read(start, stop)
+                for run, start, stop in zip(self._runs, starts, stops, strict=True)
+                if stop > start
+            ]
+            starts = stops
+            if parts:
                 yield np.concatenate(parts)
 
 
@@ -195,41 +222,40 @@ def sort_ratings(records: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarra
     Of several ratings of one note by one rater the latest stays; of equally late ones the one whose contents are
     greatest (so that the choice does not depend on the order of the files). Sorted by note id, time and rater.
     """
-    order = np.argsort(np.ascontiguousarray(records["note_id"]))
-    note_id = records["note_id"][order]
+    records = records.take(np.argsort(np.ascontiguousarray(records["note_id"])))
+    note_id = np.ascontiguousarray(records["note_id"])
     first = np.ones(len(records), dtype=bool)
     np.not_equal(note_id[1:], note_id[:-1], out=first[1:])
     note_ids = note_id[first]
-    note = np.cumsum(first) - 1  # (n,) rank of the note, in the order of `order`
+    note = np.cumsum(first) - 1  # (n,) rank of the note
     dropped = records[:0]
     # One integer holds note and rater: sorting it shows whether any pair occurs twice. Usually none does.
-    pair = (note << 32) | records["rater"][order]
+    pair = (note << 32) | records["rater"]
     sorted_pair = np.sort(pair)
     twice = np.unique(sorted_pair[1:][sorted_pair[1:] == sorted_pair[:-1]])
     if len(twice):
         rows = np.flatnonzero(np.isin(pair, twice))
-        losers = rows[_superseded(records[order[rows]])]
-        keep = np.ones(len(order), dtype=bool)
+        losers = rows[_superseded(records.take(rows))]
+        keep = np.ones(len(records), dtype=bool)
         keep[losers] = False
-        dropped = records[order[losers]]
-        order, note = order[keep], note[keep]
-    created = records["created_at"][order]
-    start = created.min(initial=2**62)
-    span = int(created.max(initial=0)) - int(start)
-    if (len(note_ids) << max(1, span.bit_length())) < 2**63:
-        # Again one integer, note and time; the few equal ones are put in the order of their raters below.
-        key = (note << max(1, span.bit_length())) | (created - start)
-        by_key = np.argsort(key)
-        key = key[by_key]
+        dropped = records.take(losers)
+        records, note = records.take(np.flatnonzero(keep)), note[keep]
+    created = np.ascontiguousarray(records["created_at"])
+    start = int(created.min(initial=2**62))
+    bits = max(1, (int(created.max(initial=0)) - start).bit_length()) if len(created) else 1
+    if len(note_ids) << bits < 2**63:
+        # Again one integer, note and time; the few equal ones are put in the order of their raters.
+        key = (note << bits) | (created - start)
+        order = np.argsort(key)
+        key = key[order]
         equal = np.zeros(len(key) + 1, dtype=bool)
         np.equal(key[1:], key[:-1], out=equal[1:-1])
         tied = np.flatnonzero(equal[1:] | equal[:-1])
         if len(tied):
-            raters = records["rater"][order[by_key[tied]]]
-            by_key[tied] = by_key[tied[np.lexsort([raters, key[tied]])]]
+            order[tied] = order[tied[np.lexsort([records["rater"][order[tied]], key[tied]])]]
     else:
-        by_key = np.lexsort([records["rater"][order], created, note])
-    return records[order[by_key]], dropped, note_ids
+        order = np.lexsort([records["rater"], created, note])
+    return records.take(order), dropped, note_ids
 
 
 def _superseded(records: np.ndarray) -> np.ndarray:
@@ -244,7 +270,7 @@ def _superseded(records: np.ndarray) -> np.ndarray:
             records["note_id"],
         ]
     )
-    ordered = records[best_last]
+    ordered = records.take(best_last)
     same = (ordered["note_id"][1:] == ordered["note_id"][:-1]) & (ordered["rater"][1:] == ordered["rater"][:-1])
     return np.sort(best_last[:-1][same])
 
@@ -267,5 +293,5 @@ def rating_table(records: np.ndarray, rater_ids: pa.Array, sources: pa.Array) ->
         pc.take(sources, pa.array(source, mask=source < 0)),
     ]
     tags = np.ascontiguousarray(records["tags"])
-    columns += [pa.array((tags >> np.uint32(bit)) & np.uint32(1) != 0) for bit in range(len(snapshot.RATING_TAGS))]
+    columns += [pa.array((tags & np.uint32(1 << bit)) != 0) for bit in range(len(snapshot.RATING_TAGS))]
     return pa.table(columns, schema=RATINGS_IN_MEMORY)

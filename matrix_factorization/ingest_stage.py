@@ -588,10 +588,21 @@ def _rating_tables(
     source_rank[source_order] = np.arange(len(sources))
     source_rank[-1] = -1
     source_names = pa.array([sources[k] for k in source_order], type=pa.string())
+    ids_table = pa.table([sorted_ids.cast(pa.string())], schema=snapshot.RATER_IDS_SCHEMA)
+    snapshot.write_batches(run.out / snapshot.RATER_IDS_FILE, snapshot.RATER_IDS_SCHEMA, [ids_table])
     known_notes = snapshot.read_table(run.out, "notes", ["noteId"]).collect()["noteId"].to_numpy()
     done = 0
     waiting: list[np.ndarray] = []
     n_waiting = 0
+    index_sink = snapshot.writer(run.out / snapshot.RATER_INDEX_FILE, snapshot.RATER_INDEX_SCHEMA)
+
+    def finished(records: np.ndarray) -> pa.Table:
+        numbers = pa.array(np.ascontiguousarray(records["rater"]))
+        index_sink.write_table(pa.table([numbers], schema=snapshot.RATER_INDEX_SCHEMA), row_group_size=size)
+        return rating_table(records, sorted_ids, source_names)
+
+    # Whole row groups, so that each has one dictionary of raters and the bytes don't depend on the buckets.
+    size = snapshot.ROW_GROUP_ROWS
     for bucket in runs.buckets():
         bucket["rater"] = rank[bucket["rater"]]
         bucket["source"] = source_rank[bucket["source"]]
@@ -613,16 +624,15 @@ def _rating_tables(
         run.progress("ingest: sorting ratings", done, runs.n)
         waiting.append(kept)
         n_waiting += len(kept)
-        # Whole row groups, so that each has one dictionary of raters and the bytes don't depend on the buckets.
-        size = snapshot.ROW_GROUP_ROWS
         if n_waiting >= size:
             joined = np.concatenate(waiting)
             full = len(joined) // size * size
             for start in range(0, full, size):
-                yield rating_table(joined[start : start + size], sorted_ids, source_names)
+                yield finished(joined[start : start + size])
             waiting, n_waiting = [joined[full:]], len(joined) - full
     if n_waiting:
-        yield rating_table(np.concatenate(waiting), sorted_ids, source_names)
+        yield finished(np.concatenate(waiting))
+    index_sink.close()
 
 
 def _n_matching(ratings: np.ndarray, note_ids: np.ndarray, known: np.ndarray) -> int:

@@ -169,6 +169,12 @@ SORT_KEYS: dict[str, tuple[str, ...]] = {
     "rejects": ("table", "file", "line"),
 }
 
+# Beside ratings.parquet: the rater of each rating as a row of the sorted ids. Derived, for `dense_ratings` only.
+RATER_IDS_FILE = "rating_raters.parquet"
+RATER_INDEX_FILE = "rating_rater_index.parquet"
+RATER_IDS_SCHEMA = _schema(("raterParticipantId", _STR, False))
+RATER_INDEX_SCHEMA = _schema(("raterIndex", pa.int32(), False))
+
 # A fixed number of rows a group: the bytes of a file depend on its rows only, not on how they arrived.
 ROW_GROUP_ROWS = 1 << 20
 # Sorted or near-sorted integers shrink to a byte or two a row as differences, at the speed of plain ones.
@@ -202,13 +208,17 @@ def read_table(snapshot: Path | str, name: str, columns: Sequence[str] | None = 
 def writer(path: Path, schema: pa.Schema) -> pq.ParquetWriter:
     """A Parquet writer whose bytes depend only on the rows and on where row groups end."""
     delta = [field.name for field in schema if field.name in _DELTA_COLUMNS and field.type == _I64]
-    text = [field.name for field in schema if pa.types.is_string(field.type) or pa.types.is_dictionary(field.type)]
+    few = [
+        field.name
+        for field in schema
+        if pa.types.is_string(field.type) or pa.types.is_dictionary(field.type) or pa.types.is_floating(field.type)
+    ]
     return pq.ParquetWriter(
         path,
         schema,
         compression="zstd",
         compression_level=1,
-        use_dictionary=text,
+        use_dictionary=few,
         # Rater ids are 64 characters: their dictionary must be allowed to hold every rater of a row group.
         dictionary_pagesize_limit=256 << 20,
         column_encoding=dict.fromkeys(delta, "DELTA_BINARY_PACKED"),
@@ -304,37 +314,28 @@ class DenseRatings(NamedTuple):
 def dense_ratings(snapshot: Path | str) -> DenseRatings:
     """The ratings of a snapshot as arrays with dense note and rater indices, in the order of the table.
 
-    No Python object per row is made: notes are counted along the sorted table, rater ids are read as the dictionary of
-    each row group and merged. Every note and every rater has at least one rating. An empty table gives empty arrays.
+    No Python object per row is made: notes are counted along the sorted table, and rater indices are read from the two
+    small files that `ingest` puts beside it. A snapshot without them (written by `write`) is read the slower way, by
+    merging the dictionaries of the row groups, with the same result. Every note and every rater has at least one
+    rating. An empty table gives empty arrays. Raises InputError if the table is missing or not sorted.
     """
     path = Path(snapshot) / "ratings.parquet"
     if not path.is_file():
         raise InputError(f"{path} does not exist; give the directory that `supernotes ingest` wrote.")
-    source = pq.ParquetFile(path, read_dictionary=["raterParticipantId"])
+    source = pq.ParquetFile(path)
     n = source.metadata.num_rows
     note_of_rating = np.empty(n, dtype=np.int64)
-    rater_index = np.empty(n, dtype=np.int32)
     value = np.empty(n, dtype=np.float32)
     created_at = np.empty(n, dtype=np.int64)
-    dictionaries: list[pa.Array] = []
-    pieces: list[tuple[int, int]] = []
     at = 0
-    columns = ["noteId", "raterParticipantId", "createdAtMillis", "helpfulness"]
     for group in range(source.metadata.num_row_groups):
-        table = source.read_row_group(group, columns=columns)
+        table = source.read_row_group(group, columns=["noteId", "createdAtMillis", "helpfulness"])
         end = at + table.num_rows
         note_of_rating[at:end] = table.column("noteId").to_numpy()
         created_at[at:end] = table.column("createdAtMillis").to_numpy()
         value[at:end] = table.column("helpfulness").to_numpy()
-        for chunk in table.column("raterParticipantId").chunks:
-            stop = at + len(chunk)
-            rater_index[at:stop] = chunk.indices.to_numpy(zero_copy_only=False)
-            dictionaries.append(chunk.dictionary.cast(_STR))
-            pieces.append((at, stop))
-            at = stop
-    rater_ids, codes = _merge_dictionaries(dictionaries)
-    for (start, stop), code in zip(pieces, codes, strict=True):
-        rater_index[start:stop] = code[rater_index[start:stop]]
+        at = end
+    rater_ids, rater_index = _rater_indices(Path(snapshot), n)
     steps = np.empty(n, dtype=bool)
     steps[:1] = True
     np.not_equal(note_of_rating[1:], note_of_rating[:-1], out=steps[1:])
@@ -344,6 +345,34 @@ def dense_ratings(snapshot: Path | str) -> DenseRatings:
     note_index = np.cumsum(steps, dtype=np.int32)
     note_index -= 1
     return DenseRatings(note_ids, rater_ids, note_index, rater_index, value, created_at)
+
+
+def _rater_indices(snapshot: Path, n: int) -> tuple[pa.Array, np.ndarray]:
+    """(R,) sorted rater ids and (n,) int32 their rows, one per rating."""
+    rater_index = np.empty(n, dtype=np.int32)
+    ids_path, index_path = snapshot / RATER_IDS_FILE, snapshot / RATER_INDEX_FILE
+    at = 0
+    if ids_path.is_file() and index_path.is_file() and pq.read_metadata(index_path).num_rows == n:
+        stored = pq.ParquetFile(index_path)
+        for group in range(stored.metadata.num_row_groups):
+            part = stored.read_row_group(group).column(0).to_numpy()
+            rater_index[at : at + len(part)] = part
+            at += len(part)
+        return pq.read_table(ids_path).column(0).combine_chunks().cast(_STR), rater_index
+    source = pq.ParquetFile(snapshot / "ratings.parquet", read_dictionary=["raterParticipantId"])
+    dictionaries: list[pa.Array] = []
+    pieces: list[tuple[int, int]] = []
+    for group in range(source.metadata.num_row_groups):
+        for chunk in source.read_row_group(group, columns=["raterParticipantId"]).column(0).chunks:
+            stop = at + len(chunk)
+            rater_index[at:stop] = chunk.indices.to_numpy(zero_copy_only=False)
+            dictionaries.append(chunk.dictionary.cast(_STR))
+            pieces.append((at, stop))
+            at = stop
+    rater_ids, rows = _merge_dictionaries(dictionaries)
+    for (start, stop), row in zip(pieces, rows, strict=True):
+        rater_index[start:stop] = row[rater_index[start:stop]]
+    return rater_ids, rater_index
 
 
 def _merge_dictionaries(dictionaries: list[pa.Array]) -> tuple[pa.Array, list[np.ndarray]]:

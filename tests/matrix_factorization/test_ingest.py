@@ -18,7 +18,15 @@ from matrix_factorization.errors import InputError
 from matrix_factorization.ingest_columns import SPECS, check_specs
 from matrix_factorization.ingest_settings import IngestSettings
 from matrix_factorization.ingest_stage import ingest
-from matrix_factorization.snapshot import RATING_TAGS, SCHEMAS, SORT_KEYS, dense_ratings, read_table, write
+from matrix_factorization.snapshot import (
+    RATER_INDEX_FILE,
+    RATING_TAGS,
+    SCHEMAS,
+    SORT_KEYS,
+    dense_ratings,
+    read_table,
+    write,
+)
 
 EPOCH = 1_288_834_974_657
 T0 = 1_700_000_000_000
@@ -602,7 +610,9 @@ def test_bad_and_repeated_posts_are_rejected_and_the_longest_text_stays(tmp_path
         {"id": str(TWEETS[0]), "text": "longer text"},
         {"id": "abc", "text": "?"},
     ]
-    text = "".join(json.dumps(line) + "\n" for line in lines) + "{broken\n" + json.dumps({"id": 7, "text": "seven"}) + "\n"
+    text = (
+        "".join(json.dumps(line) + "\n" for line in lines) + "{broken\n" + json.dumps({"id": 7, "text": "seven"}) + "\n"
+    )
     path = tmp_path / "mine.jsonl"
     path.write_text(text)
     settings = IngestSettings(max_rejected_share=0.5)
@@ -630,6 +640,16 @@ def test_dense_ratings_are_the_table_with_rows_for_ids(tmp_path):
     assert dense.value.tolist() == frame["helpfulness"].to_list()
     assert dense.created_at.tolist() == frame["createdAtMillis"].to_list()
     assert dense.note_index.dtype == dense.rater_index.dtype == np.int32
+
+
+def test_dense_ratings_are_the_same_without_the_files_beside_the_table(tmp_path, monkeypatch):
+    monkeypatch.setattr("matrix_factorization.snapshot.ROW_GROUP_ROWS", 25)
+    out, _ = run(tmp_path, folder(tmp_path / "in"))
+    quick = dense_ratings(out)
+    (out / RATER_INDEX_FILE).unlink()
+    slow = dense_ratings(out)
+    assert quick.rater_ids.equals(slow.rater_ids)
+    assert quick.rater_index.tolist() == slow.rater_index.tolist()
 
 
 def test_dense_ratings_of_an_empty_table_are_empty(tmp_path):

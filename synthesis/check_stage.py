@@ -154,11 +154,16 @@ def check_post(
         copies = near_duplicates([c.text for c in good], [c.candidate_id for c in good], settings.duplicate_similarity)
         for c in good:
             kept = copies.get(c.candidate_id)
-            outcome = "failed" if kept else "passed"
             reason = f"Says nearly the same as candidate {kept}." if kept else ""
             found[c.candidate_id].append(
-                CheckResult(c.candidate_id, "duplicates", outcome, reason, principle="duplicates.collapse")
-            )  # type: ignore[arg-type]
+                CheckResult(
+                    c.candidate_id,
+                    "duplicates",
+                    "failed" if kept else "passed",
+                    reason,
+                    principle="duplicates.collapse",
+                )
+            )
     except Exception as error:
         for c in good:
             found[c.candidate_id].append(

@@ -10,7 +10,8 @@ from synthesis.check_settings import CheckCandidatesSettings
 from synthesis.text import Span, clean_text, find_urls, split_sentences
 
 MAX_DRAFT = 2_000  # characters of a candidate that are looked at; longer ones fail the length check anyway
-MAX_SOURCE = 4_000  # characters of a source that count as evidence; X's notes have at most some 280 and their links
+MAX_SOURCE = 4_000  # characters of a source that are read, links included
+MAX_WORDS = 1_200  # characters of a source beside its links that count as evidence; X's notes have some 300
 MAX_SOURCES = 40  # sources that count as evidence
 
 
@@ -58,6 +59,20 @@ class Draft:
 Check = Callable[[Draft], list[Finding]]
 
 
+def bounded_source(text: str) -> str:
+    """A source cleaned and cut to what a note can be: a hostile one may not buy more than a note's worth of work."""
+    text = clean_text(text, MAX_SOURCE)
+    if len(text) <= MAX_WORDS:
+        return text
+    left, position = MAX_WORDS, 0
+    for url in find_urls(text):
+        if url.start - position > left:
+            break
+        left -= url.start - position
+        position = url.end
+    return text[: position + left]
+
+
 def make_draft(
     text: str,
     sources: tuple[str, ...],
@@ -69,8 +84,8 @@ def make_draft(
     """A draft from raw texts: cleaned and bounded, so that every later step costs what a note costs."""
     return Draft(
         text=clean_text(text, MAX_DRAFT),
-        sources=tuple(clean_text(source, MAX_SOURCE) for source in sources[:MAX_SOURCES]),
-        post_text=clean_text(post_text, MAX_SOURCE) if post_text else None,
+        sources=tuple(bounded_source(source) for source in sources[:MAX_SOURCES]),
+        post_text=bounded_source(post_text) if post_text else None,
         language=language,
         settings=settings or CheckCandidatesSettings(),
     )

@@ -25,8 +25,8 @@ from synthesis.text import Span, find_urls
 
 WINDOW = 4
 _WEIGHTS = (1.0, 0.7, 0.5, 0.35)
-MAX_FACTS = 160  # values of one kind read per text: far above what 280 characters hold, a bound for hostile texts
-MAX_EVIDENCE = 1200  # values of one kind compared over all sources
+MAX_FACTS = 60  # values of one kind read per text: more than 280 characters hold, a bound for hostile texts
+MAX_EVIDENCE = 400  # values of one kind compared over all sources
 
 
 @dataclass(frozen=True)

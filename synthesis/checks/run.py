@@ -73,8 +73,8 @@ def check_text(
         "style": lambda d: check_style(d) + _hidden(text, d),
         "neutrality": check_neutrality,
         "language": check_language,
-        "facts": check_facts,
-        "support": lambda d: check_support(d, tools.nli),
+        "facts": lambda d: check_facts(_readable(d)),
+        "support": lambda d: check_support(_readable(d), tools.nli),
     }
     results: list[CheckResult] = []
     for check in CHEAP:
@@ -109,7 +109,7 @@ def _run(
 
 def _rubric(draft: Draft, candidate_id: str) -> list[CheckResult]:
     try:
-        findings, rubric = check_rubric(draft)
+        findings, rubric = check_rubric(_readable(draft))
     except Exception as error:
         return [
             CheckResult(candidate_id, "rubric", "unreadable", _sentence(error), principle=_first_principle("rubric"))
@@ -148,6 +148,17 @@ def _original_span(cleaned: str, original: str, start: int | None, end: int | No
         if position < 0:
             return None, None
     return position, position + len(piece)
+
+
+class TooLong(RuntimeError):
+    """A text far over the limit is not read for what it says: it fails anyway, and reading costs."""
+
+
+def _readable(draft: Draft) -> Draft:
+    length = note_length(draft.text)
+    if length > 2 * draft.settings.max_length:
+        raise TooLong(f"{length} characters are more than twice what a note may have")
+    return draft
 
 
 def _hidden(original: str, draft: Draft) -> list[Finding]:

@@ -10,7 +10,7 @@ import contextlib
 import hashlib
 import os
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Protocol
@@ -80,7 +80,6 @@ class MiniLM:
             os.environ.setdefault("HF_HUB_OFFLINE", "1")
             import torch
             from sentence_transformers import SentenceTransformer
-
             from transformers.utils import logging as transformers_logging
 
             transformers_logging.disable_progress_bar()
@@ -163,6 +162,8 @@ class CachedEmbedder:
     ignored. The file bears the embedder's name, so that vectors of different models never mix.
     """
 
+    portion = 1024  # texts embedded between two writes
+
     def __init__(self, embedder: Embedder, directory: Path | None = None) -> None:
         self.embedder = embedder
         self.name = embedder.name
@@ -174,17 +175,22 @@ class CachedEmbedder:
             else directory / f"{''.join(c if c.isalnum() else '-' for c in embedder.name)}.sqlite"
         )
 
-    def embed(self, texts: Sequence[str]) -> Vectors:
+    def embed(self, texts: Sequence[str], progress: Callable[..., None] | None = None) -> Vectors:
         keys = [hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest() for text in texts]
         known = self._read({key for key in keys if key not in self._memory})
         known |= {key: self._memory[key] for key in keys if key in self._memory}
         missing = {key: text for key, text in zip(keys, texts, strict=True) if key not in known}
         if missing:
-            ordered = sorted(missing)
-            rows = self.embedder.embed([missing[key] for key in ordered]).astype(np.float16)
-            fresh = dict(zip(ordered, rows, strict=True))
-            known |= fresh
-            self._write(fresh)
+            # By length, so that batches hold texts of one size; in portions, so that a kill loses little.
+            ordered = sorted(missing, key=lambda key: (len(missing[key]), key))
+            for start in range(0, len(ordered), self.portion):
+                part = ordered[start : start + self.portion]
+                rows = self.embedder.embed([missing[key] for key in part]).astype(np.float16)
+                fresh = dict(zip(part, rows, strict=True))
+                known |= fresh
+                self._write(fresh)
+                if progress is not None:
+                    progress("embedding", min(start + self.portion, len(ordered)), len(ordered))
         self.width = self.embedder.width
         if not texts:
             return np.zeros((0, self.width), dtype=np.float32)

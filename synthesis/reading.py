@@ -1,0 +1,86 @@
+"""Reads posts and notes out of a snapshot's tables into records, for some posts at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import polars as pl
+
+from synthesis.records import Note, Post
+
+_NO_PARAMETERS = {
+    "note_id": pl.Int64,
+    "intercept": pl.Float64,
+    "factor1": pl.Float64,
+    "n_ratings": pl.Int64,
+    "net_helpful_negative": pl.Float64,
+    "net_helpful_positive": pl.Float64,
+}
+
+
+def read_posts(snapshot: Path, post_ids: Sequence[int]) -> dict[int, Post]:
+    """Posts by id; a post without a row in the posts table comes back with no text."""
+    found = {int(post): Post(int(post)) for post in post_ids}
+    path = snapshot / "posts.parquet"
+    if path.exists():
+        table = (
+            pl.scan_parquet(path)
+            .filter(pl.col("tweetId").is_in(list(found)))
+            .select("tweetId", "text", "language", "createdAtMillis")
+            .collect()
+        )
+        for post_id, text, language, created in table.iter_rows():
+            found[post_id] = Post(post_id, text or None, language or None, created)
+    return found
+
+
+def note_table(snapshot: Path, parameters: Path | None) -> pl.LazyFrame:
+    """All notes with status and fitted parameters; one row per note, sorted by note id.
+
+    Columns: note_id, post_id, text, classification, created_at, status, locked, intercept, factor1, n_ratings,
+    net_helpful_negative, net_helpful_positive.
+    """
+    notes = pl.scan_parquet(snapshot / "notes.parquet").select(
+        pl.col("noteId").alias("note_id"),
+        pl.col("tweetId").alias("post_id"),
+        pl.col("summary").fill_null("").alias("text"),
+        "classification",
+        pl.col("createdAtMillis").alias("created_at"),
+    )
+    history = (
+        pl.scan_parquet(snapshot / "note_status_history.parquet")
+        .select(
+            pl.col("noteId").alias("note_id"),
+            pl.col("currentStatus").alias("status"),
+            pl.col("lockedStatus").is_not_null().alias("locked"),
+        )
+        .unique("note_id", keep="last", maintain_order=True)
+    )
+    if parameters is not None and (parameters / "notes.parquet").exists():
+        wanted = [name for name in _NO_PARAMETERS if name != "note_id"]
+        fitted = pl.scan_parquet(parameters / "notes.parquet").select(pl.col("noteId").alias("note_id"), *wanted)
+    else:
+        fitted = pl.LazyFrame(schema=_NO_PARAMETERS)
+    return notes.join(history, on="note_id", how="left").join(fitted, on="note_id", how="left").sort("note_id")
+
+
+def notes_of_rows(table: pl.DataFrame, borrowed: bool = False) -> list[Note]:
+    """Records from rows of `note_table`."""
+    return [
+        Note(
+            note_id=row["note_id"],
+            post_id=row["post_id"],
+            text=row["text"],
+            classification=row["classification"],
+            created_at=row["created_at"],
+            status=row["status"],
+            intercept=row["intercept"],
+            factor=row["factor1"],
+            n_ratings=int(row["n_ratings"] or 0),
+            net_helpful_negative=row["net_helpful_negative"],
+            net_helpful_positive=row["net_helpful_positive"],
+            borrowed=borrowed,
+        )
+        for row in table.iter_rows(named=True)
+    ]

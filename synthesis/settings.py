@@ -1,0 +1,76 @@
+"""Settings of the writing room's stages. Units and sources beside every field; all have a default."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from synthesis.check_settings import PERFORMANCE_FIELDS as _CHECK_PERFORMANCE_FIELDS
+from synthesis.check_settings import CheckCandidatesSettings
+
+__all__ = ["PERFORMANCE_FIELDS", "CheckCandidatesSettings", "ClusterNotesSettings", "DraftCandidatesSettings"]
+
+
+@dataclass(frozen=True)
+class ClusterNotesSettings:
+    """Which notes make the same claim, and which posts get a supernote."""
+
+    embedder: str = "minilm"  # minilm | hashing
+    cluster_distance: float = (
+        0.45  # cosine distance under which notes of one stance make the same claim (average linkage)
+    )
+    duplicate_distance: float = (
+        0.05  # cosine distance under which two notes are one; texts must also overlap in letters
+    )
+    duplicate_overlap: float = 90.0  # rapidfuzz token-set ratio (0 to 100) that duplicates must reach as well
+    stories: bool = True  # find the same claim on several posts, so that a post with one note can borrow evidence
+    story_similarity: float = 0.80  # cosine similarity from which notes of different posts belong to one story
+    story_neighbours: int = 10  # nearest notes looked at when stories are sought
+    max_story_posts: int = 200  # a larger story is a template (spam notices), not a claim, and is refused
+    max_borrowed: int = 4  # notes that a post may borrow from its story
+    min_notes: int = 2  # usable notes a post needs, borrowed ones counted (the paper: two)
+    min_note_chars: int = 20  # a shorter note says nothing that could be merged
+    not_needed_share: float = 0.5  # share of raters ticking "note not needed" from which a post is taken as answered
+    not_needed_ratings: int = 5  # ratings that such a share must rest on
+    locked_days: float = 14.0  # with --as-of only: X locks statuses after two weeks
+    max_age_days: float = 0.0  # with --as-of only: posts whose newest note is older are left; 0: no limit
+
+
+@dataclass(frozen=True)
+class DraftCandidatesSettings:
+    """Who writes, from what, and how much."""
+
+    backend: str = "extractive"  # extractive | openai | transformers | vllm | scripted | recorded
+    extractive_always: bool = (
+        True  # the extractive writer's candidates beside every other writer's: the baseline to beat
+    )
+    subsets: int = 4  # sets of source notes tried per post and stance, best first; the paper tries all 2^k
+    max_sources: int = 6  # notes in one set at most
+    samples: int = 4  # texts asked for per prompt
+    extractive_candidates: int = 6  # extractive texts kept per set of sources at most
+    temperature: float = 0.8  # of the draws
+    top_p: float = 0.95
+    max_tokens: int = 400  # of one draw
+    prompt: str = "draft-v1"  # file in synthesis/prompts, without .txt
+    revise_prompt: str = "revise-v1"
+    max_length: int = 280  # characters as X counts them (facts.md section 3)
+    base_url: str = "http://127.0.0.1:8000/v1"  # OpenAI-compatible server
+    model: str = ""  # name the server knows, or a local directory for transformers and vllm; a LoRA adapter's name too
+    model_revision: str = ""  # recorded with every call
+    api_key_env: str = "SUPERNOTES_API_KEY"  # name of the environment variable that holds the key, never the key
+    structured: bool = True  # ask for JSON by schema; a server that ignores it is noticed and read as plain text
+    concurrency: int = 32  # requests at a time, at most; adapts downwards when the server is overloaded
+    timeout: float = 120.0  # seconds for one attempt
+    deadline: float = 900.0  # seconds for one request with all its attempts
+    attempts: int = 6  # per request
+    circuit_failures: int = 20  # failures in a row after which the server is left alone for the rest of the stage
+
+
+PERFORMANCE_FIELDS: frozenset[str] = _CHECK_PERFORMANCE_FIELDS | {
+    "DraftCandidatesSettings.base_url",
+    "DraftCandidatesSettings.api_key_env",
+    "DraftCandidatesSettings.concurrency",
+    "DraftCandidatesSettings.timeout",
+    "DraftCandidatesSettings.deadline",
+    "DraftCandidatesSettings.attempts",
+    "DraftCandidatesSettings.circuit_failures",
+}

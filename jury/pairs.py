@@ -14,6 +14,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -114,7 +115,7 @@ def links_of(text: str) -> int:
 @lru_cache(maxsize=65536)
 def _shingles(text: str) -> frozenset[str]:
     words = re.findall(r"\w+", text.lower())
-    return frozenset(zip(words, words[1:], strict=False)) if len(words) > 1 else frozenset(words)  # type: ignore[arg-type]
+    return frozenset(" ".join(two) for two in pairwise(words)) if len(words) > 1 else frozenset(words)
 
 
 def similarity(a: str, b: str) -> float:
@@ -475,16 +476,16 @@ def drop_telltale(
     on the rest is at most `target` or `most` of the pairs are gone (adversarial filtering as in AFLite, Le Bras et al.
     2020, with one linear model). Below 40 pairs nothing is left out: there is no telling.
     """
-    post_ids = np.asarray(post_ids, dtype=np.int64)
+    posts = np.asarray(post_ids, dtype=np.int64)
     keep = np.ones(len(difference), dtype=bool)
-    first = current = surface_test(difference, post_ids)  # type: ignore[arg-type]
+    first = current = surface_test(difference, posts.tolist())
     least = len(difference) - int(most * len(difference))
     while current.accuracy is not None and current.accuracy > target and keep.sum() > least:
         rows = np.flatnonzero(keep)
         n_drop = min(max(int(step * len(rows)), 1), len(rows) - least)
         worst = rows[np.argsort(-current.margin, kind="stable")[:n_drop]]
         keep[worst] = False
-        current = surface_test(difference[keep], post_ids[keep])  # type: ignore[arg-type]
+        current = surface_test(difference[keep], posts[keep].tolist())
     return keep, first, current
 
 

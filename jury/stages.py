@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from jury.exports.stage import export
 from jury.judge_stage import judge_candidates
 from jury.pair_stage import build_pairs
 from jury.revise_stage import revise_candidates
 from jury.select_stage import select_winners
 
-__all__ = ["build_pairs", "judge_candidates", "revise_candidates", "select_winners"]
+__all__ = ["build_pairs", "export", "judge_candidates", "revise_candidates", "select_winners"]

@@ -9,7 +9,6 @@ import polars as pl
 import pytest
 
 from jury.errors import InputError
-from jury.judge_stage import judge_candidates
 from jury.pair_stage import PAIRS, build_pairs
 from jury.pairs import (
     SURFACE,
@@ -25,9 +24,7 @@ from jury.pairs import (
     surface_features,
     surface_test,
 )
-from jury.select_stage import select_winners
-from jury.settings import BuildPairsSettings, JudgeCandidatesSettings, SelectWinnersSettings
-from tests.jury.world import PlantedRater, PlantedWriter, World
+from jury.settings import BuildPairsSettings
 
 LOOSE = BuildPairsSettings(matching=False)
 _WORDS = [
@@ -253,43 +250,6 @@ def test_the_bar_is_xs_where_texts_reach_it_and_the_runs_own_where_none_does():
     assert bars_of_run(low, low + 0.1, BuildPairsSettings()).relative
     assert bars_of_run(low, low + 0.1, BuildPairsSettings()).desirable == pytest.approx(np.quantile(low, 0.8))
     assert bars_of_run(low + 0.3, low + 0.4, BuildPairsSettings()).desirable == 0.4
-
-
-JUDGE = JudgeCandidatesSettings(n_jurors=60, n_appeal=60)
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    posts = {
-        1000 + p: {
-            "notes": {10 * p + 1: (0.1, 0.0)},
-            "candidates": {f"p{p}c{i}": (0.35 - 0.08 * i, 0.0) for i in range(4)},
-            "failed": [f"p{p}c3"],
-        }
-        for p in range(4)
-    }
-    world = World(tmp_path_factory.mktemp("world"), posts)
-    inputs = ("snapshot", "parameters", "jury", "clusters", "candidates", "checks")
-    judge_candidates(world.root / "verdicts", JUDGE, **world.inputs(*inputs), model=PlantedRater(0.005))
-    from jury.revise_stage import revise_candidates
-    from jury.settings import ReviseCandidatesSettings
-
-    revise_candidates(
-        world.root / "revisions",
-        ReviseCandidatesSettings(finalists=1),
-        **world.inputs(*inputs, "verdicts"),
-        judge_settings=JUDGE,
-        model=PlantedRater(0.005),
-        writing=PlantedWriter(gain=0.06),
-    )
-    select_winners(
-        world.root / "selections",
-        SelectWinnersSettings(),
-        **world.inputs(*inputs, "verdicts", "revisions"),
-        judge_settings=JUDGE,
-        model=PlantedRater(0.005),
-    )
-    return world
 
 
 BUILD = ("snapshot", "clusters", "candidates", "checks", "verdicts", "revisions", "selections")

@@ -1,0 +1,349 @@
+"""The configs of an export: for each its Arrow schema and, where it is made from pairs or labels, how a frame becomes its rows.
+
+Names follow TRL 1.16 (`docs/source/dataset_formats.md`) and what its trainers read; ids are strings because 64-bit
+numbers lose digits in JSON readers; one format per config, because TRL reads mixed ones by chance (research P1). Nothing
+is called `margin`, `messages`, `label` (outside KTO), `tools`, `images`, `text` or `ref_...`: those names mean something to a trainer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import polars as pl
+import pyarrow as pa
+
+MESSAGES = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
+_S, _F, _B = pa.string(), pa.float64(), pa.bool_()
+
+_EVIDENCE = [
+    ("score_chosen", _F),
+    ("score_rejected", _F),
+    ("score_gap", _F),
+    ("gap_ci_low", _F),
+    ("gap_ci_high", _F),
+    ("p_flip", _F),
+    ("label_source", _S),
+    ("pair_rule", _S),
+    ("pair_id", _S),
+    ("cluster_id", _S),
+    ("post_id", _S),
+    ("chosen_id", _S),
+    ("rejected_id", _S),
+    ("run_id", _S),
+    ("jury_id", _S),
+    ("prompt_sha256", _S),
+    ("prompt_version", _S),
+    ("prompt_redacted", _B),
+    ("model_id", _S),
+    ("model_revision", _S),
+    ("language", _S),
+    ("split_key", _S),
+]
+
+_ABOUT_PROMPT = [
+    ("post_id", _S),
+    ("cluster_id", _S),
+    ("request_id", _S),
+    ("run_id", _S),
+    ("jury_id", _S),
+    ("prompt_sha256", _S),
+    ("prompt_version", _S),
+    ("prompt_redacted", _B),
+    ("language", _S),
+    ("split_key", _S),
+]
+
+SCHEMAS: dict[str, pa.Schema] = {
+    "dpo": pa.schema([("prompt", MESSAGES), ("chosen", MESSAGES), ("rejected", MESSAGES), *_EVIDENCE]),
+    "kto": pa.schema(
+        [
+            ("prompt", MESSAGES),
+            ("completion", MESSAGES),
+            ("label", _B),
+            ("label_reason", _S),
+            ("label_source", _S),
+            ("score", _F),
+            ("score_lower", _F),
+            ("score_upper", _F),
+            ("candidate_id", _S),
+            ("model_id", _S),
+            ("model_revision", _S),
+            *_ABOUT_PROMPT,
+        ]
+    ),
+    "reward": pa.schema([("chosen", MESSAGES), ("rejected", MESSAGES), *_EVIDENCE]),
+    "grpo": pa.schema(
+        [("prompt", MESSAGES), ("classification", _S), ("source_note_ids", pa.list_(_S)), *_ABOUT_PROMPT]
+    ),
+    "scored": pa.schema(
+        [
+            ("prompt", MESSAGES),
+            ("completions", pa.list_(_S)),
+            ("scores", pa.list_(_F)),
+            ("ranks", pa.list_(pa.int64())),
+            ("gate_pass", pa.list_(_B)),
+            ("candidate_ids", pa.list_(_S)),
+            *_ABOUT_PROMPT,
+        ]
+    ),
+    "sft": pa.schema(
+        [
+            ("prompt", MESSAGES),
+            ("completion", MESSAGES),
+            ("decision_id", _S),
+            ("decision_kind", _S),
+            ("candidate_id", _S),
+            *_ABOUT_PROMPT,
+        ]
+    ),
+    "candidates": pa.schema(
+        [
+            ("candidate_id", _S),
+            ("post_id", _S),
+            ("cluster_id", _S),
+            ("note", _S),
+            ("language", _S),
+            ("classification", _S),
+            ("source_note_ids", pa.list_(_S)),
+            ("parent_id", _S),
+            ("round", pa.int64()),
+            ("model_id", _S),
+            ("prompt_version", _S),
+            ("request_id", _S),
+            ("outcome", _S),
+            ("decided_by", _S),
+            ("decided_why", _S),
+            ("failed_checks", pa.list_(_S)),
+            ("score", _F),
+            ("score_lower", _F),
+            ("score_upper", _F),
+            ("note_factor", _F),
+            ("unjudged_reason", _S),
+            ("run_id", _S),
+            ("jury_id", _S),
+            ("split_key", _S),
+        ]
+    ),
+    "jury": pa.schema(
+        [
+            ("text_id", _S),
+            ("post_id", _S),
+            ("kind", _S),
+            ("aggregator", _S),
+            ("n_jurors", pa.int64()),
+            ("score", _F),
+            ("score_lower", _F),
+            ("score_upper", _F),
+            ("note_factor", _F),
+            ("helpful_negative", _F),
+            ("helpful_middle", _F),
+            ("helpful_positive", _F),
+            ("score_bridging_intercept", _F),
+            ("score_gaussian", _F),
+            ("score_worst_side", _F),
+            ("score_group_aware", _F),
+            ("score_schulze", _F),
+            ("score_mean", _F),
+            ("curve", pa.list_(_F)),
+            ("reasons", pa.list_(pa.struct([("side", _S), ("tag", _S), ("probability", _F)]))),
+            ("run_id", _S),
+            ("jury_id", _S),
+            ("split_key", _S),
+        ]
+    ),
+    "hindsight": pa.schema(
+        [
+            ("prompt", MESSAGES),
+            ("response", _S),
+            ("feedback", _S),
+            ("improved", _S),
+            ("feedback_source", _S),
+            ("score_before", _F),
+            ("score_after", _F),
+            ("response_id", _S),
+            ("improved_id", _S),
+            *_ABOUT_PROMPT,
+        ]
+    ),
+    "stable_alignment": pa.schema(
+        [
+            ("kind", _S),
+            ("prompt", MESSAGES),
+            ("draft", _S),
+            ("feedback", _S),
+            ("response", _S),
+            ("rating", _F),
+            ("rating_before", _F),
+            ("rating_after", _F),
+            ("draft_id", _S),
+            ("response_id", _S),
+            *_ABOUT_PROMPT,
+        ]
+    ),
+    "h4": pa.schema(
+        [
+            ("prompt", _S),
+            ("prompt_id", _S),
+            ("chosen", MESSAGES),
+            ("rejected", MESSAGES),
+            ("chosen_rating", _F),
+            ("rejected_rating", _F),
+            ("chosen_model", _S),
+            ("rejected_model", _S),
+            ("post_id", _S),
+            ("split_key", _S),
+        ]
+    ),
+}
+
+WITH_PROMPT = ("dpo", "kto", "reward", "grpo", "scored", "sft", "hindsight", "stable_alignment", "h4")
+"""Configs whose rows hold a prompt."""
+
+DICTIONARY: dict[str, str] = {
+    "prompt": "The messages the writer was sent (system, user). Same bytes as sent unless `prompt_redacted`.",
+    "chosen": "The preferred note: one assistant message (in `reward` and `h4`: the whole conversation).",
+    "rejected": "The other note, in the same form; never equal to `chosen` after normalising case and blanks.",
+    "completion": "One note as one assistant message.",
+    "label": "KTO: true for a desirable note, false for an undesirable one; the grey zone between is left out.",
+    "label_reason": "Which absolute rule gave the label (bar reached, check failed, Not-helpful line, analyst).",
+    "label_source": "`jury`: predicted or by rule; `analyst`: a person; `both`: a person, and the jury's order agrees.",
+    "margin": "Optional, only in `reward` and only if asked for: z-scaled gap that TRL subtracts inside its loss.",
+    "score": "Predicted bridging intercept on X's scale, where 0.40 means Helpful (another aggregator: its own scale).",
+    "score_lower": "Lower end of the score's 90 % interval.",
+    "score_upper": "Upper end of the score's 90 % interval.",
+    "score_chosen": "Predicted bridging intercept of `chosen`; null if it was never judged (an analyst's edit).",
+    "score_rejected": "The same of `rejected`; null for a note that failed a check and was never judged.",
+    "score_gap": "score_chosen - score_rejected; null where the label does not come from it.",
+    "gap_ci_low": "Lower end of the gap's 95 % interval, from the model's error within a post.",
+    "gap_ci_high": "Upper end of the same interval.",
+    "p_flip": "Probability that the true order is the other one, by the same error; null without a gap.",
+    "pair_rule": "Which rule made the pair: analyst_choice, winner_vs_loser, best_vs_gate_fail, revised_vs_draft, candidate_vs_existing, matched.",
+    "pair_id": "Hash of post, prompt and the two text ids.",
+    "cluster_id": "The cluster of notes (one claim, one stance) the note was written for.",
+    "post_id": "X's id of the post, as a string.",
+    "chosen_id": "Candidate id, `note-<id>` for a person's note, `<id>-edited-<hash>` for an analyst's edit.",
+    "rejected_id": "The same of the rejected note.",
+    "run_id": "The run of the pipeline.",
+    "jury_id": "The trained jury whose predictions these are.",
+    "prompt_sha256": "SHA-256 of the prompt as it was sent (before anything was left out).",
+    "prompt_version": "Version of the prompt template.",
+    "prompt_redacted": "True where the post's text was in the prompt and was left out of this export.",
+    "model_id": "The writer of the (chosen) note; `human` for a person's.",
+    "model_revision": "Revision of that model, null where the server did not tell.",
+    "language": "Language of the note, BCP 47.",
+    "split_key": "What the split is made by: the story of the post, or the post. All rows of a key are in one split.",
+    "classification": "X's: whether the note says the post is misleading.",
+    "source_note_ids": "X's ids of the notes that were merged.",
+    "request_id": "Id of the model call.",
+    "completions": "All notes written for this prompt.",
+    "scores": "Their scores, null if never judged; same order and length as `completions`.",
+    "ranks": "1 is best; ties share a rank; null if never judged.",
+    "gate_pass": "Whether the note passed every check and X's gates.",
+    "candidate_ids": "Their ids.",
+    "candidate_id": "Content hash of the candidate.",
+    "decision_id": "The analyst's decision.",
+    "decision_kind": "accept or edit.",
+    "note": "The candidate's text.",
+    "parent_id": "The draft this is a revision of.",
+    "round": "0 for a draft, 1 or 2 for a revision.",
+    "outcome": "winner, loser, or abstained (no note won on that post).",
+    "decided_by": "Which gate or comparison decided against it.",
+    "decided_why": "The same as a sentence.",
+    "failed_checks": "Names of the checks it failed.",
+    "note_factor": "Predicted factor: which side of the raters likes it better. The sign is a convention of the fit.",
+    "unjudged_reason": "Why there is no verdict.",
+    "text_id": "Candidate id or `note-<id>`.",
+    "kind": "jury: candidate, revision or existing; stable_alignment: imitation, self_critic or realignment.",
+    "aggregator": "Whose score `score` is.",
+    "n_jurors": "How many simulated raters.",
+    "helpful_negative": "Predicted share of helpful ratings on the negative third of the rater factor line.",
+    "helpful_middle": "The same in the middle third.",
+    "helpful_positive": "The same on the positive third.",
+    "score_bridging_intercept": "Ridge intercept with frozen raters and X's regularisation.",
+    "score_gaussian": "Geometric mean over the factor line (X's 2025 pilot).",
+    "score_worst_side": "Mean expected rating on the side that likes it least.",
+    "score_group_aware": "Product of smoothed helpful shares of the sides.",
+    "score_schulze": "Share of the post's other texts it beats under Schulze's method; null for revisions.",
+    "score_mean": "Mean expected rating.",
+    "curve": "Helpful probability at 21 points of the factor line from -1 to 1.",
+    "reasons": "Likeliest reasons per side, in X's vocabulary.",
+    "response": "The note the feedback is on; stable_alignment: the text that was rated, or the revision.",
+    "feedback": "What the simulated jury's objections (or the analyst's reasons) say, in words.",
+    "improved": "The better note written in answer to the feedback, null where none was a real improvement.",
+    "feedback_source": "`jury` or `analyst`.",
+    "score_before": "Score of `response`.",
+    "score_after": "Score of `improved`.",
+    "response_id": "Id of the response.",
+    "improved_id": "Id of the improved note.",
+    "draft": "The draft that was criticised.",
+    "rating": "1 to 7: the jury's mean expected rating, stretched.",
+    "rating_before": "Rating of the draft.",
+    "rating_after": "Rating of the revision.",
+    "draft_id": "Id of the draft.",
+    "prompt_id": "SHA-256 of `prompt`.",
+    "chosen_rating": "Score of the chosen note.",
+    "rejected_rating": "Score of the rejected note.",
+    "chosen_model": "Writer of the chosen note.",
+    "rejected_model": "Writer of the rejected note (same prompt, same writer) or `human`.",
+}
+"""What every column means; `data_dictionary.md` of an export is made from it and a test asks that none is missing."""
+
+
+def assistant(column: str) -> pl.Expr:
+    """A column of texts as message lists with one assistant message each."""
+    return pl.concat_list(pl.struct(role=pl.lit("assistant", dtype=pl.String), content=pl.col(column)))
+
+
+def conversation(column: str) -> pl.Expr:
+    """Prompt and text as one conversation."""
+    return pl.col("prompt").list.concat(assistant(column))
+
+
+def _dpo(frame: pl.DataFrame) -> pl.DataFrame:
+    return frame.with_columns(chosen=assistant("chosen"), rejected=assistant("rejected"))
+
+
+def _reward(frame: pl.DataFrame) -> pl.DataFrame:
+    return frame.with_columns(chosen=conversation("chosen"), rejected=conversation("rejected"))
+
+
+def _h4(frame: pl.DataFrame) -> pl.DataFrame:
+    """distilabel's and H4's layout: a string prompt beside conversations. TRL reads this mixture by chance: never feed it there."""
+    last = pl.col("prompt").list.last().struct.field("content")
+    return frame.with_columns(
+        prompt=last,
+        prompt_id=pl.col("prompt_sha256"),
+        chosen=conversation("chosen"),
+        rejected=conversation("rejected"),
+        chosen_rating=pl.col("score_chosen"),
+        rejected_rating=pl.col("score_rejected"),
+        chosen_model=pl.when(pl.col("chosen_id").str.starts_with("note-")).then(pl.lit("human")).otherwise("model_id"),
+        rejected_model=pl.when(pl.col("rejected_id").str.starts_with("note-"))
+        .then(pl.lit("human"))
+        .otherwise("model_id"),
+    )
+
+
+def _kto(frame: pl.DataFrame) -> pl.DataFrame:
+    return frame.with_columns(
+        completion=assistant("text"),
+        label_reason=pl.col("reason"),
+        score_lower=pl.col("lower"),
+        score_upper=pl.col("upper"),
+    )
+
+
+FROM_PAIRS: dict[str, Callable[[pl.DataFrame], pl.DataFrame]] = {"dpo": _dpo, "reward": _reward, "h4": _h4}
+FROM_LABELS: dict[str, Callable[[pl.DataFrame], pl.DataFrame]] = {"kto": _kto}
+
+
+def schema_of(config: str, reward_margin: bool = False) -> pa.Schema:
+    """The schema of a config; `reward_margin` adds TRL's `margin` to the reward rows."""
+    schema = SCHEMAS[config]
+    return schema.append(pa.field("margin", _F)) if config == "reward" and reward_margin else schema
+
+
+def to_arrow(frame: pl.DataFrame, schema: pa.Schema) -> pa.Table:
+    """The frame with exactly the schema's columns, order and types; columns the frame lacks become null."""
+    missing = [pl.lit(None).alias(name) for name in schema.names if name not in frame.columns]
+    return frame.with_columns(missing).select(schema.names).to_arrow().cast(schema)

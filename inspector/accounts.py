@@ -69,7 +69,9 @@ def csrf_token(secret: str) -> str:
 def check_password(password: str) -> None:
     """Raises `Refused` for a password that is too short; long ones are fine up to 1,000 characters."""
     if not MIN_PASSWORD <= len(password) <= 1000:
-        raise Refused(f"A password needs between {MIN_PASSWORD} and 1,000 characters; this one has {len(password)}.", 422)
+        raise Refused(
+            f"A password needs between {MIN_PASSWORD} and 1,000 characters; this one has {len(password)}.", 422
+        )
 
 
 def add_user(engine: Engine, name: str, role: str, password: str | None, now: int, origin: str = "password") -> User:
@@ -250,7 +252,9 @@ def list_api_tokens(engine: Engine, user: User) -> list[dict]:
 def revoke_api_token(engine: Engine, user: User, token_id: int, now: int) -> None:
     with writing(engine) as connection:
         connection.execute(
-            api_tokens.update().where(api_tokens.c.id == token_id, api_tokens.c.user_id == user.id).values(revoked_at=now)
+            api_tokens.update()
+            .where(api_tokens.c.id == token_id, api_tokens.c.user_id == user.id)
+            .values(revoked_at=now)
         )
 
 
@@ -262,10 +266,17 @@ def read_api_token(engine: Engine, token: str) -> Session | None:
     return Session(User(int(row.id), row.name, row.role), None) if row else None
 
 
-def make_setup_code(engine: Engine) -> str | None:
-    """A code with which the first account can be made, or None if there are users. Only its hash is kept."""
+def make_setup_code(engine: Engine, present: str = "") -> str | None:
+    """A code with which the first account can be made, or None if there are users. Only its hash is kept.
+
+    `present`: the code given out before; if it still holds, it is returned again.
+    """
     if count_users(engine):
         return None
+    with engine.connect() as connection:
+        stored = connection.execute(sa.select(meta.c.value).where(meta.c.key == "setup_code")).scalar()
+    if present and stored == _sha256(present):
+        return present
     code = "-".join(secrets.token_hex(2).upper() for _ in range(4))
     with writing(engine) as connection:
         connection.execute(meta.delete().where(meta.c.key == "setup_code"))
@@ -273,7 +284,9 @@ def make_setup_code(engine: Engine) -> str | None:
     return code
 
 
-def set_up(engine: Engine, code: str, name: str, password: str, address: str, now: int, *, failures: int, window: int) -> User:
+def set_up(
+    engine: Engine, code: str, name: str, password: str, address: str, now: int, *, failures: int, window: int
+) -> User:
     """Make the first account, an admin, with the code printed in the terminal. Works once; guessing is braked."""
     if count_users(engine):
         raise Refused("The first account exists already; sign in instead.", 409)
@@ -281,7 +294,9 @@ def set_up(engine: Engine, code: str, name: str, password: str, address: str, no
     with engine.connect() as connection:
         stored = connection.execute(sa.select(meta.c.value).where(meta.c.key == "setup_code")).scalar()
         tried = sa.select(sa.func.count()).select_from(login_failures)
-        tries = connection.execute(tried.where(login_failures.c.at > since, login_failures.c.name == "(setup)")).scalar_one()
+        tries = connection.execute(
+            tried.where(login_failures.c.at > since, login_failures.c.name == "(setup)")
+        ).scalar_one()
     if tries >= 4 * failures:
         raise Refused("Too many wrong codes. Wait a few minutes, then try again.", 429)
     if stored is None or not hmac.compare_digest(stored, _sha256(code.strip().upper())):

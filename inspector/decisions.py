@@ -108,7 +108,13 @@ class Decision:
         return KIND_WORDS[self.kind]
 
     def to_json(self) -> dict[str, Any]:
-        return {**self.__dict__, "seq": str(self.seq), "post_id": str(self.post_id), "reasons": list(self.reasons), "based_on": str(self.based_on)}
+        return {
+            **self.__dict__,
+            "seq": str(self.seq),
+            "post_id": str(self.post_id),
+            "reasons": list(self.reasons),
+            "based_on": str(self.based_on),
+        }
 
 
 def _decision(row: Any) -> Decision:
@@ -116,7 +122,11 @@ def _decision(row: Any) -> Decision:
     values.pop("client_key")
     values["reasons"] = tuple(json.loads(values["reasons"]))
     values["assessment"] = json.loads(values["assessment"]) if values["assessment"] else None
-    values["seq"], values["post_id"], values["based_on"] = int(values["seq"]), int(values["post_id"]), int(values["based_on"])
+    values["seq"], values["post_id"], values["based_on"] = (
+        int(values["seq"]),
+        int(values["post_id"]),
+        int(values["based_on"]),
+    )
     return Decision(**values)
 
 
@@ -292,7 +302,12 @@ def save_draft(engine: Engine, analyst: str, run_id: str, post_id: int, candidat
         if text.strip():
             connection.execute(
                 drafts.insert().values(
-                    analyst=analyst, run_id=run_id, post_id=post_id, candidate_id=candidate_id, text=text, updated_at=now
+                    analyst=analyst,
+                    run_id=run_id,
+                    post_id=post_id,
+                    candidate_id=candidate_id,
+                    text=text,
+                    updated_at=now,
                 )
             )
 
@@ -300,7 +315,9 @@ def save_draft(engine: Engine, analyst: str, run_id: str, post_id: int, candidat
 def read_draft(engine: Engine, analyst: str, run_id: str, post_id: int) -> dict[str, Any] | None:
     mine = (drafts.c.analyst == analyst, drafts.c.run_id == run_id, drafts.c.post_id == post_id)
     with engine.connect() as connection:
-        row = connection.execute(sa.select(drafts.c.candidate_id, drafts.c.text, drafts.c.updated_at).where(*mine)).first()
+        row = connection.execute(
+            sa.select(drafts.c.candidate_id, drafts.c.text, drafts.c.updated_at).where(*mine)
+        ).first()
     return dict(row._mapping) if row else None
 
 
@@ -338,7 +355,7 @@ def decisions_frame(rows: Sequence[Decision]):
     text_sha256, reasons, analyst, created_at (milliseconds)."""
     import polars as pl
 
-    schema = {
+    schema: dict[str, Any] = {
         "decision_id": pl.String,
         "run_id": pl.String,
         "post_id": pl.Int64,
@@ -351,7 +368,9 @@ def decisions_frame(rows: Sequence[Decision]):
         "analyst": pl.String,
         "created_at": pl.Int64,
     }
-    return pl.DataFrame([{name: getattr(row, name) for name in schema} | {"reasons": list(row.reasons)} for row in rows], schema=schema)
+    return pl.DataFrame(
+        [{name: getattr(row, name) for name in schema} | {"reasons": list(row.reasons)} for row in rows], schema=schema
+    )
 
 
 def write_decisions(path: Path, database_url: str, run_id: str | None = None) -> int:

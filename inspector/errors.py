@@ -1,8 +1,8 @@
 """What can go wrong in the inspector.
 
-    InputError    bad usage of the room (settings, unknown run on the command line): one paragraph, exit code 2
-    Refused       a request that is understood and turned down, with the sentence to show
-      Conflict    ... because somebody decided in between, or the text has changed since it was read
+InputError    bad usage of the room (settings, unknown run on the command line): one paragraph, exit code 2
+Refused       a request that is understood and turned down, with the sentence to show
+  Conflict    ... because somebody decided in between, or the text has changed since it was read
 """
 
 from __future__ import annotations

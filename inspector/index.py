@@ -133,7 +133,12 @@ CHECKS_SCHEMA: dict[str, Any] = {
     "end": pl.Int32,
     "principle": pl.String,
 }
-LOSER_SCHEMA: dict[str, Any] = {"candidate_id": pl.String, "post_id": pl.Int64, "decided_by": pl.String, "reason": pl.String}
+LOSER_SCHEMA: dict[str, Any] = {
+    "candidate_id": pl.String,
+    "post_id": pl.Int64,
+    "decided_by": pl.String,
+    "reason": pl.String,
+}
 CANDIDATE_COLUMNS: dict[str, Any] = {
     **CANDIDATE_SCHEMA,
     **VERDICT_SCHEMA,
@@ -162,7 +167,9 @@ NOTE_COLUMNS: dict[str, Any] = {
     "note_upper": pl.Float64,
     "n_ratings": pl.Int64,
     "active_rules": pl.List(pl.String),
-    "sides": pl.List(pl.Int32),  # not, somewhat, helpful on the negative side; the same in the middle; on the positive side
+    "sides": pl.List(
+        pl.Int32
+    ),  # not, somewhat, helpful on the negative side; the same in the middle; on the positive side
     **{name: dtype for name, dtype in VERDICT_SCHEMA.items() if name not in ("reasons", "aggregator", "n_jurors")},
 }
 
@@ -290,13 +297,21 @@ def _post_frame(workspace: Workspace, run_id: str) -> pl.DataFrame:
     texts = _scan(
         directory["ingest"],
         "posts.parquet",
-        {"tweetId": pl.Int64, "text": pl.String, "altText": pl.String, "quotedText": pl.String, "createdAtMillis": pl.Int64},
+        {
+            "tweetId": pl.Int64,
+            "text": pl.String,
+            "altText": pl.String,
+            "quotedText": pl.String,
+            "createdAtMillis": pl.Int64,
+        },
     ).rename({"tweetId": "post_id", "text": "post_text"})
     joined = posts.join(selections, on="post_id", how="full", coalesce=True, suffix="_selected").sort("post_id")
     texts_frame = texts.unique("post_id").collect()
     joined = joined.join(texts_frame, on="post_id", how="left").sort("post_id")
     return joined.with_columns(
-        pl.coalesce("outcome", pl.when(pl.col("eligible").not_()).then(pl.lit("abstained")).otherwise(pl.lit("open"))).alias("outcome"),
+        pl.coalesce(
+            "outcome", pl.when(pl.col("eligible").not_()).then(pl.lit("abstained")).otherwise(pl.lit("open"))
+        ).alias("outcome"),
         pl.coalesce("reason_code_selected", "reason_code").alias("reason_code"),
         pl.coalesce("reason_selected", "reason").alias("reason"),
     )
@@ -370,7 +385,9 @@ def _build(workspace: Workspace, run_id: str, out: Path, progress: Progress) -> 
         note_rows = note_reader.rows(chunk)
         notes.add(note_rows)
         tally.notes(note_rows)
-        database.executemany("INSERT OR IGNORE INTO note_posts VALUES (?, ?)", note_rows.select("note_id", "post_id").iter_rows())
+        database.executemany(
+            "INSERT OR IGNORE INTO note_posts VALUES (?, ?)", note_rows.select("note_id", "post_id").iter_rows()
+        )
         words = note_rows.group_by("post_id").agg(pl.col("text").str.join(" "))
         note_words = dict(words.iter_rows())
         _insert_texts(database, chunk, note_words)
@@ -400,18 +417,26 @@ def _candidate_rows(workspace: Workspace, run_id: str, posts: pl.DataFrame, aggr
     here = pl.col("post_id").is_between(low, high)
 
     def both(first: str, name: str, schema: dict[str, Any]) -> pl.DataFrame:
-        frames = [_scan(directory[stage], name, schema).filter(here).collect() for stage in (first, "revise_candidates")]
+        frames = [
+            _scan(directory[stage], name, schema).filter(here).collect() for stage in (first, "revise_candidates")
+        ]
         return pl.concat(frames)
 
-    texts = both("draft_candidates", "candidates.parquet", CANDIDATE_SCHEMA).unique("candidate_id", keep="last", maintain_order=True)
+    texts = both("draft_candidates", "candidates.parquet", CANDIDATE_SCHEMA).unique(
+        "candidate_id", keep="last", maintain_order=True
+    )
     other_columns = {f"score_{name}": pl.Float32 for name in aggregators}
     verdicts = both(
-        "judge_candidates", "verdicts.parquet", {"candidate_id": pl.String, "post_id": pl.Int64, **VERDICT_SCHEMA, **other_columns}
+        "judge_candidates",
+        "verdicts.parquet",
+        {"candidate_id": pl.String, "post_id": pl.Int64, **VERDICT_SCHEMA, **other_columns},
     ).unique("candidate_id", keep="last", maintain_order=True)
     verdicts = verdicts.with_columns(
-        (pl.concat_list([pl.col(name) for name in other_columns]) if other_columns else pl.lit([], dtype=pl.List(pl.Float32))).alias(
-            "others"
-        )
+        (
+            pl.concat_list([pl.col(name) for name in other_columns])
+            if other_columns
+            else pl.lit([], dtype=pl.List(pl.Float32))
+        ).alias("others")
     ).drop("post_id", *other_columns)
     checks = both("check_candidates", "checks.parquet", CHECKS_SCHEMA)
     bad = pl.col("outcome") != "passed"
@@ -431,7 +456,10 @@ def _candidate_rows(workspace: Workspace, run_id: str, posts: pl.DataFrame, aggr
         .join(winners, on="candidate_id", how="left")
     )
     failed = pl.col("problems").list.len().fill_null(0) > 0
-    finite = [pl.when(pl.col(name).is_finite()).then(pl.col(name)).alias(name) for name in ("score", "lower", "upper", "factor")]
+    finite = [
+        pl.when(pl.col(name).is_finite()).then(pl.col(name)).alias(name)
+        for name in ("score", "lower", "upper", "factor")
+    ]
     rows = rows.with_columns(*finite).with_columns(
         pl.when(pl.col("won")).then(pl.lit("winner"))
         .when(failed).then(pl.lit("failed"))
@@ -439,7 +467,9 @@ def _candidate_rows(workspace: Workspace, run_id: str, posts: pl.DataFrame, aggr
         .otherwise(pl.lit("judged"))
         .alias("status")
     )  # fmt: skip
-    order = pl.col("status").replace_strict({"winner": 0, "judged": 1, "unjudged": 2, "failed": 3}, return_dtype=pl.Int8)
+    order = pl.col("status").replace_strict(
+        {"winner": 0, "judged": 1, "unjudged": 2, "failed": 3}, return_dtype=pl.Int8
+    )
     rows = rows.with_columns(order.alias("order")).sort(
         ["post_id", "order", "score", "candidate_id"], descending=[False, False, True, False], nulls_last=True
     )
@@ -479,11 +509,17 @@ class _NoteReader:
             stage: workspace.directory(run_id, stage)
             for stage in ("ingest", "fit_raters", "cluster_notes", "judge_candidates")
         }
-        raters = _scan(self.directory["fit_raters"], "raters.parquet", {"raterParticipantId": pl.String, "factor1": pl.Float64})
+        raters = _scan(
+            self.directory["fit_raters"], "raters.parquet", {"raterParticipantId": pl.String, "factor1": pl.Float64}
+        )
         side = (
             pl.when(pl.col("factor1") < -SIDE_EDGE).then(0).when(pl.col("factor1") > SIDE_EDGE).then(2).otherwise(1)
         )  # fmt: skip
-        self.side = raters.filter(pl.col("factor1").is_not_null()).select("raterParticipantId", side.cast(pl.Int8).alias("side")).collect()
+        self.side = (
+            raters.filter(pl.col("factor1").is_not_null())
+            .select("raterParticipantId", side.cast(pl.Int8).alias("side"))
+            .collect()
+        )
 
     def rows(self, posts: pl.DataFrame) -> pl.DataFrame:
         low, high = (posts["post_id"].min(), posts["post_id"].max()) if len(posts) else (0, -1)
@@ -504,24 +540,34 @@ class _NoteReader:
             .collect()
         )
         snapshot = self.directory["ingest"]
-        columns = {"noteId": pl.Int64, "tweetId": pl.Int64, "summary": pl.String, "classification": pl.String, "createdAtMillis": pl.Int64}
+        columns = {
+            "noteId": pl.Int64,
+            "tweetId": pl.Int64,
+            "summary": pl.String,
+            "classification": pl.String,
+            "createdAtMillis": pl.Int64,
+        }
         own = (
             _scan(snapshot, "notes.parquet", columns)
             .rename({"noteId": "note_id", "summary": "text", "createdAtMillis": "created_at"})
-            .filter(pl.col("tweetId").is_between(low, high) | pl.col("note_id").is_in(members["note_id"].unique().to_list()))
+            .filter(
+                pl.col("tweetId").is_between(low, high) | pl.col("note_id").is_in(members["note_id"].unique().to_list())
+            )
             .collect()
         )
         # Notes of the post itself count even where clustering left them out (posts that were never eligible).
         wanted = pl.concat(
             [
                 members.select("post_id", "note_id"),
-                own.select(pl.col("tweetId").alias("post_id"), "note_id").join(posts.select("post_id"), on="post_id", how="semi"),
+                own.select(pl.col("tweetId").alias("post_id"), "note_id").join(
+                    posts.select("post_id"), on="post_id", how="semi"
+                ),
             ]
         ).unique(maintain_order=True)
         ids = wanted["note_id"].unique()
-        status = _scan(snapshot, "note_status_history.parquet", {"noteId": pl.Int64, "currentStatus": pl.String}).rename(
-            {"noteId": "note_id", "currentStatus": "status"}
-        )
+        status = _scan(
+            snapshot, "note_status_history.parquet", {"noteId": pl.Int64, "currentStatus": pl.String}
+        ).rename({"noteId": "note_id", "currentStatus": "status"})
         fitted = _scan(
             self.directory["fit_raters"],
             "notes.parquet",
@@ -547,7 +593,9 @@ class _NoteReader:
             .join(status.filter(member).collect().unique("note_id", keep="last"), on="note_id", how="left")
             .join(fitted.filter(member).collect().unique("note_id", keep="last"), on="note_id", how="left")
             .join(
-                seen.filter(pl.col("post_id").is_between(low, high)).collect().unique(["post_id", "note_id"], keep="last"),
+                seen.filter(pl.col("post_id").is_between(low, high))
+                .collect()
+                .unique(["post_id", "note_id"], keep="last"),
                 on=["post_id", "note_id"],
                 how="left",
             )
@@ -555,9 +603,18 @@ class _NoteReader:
             .with_columns(
                 pl.col("n_ratings").fill_null(0),
                 pl.col("borrowed").fill_null(False),
-                *(pl.when(pl.col(name).is_finite()).then(pl.col(name)).alias(name) for name in ("score", "lower", "upper", "factor")),
+                *(
+                    pl.when(pl.col(name).is_finite()).then(pl.col(name)).alias(name)
+                    for name in ("score", "lower", "upper", "factor")
+                ),
             )
-            .sort("post_id", pl.coalesce("intercept", "score"), "note_id", descending=[False, True, False], nulls_last=True)
+            .sort(
+                "post_id",
+                pl.coalesce("intercept", "score"),
+                "note_id",
+                descending=[False, True, False],
+                nulls_last=True,
+            )
             .select(pl.col(name).cast(dtype) for name, dtype in NOTE_COLUMNS.items())
         )
 
@@ -573,7 +630,9 @@ class _NoteReader:
         )
         level = (pl.col("helpfulness") * 2).round().cast(pl.Int8)
         cells = [
-            ((pl.col("side") == side) & (level == value)).sum().cast(pl.Int32) for side in range(3) for value in range(3)
+            ((pl.col("side") == side) & (level == value)).sum().cast(pl.Int32)
+            for side in range(3)
+            for value in range(3)
         ]
         return ratings.group_by("note_id").agg(pl.len().cast(pl.Int64).alias("n_ratings"), *(c.alias(f"c{i}") for i, c in enumerate(cells))).select(
             "note_id", "n_ratings", pl.concat_list([f"c{i}" for i in range(9)]).alias("sides")
@@ -669,7 +728,9 @@ class _Tally:
             (pl.col("status") == "winner").sum().alias("won"),
         )
         for writer, prompt, *values in grouped.iter_rows():
-            entry = self.writers.setdefault((writer, prompt), dict.fromkeys(("n", "passed", "judged", "score", "won"), 0))
+            entry = self.writers.setdefault(
+                (writer, prompt), dict.fromkeys(("n", "passed", "judged", "score", "won"), 0)
+            )
             for name, value in zip(("n", "passed", "judged", "score", "won"), values, strict=True):
                 entry[name] += value
         for name, frame in (("candidates", rows), ("winners", rows.filter(pl.col("status") == "winner"))):

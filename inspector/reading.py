@@ -58,9 +58,7 @@ DECIDED = {
 }
 OUTCOMES = {"": "any", "winner": "winner", "abstained": "abstained", "open": "not selected yet"}
 
-AGAINST = (
-    "((outcome = 'winner' AND decision IN ('reject', 'not_needed')) OR (outcome = 'abstained' AND decision IN ('accept', 'edit')))"
-)
+AGAINST = "((outcome = 'winner' AND decision IN ('reject', 'not_needed')) OR (outcome = 'abstained' AND decision IN ('accept', 'edit')))"
 
 
 @dataclass(frozen=True)
@@ -121,9 +119,7 @@ class Filters:
     @property
     def active(self) -> int:
         """How many filters are set (the order is none)."""
-        return sum(
-            getattr(self, f.name) not in ("", None) for f in dataclasses.fields(self) if f.name != "sort"
-        )
+        return sum(getattr(self, f.name) not in ("", None) for f in dataclasses.fields(self) if f.name != "sort")
 
 
 @dataclass(frozen=True)
@@ -176,7 +172,9 @@ class RunIndex:
     def sync(self) -> None:
         """Bring the posts' rows up to the newest decision. Cheap when nothing was decided since."""
         with self.engine.connect() as connection:
-            top = int(connection.execute(sa.select(counters.c.value).where(counters.c.name == "decisions")).scalar() or 0)
+            top = int(
+                connection.execute(sa.select(counters.c.value).where(counters.c.name == "decisions")).scalar() or 0
+            )
         if top <= self._synced:
             return
         with self._lock:
@@ -241,7 +239,12 @@ class RunIndex:
             terms.append(term)
             values.extend(arguments)
 
-        for column, value in (("outcome", filters.outcome), ("reason_code", filters.reason), ("language", filters.language), ("story_id", filters.story)):
+        for column, value in (
+            ("outcome", filters.outcome),
+            ("reason_code", filters.reason),
+            ("language", filters.language),
+            ("story_id", filters.story),
+        ):
             if value:
                 add(f"{column} = ?", value)
         for column, sign, bound in (
@@ -267,8 +270,12 @@ class RunIndex:
             add("decision = ?", decided)
         if filters.q:
             digits = filters.q.lstrip("#")
-            if digits.isascii() and digits.isdigit() and len(digits) < 19 or (len(digits) == 19 and digits.isdigit() and int(digits) < 2**63):
-                add("(post_id = ? OR post_id IN (SELECT post_id FROM note_posts WHERE note_id = ?))", int(digits), int(digits))
+            if digits.isascii() and digits.isdigit() and len(digits) <= 19 and int(digits) < 2**63:
+                add(
+                    "(post_id = ? OR post_id IN (SELECT post_id FROM note_posts WHERE note_id = ?))",
+                    int(digits),
+                    int(digits),
+                )
             else:
                 match = _match(filters.q)
                 if match:
@@ -341,11 +348,17 @@ class RunIndex:
             if not start:
                 where, values = _beyond(where, values, expression, falling, key[0], post_id)
             direction = "DESC" if falling else "ASC"
-            order = f"post_id {direction}" if expression == "post_id" else f"{expression} {direction}, post_id {direction}"
-            row = self.sql.execute(f"SELECT post_id FROM posts WHERE {where} AND post_id != ? ORDER BY {order} LIMIT 1", [*values, post_id]).fetchone()
+            order = (
+                f"post_id {direction}" if expression == "post_id" else f"{expression} {direction}, post_id {direction}"
+            )
+            row = self.sql.execute(
+                f"SELECT post_id FROM posts WHERE {where} AND post_id != ? ORDER BY {order} LIMIT 1", [*values, post_id]
+            ).fetchone()
             return int(row[0]) if row else None
 
-        unseen = dataclasses.replace(filters, decided="unseen") if filters.decided in ("", "none", "unseen") else filters
+        unseen = (
+            dataclasses.replace(filters, decided="unseen") if filters.decided in ("", "none", "unseen") else filters
+        )
         return {
             "next": first(filters, descending),
             "previous": first(filters, not descending),
@@ -371,7 +384,9 @@ class RunIndex:
             raise Refused("There is no such post in this run.", 404)
         return dict(row)
 
-    def candidates(self, post: dict[str, Any], columns: Sequence[str] | None = None, start: int = 0, stop: int | None = None) -> list[dict[str, Any]]:
+    def candidates(
+        self, post: dict[str, Any], columns: Sequence[str] | None = None, start: int = 0, stop: int | None = None
+    ) -> list[dict[str, Any]]:
         """Candidates of a post by rank, from the start-th to before the stop-th (all by default)."""
         return self._rows("candidates", post, columns, start, stop)
 
@@ -379,9 +394,9 @@ class RunIndex:
         """One candidate of the post. Raises `Refused` 404."""
         table = self._table("candidates", post)
         if table is not None:
-            at = pa.compute.index(table.column("candidate_id"), pa.scalar(candidate_id, table.schema.field("candidate_id").type)).as_py()
-            if at >= 0:
-                return table.slice(at, 1).to_pylist()[0]
+            ids = table.column("candidate_id").to_pylist()
+            if candidate_id in ids:
+                return table.slice(ids.index(candidate_id), 1).to_pylist()[0]
         raise Refused("There is no such candidate for this post.", 404)
 
     def notes(self, post: dict[str, Any]) -> list[dict[str, Any]]:
@@ -395,7 +410,9 @@ class RunIndex:
         batch = reader.get_batch(post[f"{name}_batch"])
         return batch.slice(post[f"{name}_start"], post[f"{name}_rows"])
 
-    def _rows(self, name: str, post: dict[str, Any], columns: Sequence[str] | None, start: int, stop: int | None) -> list[dict[str, Any]]:
+    def _rows(
+        self, name: str, post: dict[str, Any], columns: Sequence[str] | None, start: int, stop: int | None
+    ) -> list[dict[str, Any]]:
         table = self._table(name, post)
         if table is None:
             return []
@@ -409,7 +426,10 @@ class RunIndex:
     def progress(self) -> dict[str, int]:
         """Counts of the analysts' last words: kind -> posts; `undecided`; `against` the machine."""
         self.sync()
-        counts = {row[0] or "undecided": row[1] for row in self.sql.execute("SELECT decision, COUNT(*) FROM posts GROUP BY decision")}
+        counts = {
+            row[0] or "undecided": row[1]
+            for row in self.sql.execute("SELECT decision, COUNT(*) FROM posts GROUP BY decision")
+        }
         counts["against"] = self.sql.execute(f"SELECT COUNT(*) FROM posts WHERE {AGAINST}").fetchone()[0]
         counts["flagged"] = self.sql.execute("SELECT COUNT(*) FROM posts WHERE flagged = 1").fetchone()[0]
         return counts

@@ -20,20 +20,26 @@ class InspectorSettings:
     """How the inspector is served. Secrets are never settings: the setup code and tokens are made and only hashes kept."""
 
     workspace: str = "workspace"  # local directory or fsspec URL with the runs
-    database_url: str | None = None  # SQLAlchemy URL of the decisions; None: SQLite in <workspace>/inspector/decisions.sqlite
+    database_url: str | None = (
+        None  # SQLAlchemy URL of the decisions; None: SQLite in <workspace>/inspector/decisions.sqlite
+    )
     host: str = "127.0.0.1"  # address to bind; anything but loopback needs accounts or a proxy
     port: int = 8765
     workers: int = 1  # server processes; the stores are safe for several
     allowed_hosts: tuple[str, ...] = ()  # further Host names to answer to (against DNS rebinding); '*' for any
     https: bool = False  # behind TLS: cookies are marked Secure
     single_user: str | None = None  # name of the only analyst: nobody signs in; refused unless bound to loopback
-    proxy_user_header: str | None = None  # header in which a trusted reverse proxy names the user, e.g. X-Forwarded-User
+    proxy_user_header: str | None = (
+        None  # header in which a trusted reverse proxy names the user, e.g. X-Forwarded-User
+    )
     proxy_addresses: tuple[str, ...] = ("127.0.0.1", "::1")  # peers whose header is believed
     proxy_default_role: str = "viewer"  # role of a user first seen in that header
     session_hours: int = 12  # a session ends this long after sign-in
     login_failures: int = 5  # failures per name and address within login_window before further tries wait
     login_window: int = 300  # seconds
-    assess: Assess | None = field(default=None, repr=False)  # checks and jury for edited texts; None: pipeline.live.assess
+    assess: Assess | None = field(
+        default=None, repr=False
+    )  # checks and jury for edited texts; None: pipeline.live.assess
     index_threshold: int = 3_000  # runs up to this many posts are indexed while the first page waits; larger ones aside
 
     def __post_init__(self) -> None:

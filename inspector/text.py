@@ -7,6 +7,7 @@ to look first, and says so on the page.
 from __future__ import annotations
 
 import difflib
+import itertools
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +15,13 @@ from dataclasses import dataclass
 URL = re.compile(r"(?:https?://|www\.)[^\s<>\"']+", re.IGNORECASE)
 _END = re.compile(r"(?<=[.!?…。！？])[\"'”’)\]]*\s+(?=\S)|(?<=[。！？])")
 _WORD = re.compile(r"\w+", re.UNICODE)
-_SHORT = frozenset("a an and are as at be but by for from had has have he her his in into is it its of on or she that the their they this to was were which who with not no".split())
+_SHORT = frozenset(
+    re.findall(
+        r"\w+",
+        "a an and are as at be but by for from had has have he her his in into is it its of on or she that the their they "
+        "this to was were which who with not no",
+    )
+)
 
 SUPPORTED = 0.34
 """Share of a sentence's content words that one source sentence must hold to be named as what it rests on."""
@@ -62,7 +69,9 @@ def split_sentences(text: str) -> list[tuple[int, int]]:
 
 def content_words(text: str) -> frozenset[str]:
     """Lower-case words and numbers that carry meaning; without those every English sentence has."""
-    return frozenset(word for word in (m.group().casefold() for m in _WORD.finditer(URL.sub(" ", text))) if word not in _SHORT)
+    return frozenset(
+        word for word in (m.group().casefold() for m in _WORD.finditer(URL.sub(" ", text))) if word not in _SHORT
+    )
 
 
 def rest_on(text: str, sources: Sequence[tuple[int, str]]) -> list[Sentence]:
@@ -79,10 +88,10 @@ def rest_on(text: str, sources: Sequence[tuple[int, str]]) -> list[Sentence]:
     for start, end in split_sentences(text):
         words = content_words(text[start:end])
         best: tuple[float, int | None, str | None] = (0.0, None, None)
-        for note_id, sentence, have in offered:
+        for note_id, source, have in offered:
             share = len(words & have) / len(words) if words else 0.0
             if share > best[0]:
-                best = (share, note_id, sentence)
+                best = (share, note_id, source)
         if best[0] >= SUPPORTED:
             result.append(Sentence(start, end, text[start:end], best[1], best[2], best[0]))
         else:
@@ -93,23 +102,27 @@ def rest_on(text: str, sources: Sequence[tuple[int, str]]) -> list[Sentence]:
 def pieces(text: str, marks: Sequence[tuple[int, int, str]] = (), sentences: Sequence[Sentence] = ()) -> list[Piece]:
     """The whole text cut wherever a link, a marked span or a sentence begins or ends; joined it is the text again."""
     cuts = {0, len(text)}
-    links = {}
+    addresses: dict[tuple[int, int], str] = {}
     for found in URL.finditer(text):
         address = found.group().rstrip(".,;:!?)]}'\"")
         end = found.start() + len(address)
-        href = address if address.lower().startswith(("http://", "https://")) else f"https://{address}"
-        links[(found.start(), end)] = href
+        with_scheme = address.lower().startswith(("http://", "https://"))
+        addresses[(found.start(), end)] = address if with_scheme else f"https://{address}"
         cuts |= {found.start(), end}
-    clean = [(max(0, s), min(len(text), e), why) for s, e, why in marks if s is not None and e is not None and 0 <= s < e and s < len(text)]
+    clean = [
+        (max(0, s), min(len(text), e), why)
+        for s, e, why in marks
+        if s is not None and e is not None and 0 <= s < e and s < len(text)
+    ]
     for s, e, _ in clean:
         cuts |= {s, e}
     for sentence in sentences:
         cuts |= {sentence.start, sentence.end}
     order = sorted(cuts)
     result = []
-    for begin, end in zip(order, order[1:], strict=False):
-        href = next((to for (s, e), to in links.items() if s <= begin < e), None)
-        mark = next((why for s, e, why in clean if s <= begin < e), None)
+    for begin, end in itertools.pairwise(order):
+        href = next((to for (first, last), to in addresses.items() if first <= begin < last), None)
+        mark = next((why for first, last, why in clean if first <= begin < last), None)
         number = next((k for k, sentence in enumerate(sentences) if sentence.start <= begin < sentence.end), None)
         ends = number is not None and end == sentences[number].end
         result.append(Piece(text[begin:end], href, mark, number, ends))

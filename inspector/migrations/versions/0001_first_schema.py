@@ -50,7 +50,9 @@ def upgrade() -> None:
         sa.Column("address", sa.String(80), nullable=False),
         sa.Column("at", sa.BigInteger, nullable=False, index=True),
     )
-    op.create_table("meta", sa.Column("key", sa.String(40), primary_key=True), sa.Column("value", sa.Text, nullable=False))
+    op.create_table(
+        "meta", sa.Column("key", sa.String(40), primary_key=True), sa.Column("value", sa.Text, nullable=False)
+    )
     counters = op.create_table(
         "counters",
         sa.Column("name", sa.String(40), primary_key=True),
@@ -118,7 +120,17 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    for name in ("skips", "drafts", "decisions", "counters", "meta", "login_failures", "api_tokens", "sessions", "users"):
+    for name in (
+        "skips",
+        "drafts",
+        "decisions",
+        "counters",
+        "meta",
+        "login_failures",
+        "api_tokens",
+        "sessions",
+        "users",
+    ):
         op.drop_table(name)
     if op.get_bind().dialect.name == "postgresql":
         op.execute("DROP FUNCTION decisions_append_only()")

@@ -1,0 +1,164 @@
+"""Reports over decisions: agreement, misses both ways, history, and the files that leave the inspector."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import StreamingResponse
+
+from inspector import decisions, reports
+from inspector.downloads import csv_rows, json_lines
+from inspector.errors import Refused
+from inspector.pages import Here, number
+from inspector.reading import RunIndex
+from inspector.site import Site
+
+router = APIRouter()
+
+HISTORY_PAGE = 100
+DECISION_COLUMNS = (
+    "decision_id",
+    "run_id",
+    "post_id",
+    "kind",
+    "candidate_id",
+    "other_id",
+    "text",
+    "text_sha256",
+    "reasons",
+    "comment",
+    "blind",
+    "undoes",
+    "analyst",
+    "created_at",
+)
+
+
+def _indexes(site: Site, run_id: str) -> list[RunIndex]:
+    """The run named, or every run that analysts have decided on."""
+    if run_id:
+        return [site.index(run_id)]
+    with_decisions = {row.run_id for row in decisions.history(site.engine)}
+    return [site.index(run) for run in site.workspace.runs() if run in with_decisions]
+
+
+@router.get("/reports/agreement")
+def agreement(request: Request, site: Here) -> Response:
+    site.require(request)
+    run_id = request.query_params.get("run", "")
+    indexes = _indexes(site, run_id)
+    rows = decisions.history(site.engine, run_id or None)
+    return site.render(
+        request,
+        "agreement.html",
+        run_id=run_id,
+        runs=site.workspace.runs()[:200],
+        found=reports.measure_agreement(indexes, rows),
+    )
+
+
+@router.get("/runs/{run_id}/misses")
+def misses(request: Request, site: Here, run_id: str) -> Response:
+    site.require(request)
+    index = site.index(run_id)
+    found = reports.bad_misses(index, decisions.history(site.engine, run_id))
+    texts = {entry["post_id"]: index.post(entry["post_id"]) for entries in found.values() for entry in entries}
+    return site.render(request, "misses.html", run_id=run_id, found=found, posts=texts)
+
+
+@router.get("/history")
+def history(request: Request, site: Here) -> Response:
+    """Everything that was ever decided, newest first; nothing is left out."""
+    site.require(request)
+    before = request.query_params.get("before", "")
+    run_id = request.query_params.get("run", "") or None
+    analyst = request.query_params.get("analyst", "") or None
+    rows = decisions.history(
+        site.engine,
+        run_id,
+        analyst=analyst,
+        before=number(before) if before else None,
+        limit=HISTORY_PAGE + 1,
+        descending=True,
+    )
+    more = len(rows) > HISTORY_PAGE
+    shown = rows[:HISTORY_PAGE]
+    undone = {
+        row.undoes
+        for row in decisions.history(site.engine, run_id, after=shown[-1].seq if shown else 0)
+        if row.kind == "undo"
+    }
+    return site.render(
+        request, "history.html", rows=shown, more=more, undone=undone, run_id=run_id or "", analyst=analyst or ""
+    )
+
+
+@router.get("/runs/{run_id}/publication")
+def publication_page(request: Request, site: Here, run_id: str) -> Response:
+    site.require(request)
+    index = site.index(run_id)
+    published, withheld = reports.publication(index, decisions.history(site.engine, run_id))
+    return site.render(
+        request, "publication.html", run_id=run_id, published=published[:200], n=len(published), withheld=withheld
+    )
+
+
+def _download(lines: Iterable[str], name: str, media_type: str) -> Response:
+    """A file to keep: never shown in the page, whatever it holds."""
+    return StreamingResponse(
+        (line.encode() for line in lines),
+        media_type=media_type,
+        headers={"Content-Disposition": f'attachment; filename="{name}"'},
+    )
+
+
+@router.get("/runs/{run_id}/publication.{kind}")
+def publication_file(request: Request, site: Here, run_id: str, kind: str) -> Response:
+    site.require(request)
+    index = site.index(run_id)
+    published, _ = reports.publication(index, decisions.history(site.engine, run_id))
+    rows = [entry.to_json() for entry in published]
+    if kind == "jsonl":
+        return _download(json_lines(rows), f"publication-{run_id}.jsonl", "application/x-ndjson")
+    if kind == "csv":
+        flat = [
+            row
+            | {f"decision_{k}": v for k, v in row["decision"].items()}
+            | {f"provenance_{k}": v for k, v in row["provenance"].items()}
+            for row in rows
+        ]
+        columns = [
+            "post_id", "text", "text_sha256", "generated", "edited_by_person", "sources", "decision_kind", "decision_analyst",
+            "decision_created_at", "decision_decision_id", "decision_comment", "provenance_run_id", "provenance_candidate_id",
+            "provenance_source_note_ids", "provenance_writer", "provenance_prompt_version", "provenance_score", "provenance_lower",
+            "provenance_upper",
+        ]  # fmt: skip
+        return _download(csv_rows(columns, flat), f"publication-{run_id}.csv", "text/csv; charset=utf-8")
+    raise Refused("Downloads are .jsonl or .csv.", 404)
+
+
+@router.get("/decisions.{kind}")
+def decisions_file(request: Request, site: Here, kind: str) -> Response:
+    """Effective decisions (Parquet: what build_pairs reads) or the whole history (JSON lines, CSV)."""
+    site.require(request)
+    run_id = request.query_params.get("run", "") or None
+    if run_id:
+        site.workspace.require(run_id)
+    rows = decisions.history(site.engine, run_id)
+    if kind == "parquet":
+        buffer = io.BytesIO()
+        decisions.decisions_frame(decisions.effective(rows)).write_parquet(buffer, compression="zstd")
+        return Response(
+            buffer.getvalue(),
+            media_type="application/vnd.apache.parquet",
+            headers={"Content-Disposition": 'attachment; filename="decisions.parquet"'},
+        )
+    plain: list[dict[str, Any]] = [row.to_json() for row in rows]
+    if kind == "jsonl":
+        return _download(json_lines(plain), "decisions.jsonl", "application/x-ndjson")
+    if kind == "csv":
+        return _download(csv_rows(DECISION_COLUMNS, plain), "decisions.csv", "text/csv; charset=utf-8")
+    raise Refused("Downloads are .parquet, .jsonl or .csv.", 404)

@@ -1,0 +1,225 @@
+"""A run's page, the comparison of two runs, and the juries' reports."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import FileResponse
+
+from inspector import charts, reports
+from inspector.errors import Refused
+from inspector.index import BINS
+from inspector.pages import Here
+from inspector.runs import file_within, read_json
+
+router = APIRouter()
+
+
+@router.get("/runs/compare")
+def compare(request: Request, site: Here) -> Response:
+    site.require(request)
+    a, b = request.query_params.get("a", ""), request.query_params.get("b", "")
+    runs = site.workspace.runs()[:200]
+    if not (a and b):
+        return site.render(request, "compare_runs.html", runs=runs, a=a, b=b, comparison=None)
+    first, second = site.index(a), site.index(b)
+    described = [site.workspace.described(run).get("settings", {}) for run in (a, b)]
+    shares = [(run, index.facts["histograms"]["winners"]) for run, index in ((a, first), (b, second))]
+    return site.render(
+        request,
+        "compare_runs.html",
+        runs=runs,
+        a=a,
+        b=b,
+        comparison=reports.compare_runs(first, second),
+        facts=[first.facts, second.facts],
+        settings=reports.setting_differences(*described),
+        histogram=charts.histogram(BINS.tolist(), shares, "Winners' scores"),
+        stage_rows=[
+            (stage, site.workspace.stages(a)[stage], site.workspace.stages(b)[stage])
+            for stage in site.workspace.stages(a)
+        ],
+    )
+
+
+@router.get("/runs/{run_id}")
+def run_page(request: Request, site: Here, run_id: str) -> Response:
+    site.require(request)
+    site.workspace.require(run_id)
+    states = site.workspace.stages(run_id)
+    index = site.index(run_id) if states["cluster_notes"].manifest is not None else None
+    facts = index.facts if index else {}
+    histograms = facts.get("histograms")
+    series = (
+        [
+            (name, histograms[key])
+            for name, key in (("candidates", "candidates"), ("existing notes", "notes"), ("winners", "winners"))
+        ]
+        if histograms
+        else []
+    )
+    funnel = list(facts.get("funnel", []))
+    progress = index.progress() if index else {}
+    if funnel and "select_winners" in {s for s, state in states.items() if state.manifest}:
+        published = progress.get("accept", 0) + progress.get("edit", 0)
+        funnel = [*funnel, {"name": "accepted by analysts", "n": published, "lost": {}}]
+    jury = site.workspace.jury_of(run_id)
+    report = read_json(site.workspace.jury_directory(jury) / "report.json") if jury else None
+    return site.render(
+        request,
+        "run.html",
+        run_id=run_id,
+        states=states,
+        described=site.workspace.described(run_id),
+        facts=facts,
+        funnel=charts.funnel(funnel),
+        lost=[
+            (step["name"], code, n)
+            for step in funnel
+            for code, n in sorted(step["lost"].items(), key=lambda e: (-e[1], e[0]))
+        ],
+        histogram=charts.histogram(BINS.tolist(), series, "Scores") if series else "",
+        progress=progress,
+        tokens=[(stage, *_tokens(state.counts)) for stage, state in states.items() if any(_tokens(state.counts))],
+        seconds=sum(_seconds(state) for state in states.values()),
+        stage_seconds={stage: _seconds(state) for stage, state in states.items()},
+        jury=jury,
+        metrics=metric_rows(report),
+        runs=[other for other in site.workspace.runs()[:200] if other != run_id],
+    )
+
+
+def _seconds(state: Any) -> float:
+    value = state.timing.get("seconds", 0)
+    return float(value) if isinstance(value, (int, float)) and math.isfinite(value) else 0.0
+
+
+def _tokens(counts: dict[str, Any]) -> tuple[int, int]:
+    """Prompt and completion tokens a stage counted, wherever in its counts they stand."""
+    totals = {"prompt_tokens": 0, "completion_tokens": 0}
+
+    def look(value: Any) -> None:
+        if isinstance(value, dict):
+            for key, entry in value.items():
+                if key in totals and isinstance(entry, (int, float)):
+                    totals[key] += int(entry)
+                else:
+                    look(entry)
+
+    look(counts)
+    return totals["prompt_tokens"], totals["completion_tokens"]
+
+
+# -- juries ---------------------------------------------------------------------------------------------------------
+
+
+@router.get("/juries")
+def juries(request: Request, site: Here) -> Response:
+    site.require(request)
+    rows = []
+    for name in site.workspace.juries():
+        report = read_json(site.workspace.jury_directory(name) / "report.json")
+        rows.append(
+            {
+                "name": name,
+                "metrics": {row["name"]: row for row in metric_rows(report)},
+                "runs": [r for r in site.workspace.runs()[:200] if site.workspace.jury_of(r) == name],
+            }
+        )
+    return site.render(request, "juries.html", juries=rows)
+
+
+@router.get("/juries/{name}")
+def jury_page(request: Request, site: Here, name: str) -> Response:
+    site.require(request)
+    directory = site.workspace.jury_directory(name)
+    report = read_json(directory / "report.json") or {}
+    known = {"metrics", "baselines", "slices"}
+    return site.render(
+        request,
+        "jury.html",
+        name=name,
+        metrics=metric_rows(report),
+        baselines={key: metric_rows({"metrics": value}) for key, value in _dict(report.get("baselines")).items()},
+        slices=[
+            (str(entry.get("slice", "?")), metric_rows(entry))
+            for entry in report.get("slices", [])
+            if isinstance(entry, dict)
+        ]
+        if isinstance(report.get("slices"), list)
+        else [],
+        rest=sorted(flat({key: value for key, value in report.items() if key not in known}))[:400]
+        if isinstance(report, dict)
+        else [],
+        pictures=sorted(path.name for path in directory.glob("*.png"))[:40],
+        has_html=(directory / "report.html").is_file(),
+        runs=[run for run in site.workspace.runs()[:200] if site.workspace.jury_of(run) == name],
+    )
+
+
+@router.get("/juries/{name}/files/{file}")
+def jury_file(request: Request, site: Here, name: str, file: str) -> Response:
+    """A picture or the report of a jury. The report was written by a program: it is shown in a sandbox without script."""
+    site.require(request)
+    path = file_within(site.workspace.jury_directory(name), file, (".png", ".html", ".json"))
+    response = FileResponse(
+        path, media_type={".png": "image/png", ".html": "text/html", ".json": "application/json"}[path.suffix]
+    )
+    if path.suffix == ".html":
+        response.headers["Content-Security-Policy"] = (
+            "sandbox; default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+        )
+    return response
+
+
+def _dict(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+METRIC_WORDS = {
+    "rating_auc": "tells helpful ratings from others (AUC)",
+    "log_loss": "log-loss of a rating",
+    "ece": "calibration error",
+    "intercept_spearman": "rank agreement with note intercepts",
+    "factor_spearman": "rank agreement with note factors",
+    "pair_same_stance": "better of two notes of one stance",
+    "pair_cross_stance": "better of two notes of other stance",
+    "coverage_90": "90 % intervals that hold the truth",
+    "crh_auc": "tells Helpful notes from others (AUC)",
+}
+
+
+def metric_rows(report: Any) -> list[dict[str, Any]]:
+    """Metrics of a report as rows: name, words, value, lo, hi, n; anything that is no number is left out."""
+    rows = []
+    for name, entry in _dict(_dict(report).get("metrics")).items():
+        values = entry if isinstance(entry, dict) else {"value": entry}
+        value = values.get("value")
+        if isinstance(value, (int, float)) and math.isfinite(value):
+            rows.append(
+                {"name": name, "words": METRIC_WORDS.get(name, name.replace("_", " ")), "value": value}
+                | {key: values.get(key) for key in ("lo", "hi", "n")}
+            )
+    return rows
+
+
+def flat(value: Any, prefix: str = "") -> list[tuple[str, str]]:
+    """Nested facts as (dotted name, text); long lists by their length."""
+    if isinstance(value, dict):
+        return [pair for key, entry in value.items() for pair in flat(entry, f"{prefix}{key}.")]
+    if isinstance(value, list) and (len(value) > 8 or any(isinstance(entry, (dict, list)) for entry in value)):
+        return [(prefix.rstrip("."), f"{len(value)} entries")]
+    return [(prefix.rstrip("."), f"{value:.4g}" if isinstance(value, float) else str(value)[:300])]
+
+
+@router.get("/runs/{run_id}/files/{stage}/{file}")
+def stage_file(request: Request, site: Here, run_id: str, stage: str, file: str) -> Response:
+    """Pictures that a stage drew."""
+    site.require(request)
+    site.workspace.require(run_id)
+    state = site.workspace.stages(run_id).get(stage)
+    if state is None or state.path is None:
+        raise Refused("There is no such file.", 404)
+    return FileResponse(file_within(state.path, file, (".png",)), media_type="image/png")

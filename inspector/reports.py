@@ -1,0 +1,311 @@
+"""What the decisions say as a whole: agreement, misses both ways, how the funnel lost posts, what analysts will publish."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from inspector.agreement import Alpha, Estimate, Unit, alpha_with_interval, bootstrap_mean
+from inspector.decisions import VERDICT_KINDS, Decision, effective, last_word, text_sha256
+from inspector.reading import RunIndex
+from inspector.text import links
+
+SEED = 20241109  # of the bootstrap: the same decisions give the same interval
+
+
+def publishes(kind: str) -> str:
+    """Accepting and editing both say 'publish a note here'; the other two kinds stay apart."""
+    return "publish" if kind in ("accept", "edit") else kind
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """Agreement over one run or several. `matrix[a][b]`: (share of equal words, posts both settled)."""
+
+    between_analysts: Alpha
+    with_machine: Alpha
+    machine_right: Estimate  # share of winners that analysts would publish
+    abstentions_confirmed: Estimate  # share of abstentions looked at that analysts left unpublished
+    preference: Estimate  # share of preferences that go to the text the jury scored higher
+    preference_blind: Estimate  # the same, blind ones only
+    matrix: dict[str, dict[str, tuple[float, int]]]
+    per_analyst: list[dict[str, Any]]
+
+
+def last_word_by_analyst(rows: Sequence[Decision]) -> dict[tuple[str, int], dict[str, Decision]]:
+    """(run, post) -> analyst -> that analyst's own last settling decision."""
+    found: dict[tuple[str, int], dict[str, Decision]] = defaultdict(dict)
+    for row in effective(rows):
+        if row.kind in VERDICT_KINDS:
+            mine = found[(row.run_id, row.post_id)]
+            if row.analyst not in mine or mine[row.analyst].seq < row.seq:
+                mine[row.analyst] = row
+    return found
+
+
+def measure_agreement(indexes: Sequence[RunIndex], rows: Sequence[Decision]) -> Agreement:
+    """Agreement of analysts with each other and with the machine over the given runs' decisions (whole history).
+
+    Unit: a post of a run. Values: publish, reject, not needed. The machine counts as one more coder who says 'publish'
+    for a winner and 'do not publish' for an abstention; against it, reject and not needed are one value.
+    """
+    outcomes = {index.run_id: {row["post_id"]: row["outcome"] for row in index.selections()} for index in indexes}
+    units: list[Unit] = []
+    machine_units: list[Unit] = []
+    winners: list[bool] = []
+    abstentions: list[bool] = []
+    pairs: dict[tuple[str, str], list[bool]] = defaultdict(list)
+    for (run_id, post_id), words in sorted(last_word_by_analyst(rows).items()):
+        values = {analyst: publishes(row.kind) for analyst, row in sorted(words.items())}
+        units.append(values)
+        names = list(values)
+        for i, a in enumerate(names):
+            for b in names[i + 1 :]:
+                pairs[(a, b)].append(values[a] == values[b])
+        outcome = outcomes.get(run_id, {}).get(post_id)
+        if outcome in ("winner", "abstained"):
+            yes = {f"analyst {name}": value == "publish" for name, value in values.items()}
+            machine_units.append(yes | {"machine": outcome == "winner"})
+            (winners if outcome == "winner" else abstentions).extend(yes.values())
+    matrix: dict[str, dict[str, tuple[float, int]]] = defaultdict(dict)
+    for (a, b), same in sorted(pairs.items()):
+        matrix[a][b] = matrix[b][a] = (float(np.mean(same)), len(same))
+    preferences = list(_preferences(indexes, rows))
+    rng = np.random.default_rng(SEED)
+    per_analyst = []
+    for name in sorted({row.analyst for row in rows}):
+        mine = [row for row in effective(rows) if row.analyst == name]
+        kinds: dict[str, int] = defaultdict(int)
+        for row in mine:
+            kinds[row.kind] += 1
+        per_analyst.append(
+            {
+                "analyst": name,
+                "n": len(mine),
+                "kinds": dict(kinds),
+                "last": max((r.created_at for r in mine), default=None),
+            }
+        )
+    return Agreement(
+        alpha_with_interval(units, rng),
+        alpha_with_interval(machine_units, rng),
+        bootstrap_mean([float(v) for v in winners], rng),
+        bootstrap_mean([float(not v) for v in abstentions], rng),
+        bootstrap_mean([agrees for agrees, _ in preferences], rng),
+        bootstrap_mean([agrees for agrees, blind in preferences if blind], rng),
+        dict(matrix),
+        per_analyst,
+    )
+
+
+def _preferences(indexes: Sequence[RunIndex], rows: Sequence[Decision]) -> Iterator[tuple[float, bool]]:
+    """For each preference between two judged texts: 1 if the jury scored the preferred one higher (½ at a tie), and blind."""
+    by_run = {index.run_id: index for index in indexes}
+    for row in effective(rows):
+        if row.kind != "prefer" or row.run_id not in by_run:
+            continue
+        scores = candidate_scores(by_run[row.run_id], row.post_id)
+        a, b = scores.get(row.candidate_id or ""), scores.get(row.other_id or "")
+        if a is not None and b is not None:
+            yield (1.0 if a > b else 0.5 if a == b else 0.0), row.blind
+
+
+def candidate_scores(index: RunIndex, post_id: int) -> dict[str, float | None]:
+    from inspector.errors import Refused
+
+    try:
+        post = index.post(post_id)
+    except Refused:
+        return {}
+    return {row["candidate_id"]: row["score"] for row in index.candidates(post, ("candidate_id", "score"))}
+
+
+def bad_misses(index: RunIndex, rows: Sequence[Decision], limit: int = 50) -> dict[str, list[dict[str, Any]]]:
+    """Where machine and analysts are furthest apart, worst first.
+
+    published: winners that the last word rejects or finds not needed, highest lower bound first.
+    withheld: abstentions that the last word publishes. preferred: preferences against the jury, largest gap first.
+    """
+    selections = {row["post_id"]: row for row in index.selections()}
+    by_post: dict[int, list[Decision]] = defaultdict(list)
+    for row in rows:
+        by_post[row.post_id].append(row)
+    published: list[dict[str, Any]] = []
+    withheld: list[dict[str, Any]] = []
+    preferred: list[dict[str, Any]] = []
+    for post_id, mine in by_post.items():
+        machine = selections.get(post_id)
+        word = last_word(mine)
+        if machine and word:
+            entry = {"post_id": post_id, "machine": machine, "decision": word}
+            if machine["outcome"] == "winner" and word.kind in ("reject", "not_needed"):
+                published.append(entry)
+            elif machine["outcome"] == "abstained" and word.kind in ("accept", "edit"):
+                withheld.append(entry)
+        for row in effective(mine):
+            if row.kind == "prefer":
+                scores = candidate_scores(index, post_id)
+                a, b = scores.get(row.candidate_id or ""), scores.get(row.other_id or "")
+                if a is not None and b is not None and a < b:
+                    preferred.append({"post_id": post_id, "decision": row, "gap": b - a})
+    published.sort(key=lambda e: (-(e["machine"]["lower"] if e["machine"]["lower"] is not None else -9), e["post_id"]))
+    withheld.sort(key=lambda e: (-(e["machine"]["best_score"] or 0), e["post_id"]))
+    preferred.sort(key=lambda e: (-e["gap"], e["post_id"]))
+    return {"published": published[:limit], "withheld": withheld[:limit], "preferred": preferred[:limit]}
+
+
+@dataclass(frozen=True)
+class Published:
+    """One accepted note as it leaves: always marked as generated, with everything that led to it."""
+
+    run_id: str
+    post_id: int
+    text: str
+    sources: tuple[str, ...]
+    decision: Decision
+    provenance: dict[str, Any]
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "post_id": str(self.post_id),
+            "text": self.text,
+            "text_sha256": text_sha256(self.text),
+            "generated": True,
+            "edited_by_person": self.decision.kind == "edit",
+            "sources": list(self.sources),
+            "decision": {
+                "decision_id": self.decision.decision_id,
+                "kind": self.decision.kind,
+                "analyst": self.decision.analyst,
+                "created_at": self.decision.created_at,
+                "comment": self.decision.comment,
+            },
+            "provenance": {"run_id": self.run_id, **self.provenance},
+        }
+
+
+def publication(index: RunIndex, rows: Sequence[Decision]) -> tuple[list[Published], list[dict[str, Any]]]:
+    """Accepted and edited notes of a run, by post id, and what was withheld with the reason.
+
+    A post is published if the last word accepts or edits, nobody's flag stands open, and the accepted text is still the
+    one the decision was made on. `rows`: the run's whole history.
+    """
+    from inspector.errors import Refused
+
+    by_post: dict[int, list[Decision]] = defaultdict(list)
+    for row in rows:
+        if row.run_id == index.run_id:
+            by_post[row.post_id].append(row)
+    out: list[Published] = []
+    withheld: list[dict[str, Any]] = []
+    for post_id in sorted(by_post):
+        word = last_word(by_post[post_id])
+        if word is None or word.kind not in ("accept", "edit"):
+            continue
+        flags = [row.analyst for row in effective(by_post[post_id]) if row.kind == "flag"]
+        if flags:
+            withheld.append(
+                {
+                    "post_id": str(post_id),
+                    "reason_code": "flagged",
+                    "reason": f"Flagged by {', '.join(sorted(set(flags)))}.",
+                }
+            )
+            continue
+        try:
+            candidate = index.candidate(index.post(post_id), word.candidate_id or "")
+        except Refused:
+            withheld.append(
+                {
+                    "post_id": str(post_id),
+                    "reason_code": "gone",
+                    "reason": "The run no longer holds the candidate that was decided on.",
+                }
+            )
+            continue
+        text = word.text if word.kind == "edit" else candidate["text"]
+        if word.text_sha256 != text_sha256(text or ""):
+            withheld.append(
+                {
+                    "post_id": str(post_id),
+                    "reason_code": "text_changed",
+                    "reason": "The candidate's text is not the one that was accepted.",
+                }
+            )
+            continue
+        if word.kind == "edit" and word.assessment and not word.assessment.get("passed", True):
+            withheld.append(
+                {
+                    "post_id": str(post_id),
+                    "reason_code": "edit_fails_checks",
+                    "reason": "The edited text fails a check.",
+                }
+            )
+            continue
+        provenance = {
+            "candidate_id": candidate["candidate_id"],
+            "parent_id": candidate["parent_id"],
+            "source_note_ids": [str(note) for note in candidate["source_note_ids"] or ()],
+            "classification": candidate["classification"],
+            "writer": candidate["writer"],
+            "prompt_version": candidate["prompt_version"],
+            "seed": str(candidate["seed"]) if candidate["seed"] is not None else None,
+            "score": candidate["score"],
+            "lower": candidate["lower"],
+            "upper": candidate["upper"],
+            "assessment_of_edit": word.assessment if word.kind == "edit" else None,
+        }
+        out.append(Published(index.run_id, post_id, text or "", tuple(links(text or "")), word, provenance))
+    return out, withheld
+
+
+def compare_runs(a: RunIndex, b: RunIndex) -> dict[str, Any]:
+    """Two runs over the posts both have: how outcomes moved, and the winners' score difference (b less a)."""
+    first = {row["post_id"]: row for row in a.selections()}
+    second = {row["post_id"]: row for row in b.selections()}
+    common = sorted(set(first) & set(second))
+    moves: dict[tuple[str, str], int] = defaultdict(int)
+    differences, gains = [], []
+    changed = []
+    for post_id in common:
+        left, right = first[post_id], second[post_id]
+        moves[(left["outcome"], right["outcome"])] += 1
+        if left["score"] is not None and right["score"] is not None:
+            differences.append(right["score"] - left["score"])
+        if left["gain"] is not None and right["gain"] is not None:
+            gains.append(right["gain"] - left["gain"])
+        if left["outcome"] != right["outcome"] or (
+            differences and left["score"] is not None and right["score"] is not None
+        ):
+            size = (right["score"] or 0) - (left["score"] or 0)
+            changed.append((abs(size), post_id, left, right))
+    rng = np.random.default_rng(SEED)
+    changed.sort(key=lambda entry: (-(entry[2]["outcome"] != entry[3]["outcome"]), -entry[0], entry[1]))
+    return {
+        "n_common": len(common),
+        "only_a": len(first) - len(common),
+        "only_b": len(second) - len(common),
+        "moves": sorted(((x, y, n) for (x, y), n in moves.items()), key=lambda m: (-m[2], m[0], m[1])),
+        "score": bootstrap_mean(differences, rng),
+        "gain": bootstrap_mean(gains, rng),
+        "wins_b": bootstrap_mean([1.0 if d > 0 else 0.5 if d == 0 else 0.0 for d in differences], rng),
+        "changed": [{"post_id": post_id, "a": left, "b": right} for _, post_id, left, right in changed[:30]],
+    }
+
+
+def setting_differences(a: dict[str, Any], b: dict[str, Any], prefix: str = "") -> list[tuple[str, Any, Any]]:
+    """Settings in which two runs differ, as dotted names with both values; None where one lacks it."""
+    found = []
+    for key in sorted(set(a) | set(b)):
+        left, right = a.get(key), b.get(key)
+        if isinstance(left, dict) or isinstance(right, dict):
+            found += setting_differences(
+                left if isinstance(left, dict) else {}, right if isinstance(right, dict) else {}, f"{prefix}{key}."
+            )
+        elif left != right:
+            found.append((prefix + key, left, right))
+    return found

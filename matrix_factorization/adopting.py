@@ -39,7 +39,7 @@ def score_with_adopted(
         facts = NoteFacts(
             empty.astype(bool), empty, empty, empty.astype(np.int64), empty.astype(bool), empty.astype(np.int64)
         )
-    whole = from_indices(events.note_index, events.rater_index, events.value, events.note_ids, events.rater_ids)
+    whole = from_indices(events.note_index, events.rater_index, events.value, events.note_ids, events.rater_ids, False)
     rater_rows = pl.DataFrame({"raterParticipantId": events.rater_ids.cast(pl.String)}).join(
         adopted.raters, on="raterParticipantId", how="left", maintain_order="left"
     )

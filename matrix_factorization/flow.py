@@ -145,7 +145,7 @@ def score(
     """
     warnings: list[str] = []
     n_notes, n_raters = len(events.note_ids), len(events.rater_ids)
-    whole = from_indices(events.note_index, events.rater_index, events.value, events.note_ids, events.rater_ids)
+    whole = from_indices(events.note_index, events.rater_index, events.value, events.note_ids, events.rater_ids, False)
     rejected = {"note_with_few_ratings": 0, "rater_with_few_ratings": 0, "rater_below_helpfulness": 0}
 
     notes_in, raters_in = peel(whole, settings.min_ratings_per_note, settings.min_ratings_per_rater)

@@ -1,3 +1,5 @@
+# mypy: ignore-errors
+# (Numba gives these functions their types when it compiles them; mypy cannot see them.)
 """Compiled inner loops: half sweeps, the exact gauge step, counting sorts, filters and counts.
 
 Every kernel is `nogil` and works on a range of rows or chunks, so several Python threads run it side by side (see `workers.py`). We
@@ -11,6 +13,8 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from matrix_factorization.simd import part_sums
+
 TWO = np.uint32(2)
 CODE_MASK = np.uint32(3)
 HALF = np.float32(0.5)
@@ -22,14 +26,13 @@ N_PARTIAL = 7
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def half_sweep(
-    start, stream, other, own, mu, ridge_i, ridge_f, gauge, bounds, lo, hi, partial
-):  # pragma: no cover - compiled
+def half_sweep(parts, stream, other, own, mu, ridge_i, ridge_f, gauge, bounds, lo, hi, partial):  # pragma: no cover
     """Solve every row of chunks lo..hi-1 exactly, the other side held fixed.
 
     A row's ratings r with the other side's (x, f): minimise sum (r - mu - x - i - f g)^2 + ridge_i i^2 + ridge_f g^2 over (i, g),
-    a 2 x 2 system. `other`, `own`: (n, 2) float32 pairs (intercept, factor); sums in float64. `gauge`: (c, s, t, beta) not yet
-    applied to `own` (see `gauge_step`): only needed to know from where the objective fell.
+    a 2 x 2 system. `parts`: where each row's ratings of value 0, 1/2 and 1 begin. `other`, `own`: (n, 2) float32 pairs (intercept,
+    factor); sums in float64. `gauge`: (c, s, t, beta) not yet applied to `own` (see `gauge_step`): only needed to know from where the
+    objective fell.
     """
     c = gauge[0]
     s = gauge[1]
@@ -44,26 +47,19 @@ def half_sweep(
         m_if = 0.0
         m_ff = 0.0
         for row in range(bounds[chunk], bounds[chunk + 1]):
-            sy = 0.0
-            sf = 0.0
-            syf = 0.0
-            sff = 0.0
-            first = start[row]
-            last = start[row + 1]
-            for k in range(first, last):
-                packed = stream[k]
-                j = packed >> TWO
-                f = np.float64(other[j, 1])
-                y = np.float64(np.float32(packed & CODE_MASK) * HALF - other[j, 0])
-                sy += y
-                sf += f
-                syf += y * f
-                sff += f * f
-            n = np.float64(last - first)
-            sy -= mu * n
-            syf -= mu * sf
+            p0 = parts[3 * row]
+            p1 = parts[3 * row + 1]
+            p2 = parts[3 * row + 2]
+            p3 = parts[3 * row + 3]
+            x0, f0, xf0, ff0 = part_sums(stream, p0, p1, other)
+            x1, f1, xf1, ff1 = part_sums(stream, p1, p2, other)
+            x2, f2, xf2, ff2 = part_sums(stream, p2, p3, other)
+            n = np.float64(p3 - p0)
+            sf = f0 + f1 + f2
+            sy = 0.5 * np.float64(p2 - p1) + np.float64(p3 - p2) - (x0 + x1 + x2) - mu * n
+            syf = 0.5 * f1 + f2 - (xf0 + xf1 + xf2) - mu * sf
             a11 = n + ridge_i
-            a22 = sff + ridge_f
+            a22 = ff0 + ff1 + ff2 + ridge_f
             i, g = solve_2x2(a11, sf, a22, sy, syf)
             di = i - (np.float64(own[row, 0]) - s * np.float64(own[row, 1]) + beta)
             dg = g - (np.float64(own[row, 1]) + t) / c
@@ -339,66 +335,147 @@ def encode_values(value, code):  # pragma: no cover - compiled
 
 
 @njit(nogil=True, cache=True)
-def starts(index, n):  # pragma: no cover - compiled
-    """(n + 1,) first position of each bucket when `index` is sorted."""
-    start = np.zeros(n + 1, np.int64)
-    for k in range(len(index)):
-        start[np.int64(index[k]) + 1] += 1
-    for i in range(n):
-        start[i + 1] += start[i]
-    return start
+def ascends(index):  # pragma: no cover - compiled
+    """Whether no entry is smaller than the one before it."""
+    sorted_so_far = True
+    for k in range(1, len(index)):
+        sorted_so_far &= index[k] >= index[k - 1]
+    return sorted_so_far
 
 
 @njit(nogil=True, cache=True)
-def starts_of_packed(packed, n):  # pragma: no cover - compiled
-    start = np.zeros(n + 1, np.int64)
+def number_by_first_sight(ids, number):  # pragma: no cover - compiled
+    """Fill `number` with 0, 1, 2... by order of first occurrence of each id; returns the distinct ids in that order.
+
+    Open addressing with linear probing, grown at half full: one cache miss a row where sorting or joining takes many.
+    """
+    size = 1 << 16
+    keys = np.empty(size, np.int64)
+    slots = np.full(size, -1, np.int32)
+    distinct = np.empty(1 << 15, np.int64)
+    found = 0
+    for k in range(len(ids)):
+        key = ids[k]
+        at = (np.uint64(key) * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(20) & np.uint64(size - 1)
+        while slots[at] >= 0 and keys[at] != key:
+            at = (at + np.uint64(1)) & np.uint64(size - 1)
+        if slots[at] < 0:
+            keys[at] = key
+            slots[at] = found
+            distinct[found] = key
+            found += 1
+            number[k] = found - 1
+            if 2 * found >= size:
+                size *= 2
+                keys = np.empty(size, np.int64)
+                slots = np.full(size, -1, np.int32)
+                more = np.empty(size // 2, np.int64)
+                more[:found] = distinct[:found]
+                distinct = more
+                for j in range(found):
+                    again = (np.uint64(distinct[j]) * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(20) & np.uint64(
+                        size - 1
+                    )
+                    while slots[again] >= 0:
+                        again = (again + np.uint64(1)) & np.uint64(size - 1)
+                    keys[again] = distinct[j]
+                    slots[again] = j
+        else:
+            number[k] = slots[at]
+    return distinct[:found].copy()
+
+
+@njit(nogil=True, cache=True)
+def renumber(number, new):  # pragma: no cover - compiled
+    """In place: number[k] -> new[number[k]]."""
+    for k in range(len(number)):
+        number[k] = new[number[k]]
+
+
+@njit(nogil=True, cache=True)
+def part_starts(index, code, n):  # pragma: no cover - compiled
+    """(3 n + 1,) where the ratings of value 0, 1/2 and 1 of each of n rows begin once sorted by row and value."""
+    parts = np.zeros(3 * n + 1, np.int64)
+    for k in range(len(index)):
+        parts[3 * np.int64(index[k]) + np.int64(code[k]) + 1] += 1
+    for i in range(3 * n):
+        parts[i + 1] += parts[i]
+    return parts
+
+
+@njit(nogil=True, cache=True)
+def part_starts_of_packed(packed, n):  # pragma: no cover - compiled
+    """`part_starts` of packed ratings."""
+    parts = np.zeros(3 * n + 1, np.int64)
     for k in range(len(packed)):
-        start[np.int64(packed[k] >> TWO) + 1] += 1
-    for i in range(n):
-        start[i + 1] += start[i]
-    return start
+        parts[3 * np.int64(packed[k] >> TWO) + np.int64(packed[k] & CODE_MASK) + 1] += 1
+    for i in range(3 * n):
+        parts[i + 1] += parts[i]
+    return parts
 
 
 @njit(nogil=True, cache=True)
 def scatter(bucket, index, code, cursor, out):  # pragma: no cover - compiled
-    """Counting sort: write `index << 2 | code` of each rating into its bucket, in input order; `cursor` is used up."""
+    """Counting sort: write `index << 2 | code` of each rating into its row and part, in input order; `cursor` is used up."""
     for k in range(len(bucket)):
-        b = bucket[k]
+        b = 3 * np.int64(bucket[k]) + np.int64(code[k])
         at = cursor[b]
         out[at] = (index[k] << TWO) | np.uint32(code[k])
         cursor[b] = at + 1
 
 
 @njit(nogil=True, cache=True)
-def transpose(start, stream, cursor, out):  # pragma: no cover - compiled
-    """The packed ratings of the other direction; rows of the result ascend. `cursor` (a copy of the other starts) is used up."""
-    for row in range(len(start) - 1):
+def sort_parts(parts, stream):  # pragma: no cover - compiled
+    """Sort each part in place; insertion for the short ones, which most are."""
+    for part in range(len(parts) - 1):
+        first = parts[part]
+        last = parts[part + 1]
+        if last - first > 48:
+            stream[first:last].sort()
+            continue
+        for k in range(first + 1, last):
+            value = stream[k]
+            at = k
+            while at > first and stream[at - 1] > value:
+                stream[at] = stream[at - 1]
+                at -= 1
+            stream[at] = value
+
+
+@njit(nogil=True, cache=True)
+def transpose(parts, stream, cursor, out):  # pragma: no cover - compiled
+    """The packed ratings of the other direction; parts of its rows ascend. `cursor` (a copy of the other parts) is used up."""
+    for row in range((len(parts) - 1) // 3):
         tag = np.uint32(row) << TWO
-        for k in range(start[row], start[row + 1]):
+        for k in range(parts[3 * row], parts[3 * row + 3]):
             packed = stream[k]
-            j = packed >> TWO
-            at = cursor[j]
+            b = 3 * np.int64(packed >> TWO) + np.int64(packed & CODE_MASK)
+            at = cursor[b]
             out[at] = tag | (packed & CODE_MASK)
-            cursor[j] = at + 1
+            cursor[b] = at + 1
 
 
 @njit(nogil=True, cache=True)
-def transpose_weights(start, stream, weight, cursor, out):  # pragma: no cover - compiled
-    for row in range(len(start) - 1):
-        for k in range(start[row], start[row + 1]):
-            j = stream[k] >> TWO
-            out[cursor[j]] = weight[k]
-            cursor[j] += 1
+def transpose_weights(parts, stream, weight, cursor, out):  # pragma: no cover - compiled
+    """`weight` in the order of the other direction."""
+    for row in range((len(parts) - 1) // 3):
+        for k in range(parts[3 * row], parts[3 * row + 3]):
+            b = 3 * np.int64(stream[k] >> TWO) + np.int64(stream[k] & CODE_MASK)
+            out[cursor[b]] = weight[k]
+            cursor[b] += 1
 
 
 @njit(nogil=True, cache=True)
-def first_repeated(start, stream):  # pragma: no cover - compiled
-    """Position of the first rating whose note and rater equal the one before it, or -1; rows must ascend."""
-    for row in range(len(start) - 1):
-        for k in range(start[row] + 1, start[row + 1]):
-            if stream[k] >> TWO == stream[k - 1] >> TWO:
-                return k
-    return -1
+def first_repeated(parts, stream, n_other):  # pragma: no cover - compiled
+    """(row, other) of the first rating whose pair occurred before, or (-1, -1)."""
+    seen = np.full(n_other, -1, np.int64)
+    for row in range((len(parts) - 1) // 3):
+        for k in range(parts[3 * row], parts[3 * row + 3]):
+            j = np.int64(stream[k] >> TWO)
+            if seen[j] == row:
+                return row, j
+            seen[j] = row
+    return -1, -1
 
 
 @njit(nogil=True, cache=True)

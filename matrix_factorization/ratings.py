@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import polars as pl
@@ -22,19 +24,30 @@ class RatingTable:
 
     `note_ids` (n_notes,) int64 and `rater_ids` (a polars Series of strings or integers) are the public ids of the rows; both
     ascend, and this object alone knows id <-> index. `by_note[note_start[i]:note_start[i + 1]]` are the packed ratings
-    `rater_index << 2 | code` of note i, ascending; `by_rater` likewise. So two tables with the same ratings are equal byte for byte
-    whatever the order of the input. `note_weight` and `rater_weight` hold one float32 per rating, aligned with `by_note` and
-    `by_rater`; both `None` when every rating weighs 1.
+    `rater_index << 2 | code` of note i, sorted by value, then rater; `note_parts[3 i + code]` is where those of one value begin (3 n + 1
+    entries). `by_rater`, `rater_parts` likewise. So two tables with the same ratings are equal byte for byte whatever the order of the
+    input, and a sum over ratings of one value needs no value (`simd.py`). `note_weight` and `rater_weight` hold one float32 per rating,
+    aligned with `by_note` and `by_rater`; both `None` when every rating weighs 1.
     """
 
     note_ids: np.ndarray
     rater_ids: pl.Series
-    note_start: np.ndarray
+    note_parts: np.ndarray
     by_note: np.ndarray
-    rater_start: np.ndarray
+    rater_parts: np.ndarray
     by_rater: np.ndarray
     note_weight: np.ndarray | None = None
     rater_weight: np.ndarray | None = None
+
+    @cached_property
+    def note_start(self) -> np.ndarray:
+        """(n_notes + 1,) first rating of each note in `by_note`."""
+        return np.ascontiguousarray(self.note_parts[::3])
+
+    @cached_property
+    def rater_start(self) -> np.ndarray:
+        """(n_raters + 1,) first rating of each rater in `by_rater`."""
+        return np.ascontiguousarray(self.rater_parts[::3])
 
     @property
     def n_ratings(self) -> int:
@@ -42,11 +55,11 @@ class RatingTable:
 
     @property
     def n_notes(self) -> int:
-        return len(self.note_start) - 1
+        return (len(self.note_parts) - 1) // 3
 
     @property
     def n_raters(self) -> int:
-        return len(self.rater_start) - 1
+        return (len(self.rater_parts) - 1) // 3
 
     def note_degree(self) -> np.ndarray:
         """Number of ratings of each note, (n_notes,) int64."""
@@ -55,6 +68,13 @@ class RatingTable:
     def rater_degree(self) -> np.ndarray:
         """Number of ratings each rater made, (n_raters,) int64."""
         return np.diff(self.rater_start)
+
+    def mean_value(self) -> float:
+        """Mean of all ratings; 0 for none."""
+        if self.n_ratings == 0:
+            return 0.0
+        counts = np.diff(self.note_parts)
+        return float((0.5 * counts[1::3].sum() + counts[2::3].sum()) / self.n_ratings)
 
     def triples(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """(note_index, rater_index, value) of every rating in `by_note` order; for slow twins, plots and tests."""
@@ -73,17 +93,8 @@ class RatingTable:
                 f"weights of shape {weight.shape} do not fit {self.n_ratings} ratings: one finite number >= 0 for each is expected."
             )
         by_rater_weight = np.empty_like(weight)
-        kernels.transpose_weights(self.note_start, self.by_note, weight, self.rater_start.copy(), by_rater_weight)
-        return RatingTable(
-            self.note_ids,
-            self.rater_ids,
-            self.note_start,
-            self.by_note,
-            self.rater_start,
-            self.by_rater,
-            weight,
-            by_rater_weight,
-        )
+        kernels.transpose_weights(self.note_parts, self.by_note, weight, self.rater_parts.copy(), by_rater_weight)
+        return replace(self, note_weight=weight, rater_weight=by_rater_weight)
 
     def with_rater_weights(self, weight: np.ndarray) -> RatingTable:
         """The same ratings, each weighing what `weight` (n_raters,) says of its rater."""
@@ -124,8 +135,10 @@ def rating_table(ratings: pl.DataFrame) -> RatingTable:
         raise InputError(
             f"the ratings have no column {missing[0]!r}; found {ratings.columns}. Pass an ingested ratings table."
         )
-    note_ids, note_index = dense_index(ratings["noteId"])
-    rater_ids, rater_index = dense_index(ratings["raterParticipantId"])
+    with ThreadPoolExecutor(1) as second:  # the compiled loops run without the interpreter's lock
+        raters = second.submit(dense_index, ratings["raterParticipantId"])
+        note_ids, note_index = dense_index(ratings["noteId"])
+        rater_ids, rater_index = raters.result()
     return from_indices(note_index, rater_index, ratings["helpfulness"].to_numpy(), note_ids.to_numpy(), rater_ids)
 
 
@@ -142,6 +155,14 @@ def dense_index(ids: pl.Series) -> tuple[pl.Series, np.ndarray]:
         values = ids.to_numpy()
         fresh = np.concatenate(([True], values[1:] != values[:-1]))
         return ids.filter(pl.Series(fresh)), (np.cumsum(fresh) - 1).astype(np.uint32)
+    if ids.dtype.is_integer():
+        number = np.empty(len(ids), dtype=np.uint32)
+        first_seen = kernels.number_by_first_sight(ids.cast(pl.Int64).to_numpy(), number)
+        order = np.argsort(first_seen, kind="stable")
+        place = np.empty(len(order), dtype=np.uint32)
+        place[order] = np.arange(len(order), dtype=np.uint32)
+        kernels.renumber(number, place)
+        return pl.Series(ids.name, first_seen[order]).cast(ids.dtype), number
     distinct = ids.unique().sort()
     lookup = pl.DataFrame({"id": distinct, "index": np.arange(len(distinct), dtype=np.uint32)})
     found = pl.DataFrame({"id": ids}).join(lookup, on="id", how="left", maintain_order="left")
@@ -149,9 +170,17 @@ def dense_index(ids: pl.Series) -> tuple[pl.Series, np.ndarray]:
 
 
 def from_indices(
-    note_index: np.ndarray, rater_index: np.ndarray, value: np.ndarray, note_ids: np.ndarray, rater_ids: pl.Series
+    note_index: np.ndarray,
+    rater_index: np.ndarray,
+    value: np.ndarray,
+    note_ids: np.ndarray,
+    rater_ids: pl.Series,
+    check_repeated: bool = True,
 ) -> RatingTable:
-    """The table of parallel arrays of dense indices and values in {0, 0.5, 1}; `note_ids`, `rater_ids` name the indices."""
+    """The table of parallel arrays of dense indices and values in {0, 0.5, 1}; `note_ids`, `rater_ids` name the indices.
+
+    `check_repeated=False` skips the search for a pair that was rated twice, where the source is known to have none (a snapshot).
+    """
     if len(note_ids) > LARGEST_INDEX or len(rater_ids) > LARGEST_INDEX:
         raise InputError(
             f"{len(note_ids)} notes and {len(rater_ids)} raters: at most {LARGEST_INDEX} of each fit. Split the data."
@@ -163,40 +192,44 @@ def from_indices(
             f"rating {bad} has helpfulness {value[bad]!r}; 0 (not helpful), 0.5 (somewhat) or 1 (helpful) is expected."
         )
     n_notes, n_raters = len(note_ids), len(rater_ids)
+    ascending = kernels.ascends(note_index)
     note_index = np.ascontiguousarray(note_index, dtype=np.uint32)
     rater_index = np.ascontiguousarray(rater_index, dtype=np.uint32)
-    # Two counting sorts, first by rater, then by note, leave each note's row ascending in raters whatever the order of the input.
-    rater_start = kernels.starts(rater_index, n_raters)
-    first = np.empty(len(code), dtype=np.uint32)
-    kernels.scatter(rater_index, note_index, code, rater_start.copy(), first)
-    note_start = kernels.starts(note_index, n_notes)
-    by_note = np.empty(len(code), dtype=np.uint32)
-    kernels.transpose(rater_start, first, note_start.copy(), by_note)
-    by_rater = first
-    kernels.transpose(note_start, by_note, rater_start.copy(), by_rater)
-    return _checked(RatingTable(np.asarray(note_ids), rater_ids, note_start, by_note, rater_start, by_rater))
+    with ThreadPoolExecutor(1) as second:  # the compiled loops run without the interpreter's lock
+        other = second.submit(_one_direction, rater_index, note_index, code, n_raters, ascending)
+        note_parts, by_note = _one_direction(note_index, rater_index, code, n_notes, False)
+        rater_parts, by_rater = other.result()
+    table = RatingTable(np.asarray(note_ids), rater_ids, note_parts, by_note, rater_parts, by_rater)
+    if check_repeated:
+        rater, note = kernels.first_repeated(rater_parts, by_rater, n_notes)
+        if rater >= 0:
+            raise InputError(
+                f"note {table.note_ids[note]} was rated twice by rater {table.rater_ids[rater]}; one rating per note and rater is "
+                "expected. Keep the last one (`drop_repeated`) before building the table."
+            )
+    return table
+
+
+def _one_direction(
+    row: np.ndarray, column: np.ndarray, code: np.ndarray, n_rows: int, columns_ascend: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    """(parts, packed ratings) of one direction: a counting sort by row and value, then a small sort within each part."""
+    parts = kernels.part_starts(row, code, n_rows)
+    packed = np.empty(len(code), dtype=np.uint32)
+    kernels.scatter(row, column, code, parts[:-1].copy(), packed)
+    if not columns_ascend:
+        kernels.sort_parts(parts, packed)
+    return parts, packed
 
 
 def _from_sorted_by_note(
     note_ids: np.ndarray, rater_ids: pl.Series, note_index: np.ndarray, packed: np.ndarray, n_notes: int, n_raters: int
 ) -> RatingTable:
-    note_start = kernels.starts(note_index, n_notes)
-    rater_start = kernels.starts_of_packed(packed, n_raters)
+    note_parts = kernels.part_starts(note_index, (packed & np.uint32(3)).astype(np.uint8), n_notes)
+    rater_parts = kernels.part_starts_of_packed(packed, n_raters)
     by_rater = np.empty(len(packed), dtype=np.uint32)
-    kernels.transpose(note_start, packed, rater_start.copy(), by_rater)
-    return RatingTable(note_ids, rater_ids, note_start, packed, rater_start, by_rater)
-
-
-def _checked(table: RatingTable) -> RatingTable:
-    repeated = kernels.first_repeated(table.note_start, table.by_note)
-    if repeated >= 0:
-        note = int(np.searchsorted(table.note_start, repeated, side="right") - 1)
-        rater = table.rater_ids[int(table.by_note[repeated] >> 2)]
-        raise InputError(
-            f"note {table.note_ids[note]} was rated twice by rater {rater}; one rating per note and rater is expected. "
-            "Keep the last one (`drop_repeated`) before building the table."
-        )
-    return table
+    kernels.transpose(note_parts, packed, rater_parts.copy(), by_rater)
+    return RatingTable(note_ids, rater_ids, note_parts, packed, rater_parts, by_rater)
 
 
 def drop_repeated(ratings: pl.DataFrame) -> pl.DataFrame:

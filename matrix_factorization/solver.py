@@ -129,12 +129,11 @@ class ExactSolver:
 
 def divided_notes(ratings: RatingTable, count: int) -> Sequence[int]:
     """Indices of the notes whose smaller camp (helpful or not helpful) is largest; ties: more ratings, then smaller id."""
-    counts = np.zeros((ratings.n_notes, 2, 3), np.int64)
-    kernels.count_by_side(ratings.note_start, ratings.by_note, np.zeros(ratings.n_raters), counts)
     if ratings.n_notes == 0:
         return [0]
-    smaller = np.minimum(counts[:, 1, 0], counts[:, 1, 2])
-    order = np.lexsort((np.arange(ratings.n_notes), -counts[:, 1].sum(axis=1), -smaller))
+    counts = np.diff(ratings.note_parts).reshape(-1, 3)
+    smaller = np.minimum(counts[:, 0], counts[:, 2])
+    order = np.lexsort((np.arange(ratings.n_notes), -counts.sum(axis=1), -smaller))
     return order[: max(count, 1)].tolist()
 
 
@@ -158,8 +157,9 @@ def random_start(ratings: RatingTable, rng: np.random.Generator) -> Parameters:
 
 def _start_with_factors(ratings: RatingTable, factor: np.ndarray) -> Parameters:
     zeros = np.zeros(ratings.n_notes)
-    mean = float(np.mean((ratings.by_note & 3) * 0.5, dtype=np.float64)) if ratings.n_ratings else 0.0
-    return Parameters(RaterParameters(np.zeros(ratings.n_raters), factor), NoteParameters(zeros, zeros.copy()), mean)
+    return Parameters(
+        RaterParameters(np.zeros(ratings.n_raters), factor), NoteParameters(zeros, zeros.copy()), ratings.mean_value()
+    )
 
 
 def larger_group_negative(parameters: Parameters) -> Parameters:
@@ -253,16 +253,18 @@ class _Descent:
         """Solve all notes (or all raters) in place; returns the summed partials of the kernel."""
         table, ridges = self.table, self.ridges
         if solve_notes:
-            start, stream, weight, bounds = table.note_start, table.by_note, table.note_weight, self.note_bounds
+            start, parts, stream = table.note_start, table.note_parts, table.by_note
+            weight, bounds = table.note_weight, self.note_bounds
             other, own, ridge = raters, notes, (ridges.note_intercept, ridges.note_factor)
         else:
-            start, stream, weight, bounds = table.rater_start, table.by_rater, table.rater_weight, self.rater_bounds
+            start, parts, stream = table.rater_start, table.rater_parts, table.by_rater
+            weight, bounds = table.rater_weight, self.rater_bounds
             other, own, ridge = notes, raters, (ridges.rater_intercept, ridges.rater_factor)
         partial = np.zeros((len(bounds) - 1, kernels.N_PARTIAL))
 
         def work(lo: int, hi: int) -> None:
             if weight is None:
-                kernels.half_sweep(start, stream, other, own, mu, *ridge, gauge, bounds, lo, hi, partial)
+                kernels.half_sweep(parts, stream, other, own, mu, *ridge, gauge, bounds, lo, hi, partial)
             else:
                 kernels.weighted_half_sweep(
                     start, stream, weight, other, own, mu, *ridge, gauge, bounds, lo, hi, partial

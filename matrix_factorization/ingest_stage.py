@@ -252,6 +252,8 @@ def _ingest_table(run: _Run, name: str, shards: list[Shard]) -> None:
     _report_assumed(run, name, assumed)
     n_out = snapshot.write_batches(run.out / f"{name}.parquet", schema, _unique_rows(run, name, path, shards))
     path.unlink()
+    if name == "notes":
+        _refuse_swapped_ids(run)
     run.tables[name] = {"in": n_in, "out": n_out, "rejected": dict(sorted(run.rejects.by_table.get(name, {}).items()))}
 
 
@@ -306,6 +308,22 @@ def _stance_of_flags(lines: Lines, rows: np.ndarray, matching: Matching) -> pa.A
         if flag in matching.kept:
             no |= lines.flag(flag)[rows]
     return pc.if_else(pa.array(no & ~yes), snapshot.NOT_MISLEADING, snapshot.MISLEADING)
+
+
+def _refuse_swapped_ids(run: _Run) -> None:
+    """Note ids hold the time at which the note was written; where the post ids do instead, they are swapped."""
+    frame = snapshot.read_table(run.out, "notes", ["noteId", "tweetId", "createdAtMillis"])
+    minute = 60_000
+
+    def near(column: str) -> pl.Expr:
+        return ((pl.col(column) // 2**22 + _SNOWFLAKE_EPOCH - pl.col("createdAtMillis")).abs() < minute).sum()
+
+    n, by_note, by_tweet = frame.select(pl.len(), near("noteId"), near("tweetId").alias("t")).collect().row(0)
+    if n and by_tweet > n / 2 and by_note < n / 2:
+        raise InputError(
+            f"In the notes, the times in tweetId agree with createdAtMillis in {by_tweet:,} of {n:,} rows, those in noteId "
+            f"in {by_note:,}: noteId and tweetId are swapped. Swap their names in the header."
+        )
 
 
 def _report_assumed(run: _Run, name: str, assumed: Counter[str]) -> None:

@@ -331,5 +331,8 @@ def _header(line: bytes, reading: Reading) -> tuple[str, ...]:
         )
     repeated = sorted({name for name in names if names.count(name) > 1})
     if repeated:
-        raise InputError(f"The header of {label} names {', '.join(map(repr, repeated))} more than once.")
+        raise InputError(
+            f"The header of {label} names {', '.join(map(repr, repeated))} more than once, so that it is not clear which one to read. "
+            "Use the file as published, or give one of them another name."
+        )
     return names

@@ -1,0 +1,236 @@
+"""The writer without weights: picks and joins whole sentences of the source notes, each with its own links.
+
+It is the embedded default and the baseline every model has to beat. Nothing it writes is new: every sentence stands in
+a source, whole, with the links that stood beside it there. It works in any language, because it only chooses.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import regex
+
+from synthesis.records import Completion, Note, Request
+from synthesis.subsets import worth
+from synthesis.text import (
+    MAX_NOTE_LENGTH,
+    canonical_url,
+    clean_text,
+    find_urls,
+    note_length,
+    split_sentences,
+    without_urls,
+)
+
+# Sentences that talk about notes, readers or the writer instead of the post; they may be left out, never changed.
+_CHATTER = regex.compile(
+    r"(?i)\b(community notes?|birdwatch|this note|that note|other notes?|the note (above|below)|nnn|no note needed|note not needed|"
+    r"not a note|rate this|please rate|helpful note|readers added|esta nota|nota no necesaria|diese (notiz|anmerkung)|esta anota)\b"
+)
+# Openings that lean on a sentence before them: such a sentence may not come first, nor follow a stranger.
+_LEANING = regex.compile(
+    r"(?i)^(however|but|and|also|moreover|furthermore|additionally|in addition|therefore|thus|hence|so|instead|he|she|they|it|this|these|those|"
+    r"that|his|her|their|its|such|the latter|as such|in fact|likewise|similarly|meanwhile|otherwise|pero|además|sin embargo|esto|este|esta|"
+    r"él|ella|ellos|aber|und|außerdem|jedoch|er|sie|es|das|dies|diese|mas|porém|além disso|isso|ele|ela)\b(?![’'])"
+)
+_OPINION = regex.compile(
+    r"(?i)\b(i think|i believe|in my opinion|clearly|obviously|ridiculous|stupid|liar|lying|idiot|disgusting|shame|shameful|hypocrit\w*|"
+    r"propaganda|brainwash\w*|sheep|pathetic|laughable|nonsense|troll\w*|everyone knows|of course|creo que|obviamente|ridículo|mentiros[oa]|"
+    r"ich denke|offensichtlich|lächerlich|lügner|acho que|mentira)\b"
+)
+_INSTRUCTION = regex.compile(
+    r"(?i)(ignore (all|any|the|previous|above)|disregard (all|any|the|previous)|system (prompt|message)|you are (now|an? (ai|assistant|language))|"
+    r"as an ai|respond (only )?with|output (only|exactly)|<\|?\w+\|?>|\{\{|\}\}|\[/?inst\]|### ?(instruction|system))"
+)
+_ENDING = regex.compile(r"[.!?…。！？।؟]['\"”’)\]]*$")
+_WORD = regex.compile(r"[\p{L}\p{N}]+")
+
+
+@dataclass(frozen=True)
+class Sentence:
+    """One whole sentence of a source note with the links that go with it."""
+
+    text: str  # as it stands in the source, links and all
+    note_id: int
+    position: int  # place in its note
+    length: int  # as X counts it
+    words: frozenset[str]
+    links: tuple[str, ...]
+    leaning: bool
+    quality: float
+
+
+@lru_cache(maxsize=4096)
+def sentences_of(note: Note, language: str | None) -> tuple[Sentence, ...]:
+    """The usable sentences of a note in order: chatter, instructions, shouting and cut-off fragments are left out."""
+    text = clean_text(note.text)
+    found = []
+    for position, span in enumerate(split_sentences(text, language)):
+        whole = " ".join(span.text.split())
+        bare = without_urls(whole).strip(" :–-•*|")
+        links = tuple(url.text for url in find_urls(whole))
+        words = frozenset(word.lower() for word in _WORD.findall(bare))
+        if _CHATTER.search(whole) or _INSTRUCTION.search(whole):
+            continue
+        if not links and (len(words) < 4 or not _ENDING.search(bare)):
+            # A fragment without link and without an end was cut off by X's length limit, or is a heading.
+            if not (len(words) >= 6 and position == 0 and len(text) == len(span.text)):
+                continue
+            whole += "."
+        if bare.endswith("?"):
+            continue
+        letters = [c for c in bare if c.isalpha()]
+        shouting = sum(c.isupper() for c in letters) > 0.5 * len(letters) if len(letters) > 12 else False
+        quality = worth(note)
+        quality += 0.10 if links else 0.0
+        quality += 0.05 if regex.search(r"\d", bare) else 0.0
+        quality -= 0.25 if _OPINION.search(bare) else 0.0
+        quality -= 0.25 if shouting or "!" in bare else 0.0
+        quality -= 0.10 if regex.search(r"(?i)\b(i|my|we|our|you|your)\b", bare) else 0.0
+        quality -= 0.02 * position
+        found.append(
+            Sentence(
+                whole, note.note_id, position, note_length(whole), words, links, bool(_LEANING.match(bare)), quality
+            )
+        )
+    return tuple(found)
+
+
+def overlap(a: frozenset[str], b: frozenset[str]) -> float:
+    """Share of the smaller sentence's words that the other one has, too."""
+    smaller = min(len(a), len(b))
+    return len(a & b) / smaller if smaller else 0.0
+
+
+class Extractive:
+    """`TextGenerator` that answers from `Request.sources` alone; deterministic, no model, any language."""
+
+    name = "extractive"
+
+    def __init__(self, max_length: int = MAX_NOTE_LENGTH, pool: int = 14) -> None:
+        self.max_length = max_length
+        self.pool = pool
+
+    def generate(self, requests: Sequence[Request]) -> list[Completion]:
+        return [self._answer(request) for request in requests]
+
+    def _answer(self, request: Request) -> Completion:
+        texts = (
+            self.revise(request)
+            if request.purpose == "revise"
+            else self.compose(request.sources, request.n, request.language)
+        )
+        failure = None if texts else "no_usable_sentence"
+        return Completion(request.request_id, tuple(texts), self.name, failure, ("stop",) * len(texts))
+
+    def compose(self, notes: Sequence[Note], n: int, language: str | None = None) -> list[str]:
+        """At most `n` different texts of whole sentences within the length, best first; empty if nothing is usable."""
+        blocks = self._blocks(notes, language)
+        if not blocks:
+            return []
+        scored: dict[str, float] = {}
+        sets: list[tuple[float, str, frozenset[str]]] = []
+        ranked = sorted(
+            blocks, key=lambda block: (-max(s.quality for s in block), block[0].note_id, block[0].position)
+        )[: self.pool]
+        for size in (1, 2, 3, 4):
+            for group in itertools.combinations(ranked, size):
+                text = self._join(group)
+                if text is None or text in scored:
+                    continue
+                value = self._value(group)
+                scored[text] = value
+                sets.append((value, text, frozenset().union(*(s.words for block in group for s in block))))
+        sets.sort(key=lambda entry: (-entry[0], entry[1]))
+        chosen: list[tuple[float, str, frozenset[str]]] = []
+        for entry in sets:
+            if all(len(entry[2] & other[2]) / max(1, len(entry[2] | other[2])) < 0.85 for other in chosen):
+                chosen.append(entry)
+            if len(chosen) == n:
+                break
+        return [text for _, text, _ in chosen]
+
+    def revise(self, request: Request) -> list[str]:
+        """Other compositions of the same sources that answer the feedback: more sources, no opinion, missing points.
+
+        Works on the words of the feedback, which our own revising stage writes: sources, clear, opinion, biased, missing.
+        """
+        feedback = (request.feedback or "").lower()
+        options = [text for text in self.compose(request.sources, 12, request.language) if text != request.parent_text]
+        parent = request.parent_text or ""
+
+        def gain(text: str) -> float:
+            links = len(find_urls(text)) - len(find_urls(parent))
+            words = len(_WORD.findall(without_urls(text))) - len(_WORD.findall(without_urls(parent)))
+            value = 0.0
+            if "source" in feedback:
+                value += 1.0 * links
+            if "missing" in feedback or "key point" in feedback or "context" in feedback:
+                value += 0.05 * words
+            if "hard to understand" in feedback or "clear" in feedback:
+                value -= 0.05 * words
+            if "opinion" in feedback or "bias" in feedback or "argument" in feedback:
+                value -= 2.0 * (len(_OPINION.findall(text)) - len(_OPINION.findall(parent))) + text.count("!")
+            return value
+
+        return sorted(options, key=lambda text: (-gain(text), options.index(text)))[: request.n]
+
+    def _blocks(self, notes: Sequence[Note], language: str | None) -> list[tuple[Sentence, ...]]:
+        """Sentences that may stand alone, and pairs where the second leans on the first, of all notes; near-equal ones once."""
+        blocks: list[tuple[Sentence, ...]] = []
+        for note in notes:
+            found = sentences_of(note, language)
+            for i, sentence in enumerate(found):
+                if sentence.leaning:
+                    previous = found[i - 1] if i else None
+                    if previous is not None and previous.position == sentence.position - 1 and not previous.leaning:
+                        blocks.append((previous, sentence))
+                    continue
+                if sentence.words:
+                    blocks.append((sentence,))
+        blocks = [block for block in blocks if sum(s.length for s in block) + len(block) - 1 <= self.max_length]
+        blocks.sort(key=lambda block: (-max(s.quality for s in block), block[0].note_id, block[0].position, len(block)))
+        kept: list[tuple[Sentence, ...]] = []
+        for block in blocks:
+            text = " ".join(s.text for s in block)
+            if not any(" ".join(s.text for s in other) == text for other in kept):
+                kept.append(block)
+        return kept
+
+    def _join(self, group: Sequence[tuple[Sentence, ...]]) -> str | None:
+        """The sentences of a group as one text: claim first, then evidence; None when too long, repeating or without words."""
+        flat = [s for block in group for s in block]
+        if len({(s.note_id, s.position) for s in flat}) < len(flat):
+            return None
+        for a, b in itertools.combinations(group, 2):
+            if overlap(frozenset().union(*(s.words for s in a)), frozenset().union(*(s.words for s in b))) > 0.6:
+                return None
+        if sum(s.length for s in flat) + len(flat) - 1 > self.max_length:
+            return None
+        ordered = sorted(group, key=lambda block: (block[0].position, -max(s.quality for s in block), block[0].note_id))
+        seen: set[str] = set()
+        parts = []
+        for sentence in (s for block in ordered for s in block):
+            links = {canonical_url(url) for url in sentence.links}
+            if links and links <= seen and not sentence.words:
+                continue
+            seen |= links
+            parts.append(sentence.text if _ENDING.search(sentence.text) or sentence.links else sentence.text + ".")
+        text = " ".join(parts)
+        return text if 40 <= note_length(text) <= self.max_length else None
+
+    def _value(self, group: Sequence[tuple[Sentence, ...]]) -> float:
+        """What a composition promises: its sentences' quality, links, several notes agreeing, enough said, not too much."""
+        flat = [s for block in group for s in block]
+        length = sum(s.length for s in flat)
+        links = len({canonical_url(url) for s in flat for url in s.links})
+        value = float(np.mean([s.quality for s in flat]))
+        value += 0.20 * min(links, 1) + 0.08 * min(max(links - 1, 0), 2)
+        value += 0.05 * (len({s.note_id for s in flat}) - 1)
+        value += 0.15 * min(length, 200) / 200
+        value -= 0.06 * (len(flat) - 2) if len(flat) > 2 else 0.0
+        return value

@@ -171,6 +171,15 @@ def find_urls(text: str) -> list[Span]:
     (`wrong.It is`) is not a link; an e-mail address is not a link. X counts and checks all three forms
     (communitynotes, evaluator/url_evaluator.py), with and without trailing punctuation.
     """
+    return list(_urls_of_note(text)) if len(text) <= 5_000 else _find_urls(text)
+
+
+@lru_cache(maxsize=4096)
+def _urls_of_note(text: str) -> tuple[Span, ...]:
+    return tuple(_find_urls(text))  # the checks of one text ask again and again
+
+
+def _find_urls(text: str) -> list[Span]:
     found: list[Span] = []
     for match in _WITH_SCHEME.finditer(text):
         url = _trim(match.group())

@@ -51,10 +51,6 @@ class Draft:
     def source_sentences(self) -> list[list[Span]]:
         return [split_sentences(source, self.language) for source in self.sources]
 
-    @cached_property
-    def post_sentences(self) -> list[Span]:
-        return split_sentences(self.post_text, self.language) if self.post_text else []
-
 
 Check = Callable[[Draft], list[Finding]]
 

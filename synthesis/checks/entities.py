@@ -86,6 +86,7 @@ class Name:
     sure: bool = True
 
 
+@lru_cache(maxsize=65536)
 def _bare(word: str) -> str:
     word = fold(word).replace("’", "'").replace("‑", "-")
     return word[:-2] if word.endswith("'s") else word.rstrip("'")

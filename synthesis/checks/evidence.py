@@ -12,7 +12,8 @@ the 7 occurs in the source, but the place the candidate puts it into is the 5's.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from decimal import Decimal
 from functools import lru_cache
 from typing import Any
 
@@ -21,7 +22,7 @@ from synthesis.checks.entities import Name, NameIndex, read_names
 from synthesis.checks.values import Date, Number, read_dates, read_numbers
 from synthesis.checks.words import Token, content, fold, mask, tokens
 from synthesis.language import detect_language
-from synthesis.text import Span, find_urls
+from synthesis.text import Span, find_urls, split_sentences
 
 WINDOW = 4
 _WEIGHTS = (1.0, 0.7, 0.5, 0.35)
@@ -56,48 +57,64 @@ class Occurrence:
     sentence: Sentence
 
 
-def read_sentences(
-    text: str, spans: list[Span], language: str | None, lowercase: frozenset[str], source: int
-) -> list[Sentence]:
+def read_sentences(text: str, language: str | None, lowercase: frozenset[str], source: int) -> list[Sentence]:
     """The sentences of a text read into words, numbers, dates and names."""
-    masked = mask(text, find_urls(text))
     read: list[Sentence] = []
-    left = {"numbers": MAX_FACTS, "dates": MAX_FACTS, "names": MAX_FACTS}
-    for span in spans:
-        piece = masked[span.start : span.end]
-        words = [Token(t.text, t.stem, t.start + span.start, t.end + span.start) for t in tokens(piece)]
-        dates = read_dates(piece)[: left["dates"]]
-        numbers = [n for n in read_numbers(piece, language) if not any(d.start <= n.start < d.end for d in dates)][
-            : left["numbers"]
-        ]
-        local = [Token(t.text, t.stem, t.start - span.start, t.end - span.start) for t in words]
-        names = [
-            n
-            for n in read_names(piece, local, lowercase, language)
-            if not any(d.start <= n.start < d.end for d in dates)
-        ][: left["names"]]
-        left = {
-            "numbers": left["numbers"] - len(numbers),
-            "dates": left["dates"] - len(dates),
-            "names": left["names"] - len(names),
-        }
-        read.append(
-            Sentence(
-                span=span,
-                words=tuple(words),
-                content=content(words),
-                numbers=tuple(_moved(n, span.start) for n in numbers),
-                dates=tuple(_moved(d, span.start) for d in dates),
-                names=tuple(_moved(n, span.start) for n in names),
-                source=source,
-            )
-        )
+    left = MAX_FACTS
+    for part in _read_parts(text, language):
+        start = part.span.start
+        found = read_names(part.masked, list(part.local), lowercase, language)
+        names = tuple(
+            _moved(n, start) for n in found if not any(d.start <= n.start + start < d.end for d in part.dates)
+        )[:left]
+        left -= len(names)
+        read.append(Sentence(part.span, part.words, part.content, part.numbers, part.dates, names, source))
     return read
 
 
-def _moved(value, by: int):
-    from dataclasses import replace
+@dataclass(frozen=True)
+class _Part:
+    """What can be read of a sentence whatever surrounds it; `local` are its words with offsets from its own start."""
 
+    span: Span
+    masked: str
+    local: tuple[Token, ...]
+    words: tuple[Token, ...]
+    content: frozenset[str]
+    numbers: tuple[Number, ...]
+    dates: tuple[Date, ...]
+
+
+@lru_cache(maxsize=1024)
+def _read_parts(text: str, language: str | None) -> tuple[_Part, ...]:
+    """The parts of a text, read once for all candidates that rest on it."""
+    masked = mask(text, find_urls(text))
+    parts: list[_Part] = []
+    left_numbers = left_dates = MAX_FACTS
+    for span in split_sentences(text, language):
+        piece = masked[span.start : span.end]
+        local = tuple(tokens(piece))
+        dates = read_dates(piece)[:left_dates]
+        numbers = [n for n in read_numbers(piece, language) if not any(d.start <= n.start < d.end for d in dates)][
+            :left_numbers
+        ]
+        left_dates -= len(dates)
+        left_numbers -= len(numbers)
+        parts.append(
+            _Part(
+                span=span,
+                masked=piece,
+                local=local,
+                words=tuple(Token(t.text, t.stem, t.start + span.start, t.end + span.start) for t in local),
+                content=content(local),
+                numbers=tuple(_moved(n, span.start) for n in numbers),
+                dates=tuple(_moved(d, span.start) for d in dates),
+            )
+        )
+    return tuple(parts)
+
+
+def _moved(value, by: int):
     return replace(value, start=value.start + by, end=value.end + by)
 
 
@@ -137,23 +154,20 @@ class Evidence:
     def __init__(self, draft: Draft):
         language = draft.language or detect_language(draft.text)
         source_language = language or "en"
-        everything = [
-            (text, spans, i) for i, (text, spans) in enumerate(zip(draft.sources, draft.source_sentences, strict=True))
-        ]
+        everything = list(zip(draft.sources, range(len(draft.sources)), strict=True))
         if draft.post_text:
-            everything.append((draft.post_text, draft.post_sentences, -1))
+            everything.append((draft.post_text, -1))
+        # Words seen without a capital somewhere are no names when they open a sentence.
         lowercase = frozenset(
             fold(t.text)
-            for text in [draft.text, *(text for text, _, _ in everything)]
-            for t in tokens(mask(text, find_urls(text)))
+            for text in (draft.text, *(text for text, _ in everything))
+            for part in _read_parts(text, source_language)
+            for t in part.words
             if t.text[0].islower()
         )
         self.language = language
-        self.lowercase = lowercase
-        self.draft = read_sentences(draft.text, draft.sentences, source_language, lowercase, -2)
-        self.all = [
-            s for text, spans, i in everything for s in read_sentences(text, spans, source_language, lowercase, i)
-        ]
+        self.draft = read_sentences(draft.text, source_language, lowercase, -2)
+        self.all = [s for text, i in everything for s in read_sentences(text, source_language, lowercase, i)]
         self.notes = [s for s in self.all if s.source >= 0]
         self.index = NameIndex([list(s.words) for s in self.all], [list(s.names) for s in self.all])
         self.content = frozenset().union(*(s.content for s in self.notes)) if self.notes else frozenset()
@@ -161,8 +175,6 @@ class Evidence:
         self.dates = self._occurrences(lambda s: s.dates)
         self.names = self._occurrences(lambda s: s.names)
         # A year inside a date supports a bare year: "in 2021" from "3 March 2021".
-        from decimal import Decimal
-
         for o in list(self.dates):
             for year in sorted({y for y, _, _ in o.value.readings if y is not None}):
                 self.numbers.append(

@@ -7,13 +7,13 @@ the judging model (`synthesis/checks/judge.py`), asked for finalists only.
 from __future__ import annotations
 
 from synthesis.checks.base import Draft, Finding
-from synthesis.checks.patterns import find_all, own_words, words_pattern
+from synthesis.checks.patterns import WordList, find_all, own_words
 
-_LOADED = words_pattern(
+_LOADED = WordList(
     # English: insults, mockery, loaded or triumphant words
     "idiot*", "stupid*", "moron*", "imbecile*", "dumb", "dumbass", "clown*", "scum", "disgusting*", "pathetic*", "ridiculous*", "absurd", "laughable", "lol", "lmao", "bullshit",
     "bs", "crap", "shit*", "fuck*", "asshole*", "bitch*", "retard*", "liar*", "lying", "lies", "shameful*", "shameless*", "disgraceful", "evil", "vile", "hateful", "bigot*",
-    "grifter*", "grift", "shill*", "propagandist*", "brainwashed", "sheep", "snowflake*", "libtard*", "magats", "woke mob", "hysterical", "insane", "crazy", "delusional",
+    "grifter*", "grift", "shill", "shills", "shilling for", "propagandist*", "brainwashed", "sheep", "snowflake*", "libtard*", "magats", "woke mob", "hysterical", "insane", "crazy", "delusional",
     "fearmongering", "rage bait", "ragebait", "clickbait", "engagement farming", "blatant lie", "blatantly", "outrageous*", "so-called", "cherry-picking", "garbage", "nonsense",
     "totally debunked", "thoroughly debunked", "slop", "trash", "hypocrit*", "cowardly", "traitor*", "regime media", "mainstream lies",
     # Spanish, Portuguese
@@ -25,7 +25,7 @@ _LOADED = words_pattern(
     # Japanese
     "馬鹿", "バカ", "嘘つき", "デマ野郎", "くだらない", "最低な", "恥知らず", "悪質な",
 )  # fmt: skip
-_OPINION = words_pattern(
+_OPINION = WordList(
     "I think", "I believe", "I guess", "I feel", "I don't think", "in my opinion", "in my view", "imo", "imho", "my opinion", "we think", "we believe", "personally", "obviously",
     "clearly just", "everyone knows", "common sense", "should be ashamed", "should stop", "shouldn't share", "don't share", "do not share", "do your own research", "wake up", "must be held",
     "needs to stop", "sadly", "unfortunately", "thankfully", "hopefully", "fortunately", "it is sad", "it's sad", "good for", "bad for everyone", "people should", "we should", "we must",
@@ -33,12 +33,12 @@ _OPINION = words_pattern(
     "je pense", "à mon avis", "malheureusement", "évidemment", "ich denke", "ich glaube", "meiner meinung nach", "leider", "offensichtlich", "penso che", "purtroppo", "secondo me",
     "と思います", "と思う", "だと思われ", "残念ながら", "べきです", "べきだ",
 )  # fmt: skip
-_SPECULATION = words_pattern(
+_SPECULATION = WordList(
     "probably", "perhaps", "maybe", "might have been", "may have been", "could have been", "must have been", "presumably", "supposedly", "it seems", "seems to be", "seems like", "I suspect",
     "most likely", "who knows", "it is possible that", "quizás", "quizá", "tal vez", "probablemente", "parece que", "talvez", "provavelmente", "peut-être", "probablement", "sans doute",
     "il semble", "vielleicht", "wahrscheinlich", "vermutlich", "möglicherweise", "anscheinend", "forse", "probabilmente", "misschien", "waarschijnlijk", "おそらく", "かもしれ", "たぶん",
 )  # fmt: skip
-_FIRST_PERSON = words_pattern(
+_FIRST_PERSON = WordList(
     "I",
     "I'm",
     "I've",
@@ -62,7 +62,7 @@ _FIRST_PERSON = words_pattern(
     "僕",
 )
 # Somebody else's guess, named as such, is a fact about them.
-_ATTRIBUTED = words_pattern(
+_ATTRIBUTED = WordList(
     "said", "says", "according to", "estimated", "estimates", "wrote", "told", "found", "reported", "experts", "researchers", "study", "officials", "police", "court", "scientists",
     "según", "segundo", "selon", "laut", "secondo", "volgens", "によると", "によれば",
 )  # fmt: skip

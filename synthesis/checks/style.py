@@ -5,7 +5,7 @@ from __future__ import annotations
 import regex
 
 from synthesis.checks.base import Draft, Finding
-from synthesis.checks.patterns import find_all, own_words, words_pattern
+from synthesis.checks.patterns import WordList, find_all, own_words
 from synthesis.checks.words import mask
 
 _EMOJI = regex.compile(
@@ -29,7 +29,7 @@ _LABEL = regex.compile(
     r"(?<![\p{L}\p{N}])NNN(?![\p{L}\p{N}])|(?<![\p{L}])note\s+not\s+needed(?![\p{L}])|(?<![\p{L}])community\s+notes?(?![\p{L}])|コミュニティノート",
     flags=regex.I,
 )
-_ADDRESS = words_pattern(
+_ADDRESS = WordList(
     "you", "your", "you're", "you've", "yours", "yourself", "OP", "OP's", "the other note", "other notes", "this note", "previous note", "the note above", "proposed note",
     "note author", "tú", "usted", "ustedes", "você", "vocês", "vous", "votre", "あなた", "du", "dein", "deine", "Sie haben",
 )  # fmt: skip

@@ -12,14 +12,14 @@ import regex
 
 from synthesis.checks.base import Draft, Finding
 from synthesis.checks.evidence import Evidence, Sentence, evidence_of
-from synthesis.checks.patterns import words_pattern
+from synthesis.checks.patterns import WordList
 from synthesis.checks.words import overlap, stem, word_set
 
 Nli = Callable[
     [Sequence[tuple[str, str]]], list[tuple[float, float, float]]
 ]  # (premise, hypothesis) -> (contradiction, entailment, neutral)
 
-_NEGATION = words_pattern(
+_NEGATION = WordList(
     "not", "no", "never", "none", "nobody", "nothing", "neither", "nor", "without", "cannot", "isn't", "aren't", "wasn't", "weren't", "doesn't", "don't", "didn't", "hasn't", "haven't",
     "hadn't", "won't", "wouldn't", "can't", "couldn't", "shouldn't", "isnt", "wasnt", "doesnt", "didnt", "dont", "unable", "fails to", "failed to", "nunca", "jamás", "ningún", "ninguna", "sin",
     "não", "nenhum", "nenhuma", "sem", "pas", "jamais", "aucun", "aucune", "sans", "ne", "nicht", "kein", "keine", "keinen", "keiner", "nie", "ohne", "non", "nessun", "nessuna", "senza",
@@ -69,7 +69,7 @@ def check_support(draft: Draft, nli: Nli | None = None) -> list[Finding]:
 
 
 def _negations(sentence: Sentence) -> int:
-    return len(_NEGATION.findall(sentence.span.text[:1000]))
+    return _NEGATION.count(sentence.span.text[:1000])
 
 
 def _turned_round(draft: Draft, evidence: Evidence, sentence: Sentence) -> list[Finding]:

@@ -55,6 +55,7 @@ class Token:
     end: int
 
 
+@lru_cache(maxsize=65536)
 def fold(word: str) -> str:
     """Case and accents removed: 'Émile' and 'emile' are one name."""
     if word.isascii():
@@ -88,9 +89,19 @@ def stem(word: str) -> str:
 
 def tokens(text: str) -> list[Token]:
     """The words and numbers of a text in order (links should be masked first, see `mask`)."""
+    return list(_tokens_of_note(text)) if len(text) <= 2_000 else _tokens(text)
+
+
+@lru_cache(maxsize=8192)
+def _tokens_of_note(text: str) -> tuple[Token, ...]:
+    return tuple(_tokens(text))  # sources are read again for every candidate that rests on them
+
+
+def _tokens(text: str) -> list[Token]:
     return [Token(m.group(), stem(m.group()), m.start(), m.end()) for m in _TOKEN.finditer(text)]
 
 
+@lru_cache(maxsize=65536)
 def is_function_word(word: str) -> bool:
     return fold(word) in _FUNCTION
 

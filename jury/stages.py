@@ -7,5 +7,6 @@ from jury.judge_stage import judge_candidates
 from jury.pair_stage import build_pairs
 from jury.revise_stage import revise_candidates
 from jury.select_stage import select_winners
+from jury.training_stage import train_jury
 
-__all__ = ["build_pairs", "export", "judge_candidates", "revise_candidates", "select_winners"]
+__all__ = ["build_pairs", "export", "judge_candidates", "revise_candidates", "select_winners", "train_jury"]

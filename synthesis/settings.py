@@ -52,6 +52,8 @@ class DraftCandidatesSettings:
     max_tokens: int = 400  # of one draw
     prompt: str = "draft-v1"  # file in synthesis/prompts, without .txt
     revise_prompt: str = "revise-v1"
+    shorten_prompt: str = "shorten-v1"
+    judge_prompt: str = "judge-v1"
     max_length: int = 280  # characters as X counts them (facts.md section 3)
     base_url: str = "http://127.0.0.1:8000/v1"  # OpenAI-compatible server
     model: str = ""  # name the server knows, or a local directory for transformers and vllm; a LoRA adapter's name too
@@ -62,7 +64,10 @@ class DraftCandidatesSettings:
     timeout: float = 120.0  # seconds for one attempt
     deadline: float = 900.0  # seconds for one request with all its attempts
     attempts: int = 6  # per request
-    circuit_failures: int = 20  # failures in a row after which the server is left alone for the rest of the stage
+    circuit_failures: int = 20  # failures in a row after which the server is left alone for the rest of the stage ...
+    circuit_seconds: float = 30.0  # ... if they last at least this long: a server that restarts is waited for
+    adapter: str = ""  # directory of a LoRA adapter on top of `model` (transformers, vllm); a server knows it by name
+    seeds: bool = True  # send a seed per draw; vLLM's CPU build dies of them in big batches (facts.md section 6)
 
 
 PERFORMANCE_FIELDS: frozenset[str] = _CHECK_PERFORMANCE_FIELDS | {
@@ -73,4 +78,5 @@ PERFORMANCE_FIELDS: frozenset[str] = _CHECK_PERFORMANCE_FIELDS | {
     "DraftCandidatesSettings.deadline",
     "DraftCandidatesSettings.attempts",
     "DraftCandidatesSettings.circuit_failures",
+    "DraftCandidatesSettings.circuit_seconds",
 }

@@ -173,6 +173,15 @@ def read_fit(parameters: Path) -> tuple[float, float]:
     return (0.17 if mu is None else float(mu)), float(per_note)
 
 
+def read_jury_intercept(jury: Path) -> float | None:
+    """Global intercept of the fit that gave the jury's raters their parameters, None where the jury does not tell."""
+    path = Path(jury) / "jury.json"
+    if not path.is_file():
+        return None
+    value = json.loads(path.read_text(encoding="utf-8")).get("global_intercept")
+    return None if value is None else float(value)
+
+
 def read_raters(jury: Path) -> Raters:
     """The raters a jury may be drawn from: `raters.parquet` of a trained jury, sorted by id."""
     path = Path(jury) / "raters.parquet"

@@ -9,7 +9,7 @@ from typing import Any
 
 import polars as pl
 
-from jury.context import PostContext, read_contexts, read_fit, read_raters
+from jury.context import PostContext, read_contexts, read_fit, read_jury_intercept, read_raters
 from jury.draw import Draw, describe, draw_two
 from jury.judging import Bench, PostTexts, existing_row, judge, post_texts, unjudged_row
 from jury.records import RaterModel, Unjudged
@@ -58,7 +58,9 @@ def judge_candidates(
 
 def seat_juries(settings: JudgeCandidatesSettings, jury: Path, parameters: Path, seed: int) -> tuple[Draw, Draw | None]:
     """The run's jury and its appeal jury: the same for every post and every shard of the run."""
-    mu, _ = read_fit(parameters)
+    mu = read_jury_intercept(jury)  # a jury may come from another run than the parameters
+    if mu is None:
+        mu, _ = read_fit(parameters)
     return draw_two(
         read_raters(jury),
         settings.n_jurors,
@@ -79,13 +81,14 @@ def open_bench(
     parameters: Path,
     cache: Path | None,
     model: RaterModel | None = None,
+    which: str = "proxy",
 ) -> Bench:
-    """The jury seated before the trained model, with the scale of its score."""
+    """The jury seated before a trained model (`which`: proxy or gold), with the scale of its score."""
     _, ratings_per_note = read_fit(parameters)
     if model is None:
         from jury.models import load_jury
 
-        model = load_jury(jury, cache=cache)
+        model = load_jury(jury, which, cache)
     return Bench(model.seat(draw.jury), draw.jury, ratings_per_note, settings.aggregator)
 
 

@@ -200,6 +200,7 @@ def _materials(
     texts: dict[int, list[Text]] = {post: [] for post in posts}
     parents: dict[int, dict[str, str]] = {post: {} for post in posts}
     gates = _gates(selections, posts)
+    same_prompt = _same_prompts(candidates, posts)
     for drafted, checked, judged in _dirs(candidates, checks, verdicts, revisions):
         rows = {row["candidate_id"]: row for row in read_rows(judged, "verdicts", posts).iter_rows(named=True)}
         failures = dict(
@@ -212,6 +213,7 @@ def _materials(
         )
         for row in read_rows(drafted, "candidates", posts).sort("candidate_id").iter_rows(named=True):
             name = row["candidate_id"]
+            row["request_id"] = same_prompt.get(row["request_id"], row["request_id"])
             texts[row["post_id"]].append(
                 _text(row, rows.get(name), failures.get(name) or gates.get(name), row["parent_id"] is not None)
             )
@@ -247,6 +249,13 @@ def _materials(
             parents[post],
             tuple(d for d in decided.get(post, ()) if _binds(d, by_id)),
         )
+
+
+def _same_prompts(candidates: Path, posts: Sequence[int]) -> dict[str, str]:
+    """For each request the first one of its post that sent the same bytes: writers that got the same prompt can be paired."""
+    frame = read_rows(candidates, "prompts", posts).sort("post_id", "request_id")
+    first = frame.select("request_id", pl.col("request_id").first().over("post_id", "prompt_sha256").alias("first"))
+    return dict(first.iter_rows())
 
 
 def _binds(decision: Mapping[str, Any], by_id: Mapping[str, Text]) -> bool:

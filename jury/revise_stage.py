@@ -78,13 +78,12 @@ def revise_candidates(
             snapshot,
             parameters,
             clusters,
-            candidates,
+            treated if settings.rounds else [],
             recorded,
             journal,
             draft_settings,
             check_settings,
             seed,
-            cache,
         )
     pool = _judged_pool(treated, candidates, verdicts)
     made = _Made()

@@ -134,7 +134,7 @@ def _second_opinion(
     _, appeal = seat_juries(settings, jury, parameters, seed)
     if appeal is None:
         return {}
-    bench = open_bench(appeal, settings, jury, parameters, cache, model)
+    bench = open_bench(appeal, settings, jury, parameters, cache, model, settings.appeal_model)
 
     def waiting() -> Iterator[PostTexts]:
         for choice in won:

@@ -33,6 +33,7 @@ class JudgeCandidatesSettings:
 
     n_jurors: int = 1000  # jurors; at 1,000 the draw's noise is 0.005 on the score (facts.md section 5)
     n_appeal: int = 1000  # jurors of the second jury, which hears the winner again
+    appeal_model: str = "gold"  # whose predictions the second jury votes by: gold (other raters, other encoder) | proxy
     composition: str = "electorate"  # electorate (by activity) | balanced | uniform (the paper's) | custom
     bin_edges: tuple[float, ...] = ()  # custom only: ascending cuts of the factor line
     bin_shares: tuple[float, ...] = ()  # custom only: share of the jury in each part, one more than edges, sum 1
@@ -44,6 +45,7 @@ class JudgeCandidatesSettings:
     def __post_init__(self) -> None:
         _one_of("aggregator", self.aggregator, tuple(AGGREGATORS))
         _one_of("composition", self.composition, COMPOSITIONS)
+        _one_of("appeal_model", self.appeal_model, ("proxy", "gold"))
 
 
 @dataclass(frozen=True)

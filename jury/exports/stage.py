@@ -7,7 +7,7 @@ import importlib.metadata
 import json
 import platform
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from jury.settings import ExportSettings
 from jury.tables import read_jsonl, read_rows, write_jsonl
 from matrix_factorization.snapshot import read_table
 
-ROWS_AT_ONCE = 20_000
+ROWS_AT_ONCE = 10_000
 POSTS_AT_ONCE = 500
 
 
@@ -546,9 +546,7 @@ def _sft(chunk: _Chunk) -> pl.DataFrame:
     return chunk.with_prompt(pl.DataFrame(rows)).with_columns(completion=assistant("answer"))
 
 
-def _publication(
-    job: _Job, decided: Mapping[int, list[dict[str, Any]]]
-) -> Iterator[dict[str, Any]] | list[dict[str, Any]]:
+def _publication(job: _Job, decided: Mapping[int, list[dict[str, Any]]]) -> list[dict[str, Any]]:
     """What may be published: per post the text an analyst accepted or edited, its sources, the decision, where it came from."""
     accepted = {post: d for post, rows in decided.items() if (d := _settled(rows)) and d["kind"] in ("accept", "edit")}
     if not accepted:

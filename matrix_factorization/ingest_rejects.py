@@ -131,5 +131,10 @@ def sorted_batches(path: Path, order: str, scratch: Path, memory_mb: int) -> Ite
         sql = f"SELECT * FROM read_parquet(?) ORDER BY {order}"
         for batch in connection.sql(sql, params=[str(path)]).to_arrow_reader(100_000):
             yield pa.Table.from_batches([batch]).cast(schema)
+    except duckdb.Error as error:
+        raise OSError(
+            f"Sorting {path.stem} failed: {str(error).splitlines()[0]} The workspace needs free space of about twice the "
+            "table's size; ingest.sort_memory_mb sets how much memory may be used."
+        ) from error
     finally:
         connection.close()

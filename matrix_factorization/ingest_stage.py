@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -126,6 +127,15 @@ def ingest(
         run.rejects.write(out, settings.sort_memory_mb)
         counts = _counts(run)
         _write_json(out / "schema_report.json", {"files": run.columns, "notices": run.notices})
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise OSError(
+                error.errno,
+                f"the disk of {out} is full. ingest needs about 60 bytes for each rating and the size of the text tables "
+                "while it sorts, and a third of that in the end. Free some space or choose another workspace; nothing "
+                "was kept",
+            ) from error
+        raise
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     progress("ingest: done", counts["in"], counts["in"])

@@ -217,7 +217,7 @@ def blocks(reading: Reading, block_bytes: int, max_line_bytes: int) -> Iterator[
                 yield from _cut(hashing, reading, block_bytes, max_line_bytes)
                 reading.digest, reading.file_bytes = hashing.digest.hexdigest(), hashing.n_bytes
     except (OSError, EOFError, zlib.error, zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:
-        if isinstance(error, OSError) and error.errno is not None and not shard.compression:
+        if isinstance(error, OSError) and error.errno is not None:
             raise InputError(f"{shard.label} can't be read: {error.strerror} ({shard.path}).") from error
         raise InputError(
             f"{shard.label} can't be decompressed as {shard.compression} (after {reading.bytes:,} bytes of text): "
@@ -318,6 +318,11 @@ def _header(line: bytes, reading: Reading) -> tuple[str, ...]:
             f"The first line of {label} is not UTF-8 ({error.reason} at byte {error.start}); expected tab-separated "
             "UTF-8 text with a header line."
         ) from error
+    if "\r" in text:
+        raise InputError(
+            f"{label} ends its lines with carriage returns only, so that it is one long line; expected line feeds (or "
+            "both). Convert it, for instance with: tr '\\r' '\\n'."
+        )
     names = tuple(name.strip() for name in text.split("\t"))
     if len(names) == 1 and names[0].count(",") >= 2:
         raise InputError(

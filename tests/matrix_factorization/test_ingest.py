@@ -234,6 +234,13 @@ def test_version_1_ratings_use_helpful_and_not_helpful(tmp_path):
     assert counts["tables"]["ratings"]["rejected"] == {"no_rating": 3}
 
 
+def test_ratings_without_a_time_get_that_of_their_note_and_a_notice(tmp_path):
+    text = tsv("noteId raterParticipantId helpfulnessLevel", (NOTES[2], "A", "HELPFUL"))
+    out, counts = run(tmp_path, folder(tmp_path / "in", ratings__00000=text))
+    assert rows(out, "ratings")[0]["createdAtMillis"] == T0 + 2000
+    assert any(notice.startswith("ratings: createdAtMillis") for notice in counts["notices"])
+
+
 def test_a_helpfulness_level_beats_the_old_boxes(tmp_path):
     text = tsv(
         "noteId raterParticipantId createdAtMillis helpful notHelpful helpfulnessLevel",

@@ -156,6 +156,7 @@ def test_one_empty_shard_among_full_ones_is_only_noticed(tmp_path):
         (b"PK\x03\x04 something\n", "compressed data"),
         ("noteId\ttweetId\tüsummary\n".encode("latin-1"), "not UTF-8"),
         (b"noteId\ttweetId\tsummary\tnoteId\n", "more than once"),
+        (b"noteId\ttweetId\tsummary\r1\t2\tx\r", "carriage returns only"),
         (b"x" * 10_000_000, "lost its line breaks"),
         (b"1704067200000000001\t12345678901\ttext\n", "has no header"),
     ],

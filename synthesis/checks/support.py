@@ -68,8 +68,22 @@ def check_support(draft: Draft, nli: Nli | None = None) -> list[Finding]:
     return findings
 
 
-def _negations(sentence: Sentence) -> int:
-    return _NEGATION.count(sentence.span.text[:1000])
+def _negations(sentence: Sentence, other: Sentence) -> int:
+    """How many negations of a sentence bear on something the other sentence speaks of too.
+
+    What a negation bears on is the next content word, or the one before where none follows (or the script puts it after). 'In
+    2019, not 2020' against 'In 2019' negates nothing the second one says.
+    """
+    text = sentence.span.text[:1000]
+    words = [t for t in sentence.words if t.stem in sentence.content]
+    live = 0
+    for negation in _NEGATION.finditer(text):
+        start, end = negation.start + sentence.span.start, negation.end + sentence.span.start
+        following = next((t.stem for t in words if t.start >= end), None)
+        before = next((t.stem for t in reversed(words) if t.end <= start), None)
+        target = before if following is None or not negation.text.isascii() else following
+        live += target is None or target in other.content
+    return live
 
 
 def _turned_round(draft: Draft, evidence: Evidence, sentence: Sentence) -> list[Finding]:
@@ -96,7 +110,7 @@ def _turned_round(draft: Draft, evidence: Evidence, sentence: Sentence) -> list[
     for other in near:
         theirs = {t.stem for t in other.words}
         denied = bool(mine & _DENIALS) - bool(theirs & _DENIALS)
-        flips = (_negations(sentence) - _negations(other)) % 2
+        flips = (_negations(sentence, other) - _negations(other, sentence)) % 2
         turned = sorted(w for w in mine - theirs if _OPPOSITES.get(w, frozenset()) & (theirs - mine))
         if flips and not denied and not turned:
             reasons.append(

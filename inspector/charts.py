@@ -65,6 +65,11 @@ def _line(x1: float, y1: float, x2: float, y2: float, css: str) -> str:
     return f'<line x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}" class="{css}"/>'
 
 
+def _short(value: float) -> str:
+    """A tick's label: one decimal at most, a real minus."""
+    return f"{value:.1f}".removesuffix(".0").replace("-", "−") if abs(value) > 1e-9 else "0"
+
+
 def factor_line(lines: Sequence[Line], rug: Sequence[float] = ()) -> Markup:
     """Helpful probability (0 to 1) along the rater-factor line (-1 to 1), one curve a text, jurors as ticks below.
 
@@ -95,7 +100,7 @@ def factor_line(lines: Sequence[Line], rug: Sequence[float] = ()) -> Markup:
         path = "".join(f"M{x(f):.1f} {rug_y:.0f}v9" for f in sorted(rug)[::step])
         body.append(f'<path d="{path}" class="rug"/>')
     for f in (-1, -0.5, 0, 0.5, 1):
-        body.append(_text(x(f), rug_y + 24, plain(float(f)) if f % 1 else str(f).replace("-", "−")))
+        body.append(_text(x(f), rug_y + 24, _short(f)))
     body.append(_text(left + inner_w / 2, height - 8, "rater factor: the two ends usually disagree", "axis"))
     # Drawn last lies on top: the winner over the others.
     for line in sorted(lines, key=lambda entry: {"existing": 0, "runner": 1}.get(entry.kind, 2)):
@@ -140,7 +145,7 @@ def score_strip(rows: Sequence[Score]) -> Markup:
     tick = -1.0
     while tick <= 1.001:
         if low <= tick <= high:
-            body.append(_text(x(tick), base + 16, plain(round(tick, 1)).rstrip("0").rstrip(".") or "0"))
+            body.append(_text(x(tick), base + 16, _short(tick)))
             body.append(_line(x(tick), top - 4, x(tick), base, "grid"))
         tick = round(tick + 0.2, 1)
     body += [
@@ -194,11 +199,11 @@ def plane(dots: Sequence[Dot]) -> Markup:
     ]
     tick = round(int(low * 5) / 5, 1)
     while tick <= high:
-        body.append(_text(left - 6, y(tick) + 4, plain(tick).rstrip("0").rstrip(".") or "0", anchor="end"))
+        body.append(_text(left - 6, y(tick) + 4, _short(tick), anchor="end"))
         body.append(_line(left - 3, y(tick), left, y(tick), "axis-line"))
         tick = round(tick + 0.2, 1)
     for f in (-1, -0.5, 0, 0.5, 1):
-        body.append(_text(x(f), top + inner_h + 16, plain(float(f)) if f % 1 else str(f).replace("-", "−")))
+        body.append(_text(x(f), top + inner_h + 16, _short(f)))
     body.append(_text(left + inner_w / 2, height - 6, "factor", "axis"))
     body.append(
         f'<text x="12" y="{top + inner_h / 2:.1f}" class="axis" text-anchor="middle" transform="rotate(-90 12 {top + inner_h / 2:.1f})">intercept</text>'
@@ -304,7 +309,7 @@ def histogram(edges: Sequence[float], series: Sequence[tuple[str, Sequence[int]]
     body = [_line(left, y(0), width - right, y(0), "axis-line")]
     tick = round(int(low * 5) / 5, 1)
     while tick <= high:
-        body.append(_text(x(tick), height - 12, plain(tick).rstrip("0").rstrip(".") or "0"))
+        body.append(_text(x(tick), height - 12, _short(tick)))
         tick = round(tick + 0.2, 1)
     if low < HELPFUL_AT < high:
         body.append(_line(x(HELPFUL_AT), top, x(HELPFUL_AT), y(0), "threshold"))
@@ -324,7 +329,7 @@ def funnel(steps: Sequence[dict[str, Any]]) -> Markup:
     """How many posts pass each step, as bars that narrow, with what was lost on the way written between them."""
     if not steps:
         return Markup("")
-    width, row_h, left = 640.0, 46.0, 200.0
+    width, row_h, left = 760.0, 42.0, 150.0
     most = max(1, steps[0]["n"])
     body = []
     for number, step in enumerate(steps):

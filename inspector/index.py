@@ -36,7 +36,7 @@ VERSION = 1
 """Part of the fingerprint: raise it when the files' content changes, and every index is built again."""
 
 POSTS_PER_CHUNK = 2_000  # posts whose candidates are in memory at once while building
-ROWS_PER_BATCH = 400  # about this many rows are decompressed to show one post
+ROWS_PER_BATCH = 150  # about this many rows are decompressed to show one post
 SIDE_EDGE = 1 / 3  # where the factor line is cut into negative, middle, positive; the same as jury.draw.SIDE_EDGES
 BINS = np.round(np.arange(-1.0, 1.0001, 0.05), 2)  # edges of the score histograms
 SIDES = ("negative", "middle", "positive")
@@ -781,7 +781,7 @@ def _funnel(workspace: Workspace, run_id: str, posts: pl.DataFrame, tally: _Tall
     steps.append({"name": "worth a supernote", "n": len(eligible), "lost": {}})
     for stage, name, label in (
         ("draft_candidates", "drafted", "with candidates"),
-        ("check_candidates", "passed", "with a text that passes the checks"),
+        ("check_candidates", "passed", "pass the checks"),
         ("judge_candidates", "judged", "judged"),
     ):
         if stage in finished:

@@ -143,6 +143,7 @@ class RunIndex:
         self._local = threading.local()
         self._lock = threading.Lock()
         self._synced = -1
+        self._progress: tuple[float, dict[str, int]] | None = None
         self._counts: dict[tuple[str, Any], tuple[float, int]] = {}
 
     # -- connections -----------------------------------------------------------------------------------------------
@@ -163,7 +164,8 @@ class RunIndex:
         reader = getattr(self._local, name, None)
         if reader is None:
             path = self.path / f"{name}.arrow"
-            reader = pa.ipc.open_file(pa.memory_map(str(path))) if path.is_file() else False
+            options = pa.ipc.IpcReadOptions(use_threads=False)  # other requests want the cores
+            reader = pa.ipc.open_file(pa.memory_map(str(path)), options=options) if path.is_file() else False
             setattr(self._local, name, reader)
         return reader
 
@@ -407,8 +409,13 @@ class RunIndex:
         reader = self._arrow(name)
         if not reader or not post[f"{name}_rows"]:
             return None
-        batch = reader.get_batch(post[f"{name}_batch"])
-        return batch.slice(post[f"{name}_start"], post[f"{name}_rows"])
+        # A page asks several times for the same post: the batch decompressed last is kept, one a thread and file.
+        number = post[f"{name}_batch"]
+        kept = getattr(self._local, f"{name}_last", None)
+        if kept is None or kept[0] != number:
+            kept = (number, reader.get_batch(number))
+            setattr(self._local, f"{name}_last", kept)
+        return kept[1].slice(post[f"{name}_start"], post[f"{name}_rows"])
 
     def _rows(
         self, name: str, post: dict[str, Any], columns: Sequence[str] | None, start: int, stop: int | None
@@ -424,7 +431,10 @@ class RunIndex:
     # -- sums ------------------------------------------------------------------------------------------------------
 
     def progress(self) -> dict[str, int]:
-        """Counts of the analysts' last words: kind -> posts; `undecided`; `against` the machine."""
+        """Counts of the analysts' last words: kind -> posts; `undecided`; `against` the machine. Up to two seconds old."""
+        now = time.monotonic()
+        if self._progress is not None and now - self._progress[0] < 2.0:
+            return self._progress[1]
         self.sync()
         counts = {
             row[0] or "undecided": row[1]
@@ -432,6 +442,7 @@ class RunIndex:
         }
         counts["against"] = self.sql.execute(f"SELECT COUNT(*) FROM posts WHERE {AGAINST}").fetchone()[0]
         counts["flagged"] = self.sql.execute("SELECT COUNT(*) FROM posts WHERE flagged = 1").fetchone()[0]
+        self._progress = (now, counts)
         return counts
 
     def selections(self) -> list[dict[str, Any]]:

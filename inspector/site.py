@@ -213,6 +213,7 @@ class Site:
         """Go to a page of this app after a form (303). `path` begins with '/' and never leaves the app."""
         base = request.scope.get("root_path", "").rstrip("/")
         values = {key: value for key, value in query.items() if value not in ("", None)}
+        path = path.rstrip("?")
         joint = "&" if "?" in path else "?"
         target = f"{base}{path}{joint + urlencode(values) if values else ''}"
         return self.with_cookie(request, RedirectResponse(target, status_code=303))

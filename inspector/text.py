@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import itertools
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 URL = re.compile(r"(?:https?://|www\.)[^\s<>\"']+", re.IGNORECASE)
@@ -74,21 +74,38 @@ def content_words(text: str) -> frozenset[str]:
     )
 
 
-def rest_on(text: str, sources: Sequence[tuple[int, str]]) -> list[Sentence]:
+@dataclass(frozen=True)
+class Sources:
+    """Sentences of source notes with their content words, prepared once for many texts."""
+
+    sentences: tuple[tuple[int, str, frozenset[str]], ...]
+
+    def of(self, note_ids: Collection[int]) -> Sources:
+        """Only the sentences of these notes."""
+        return Sources(tuple(entry for entry in self.sentences if entry[0] in note_ids))
+
+
+def prepare_sources(notes: Sequence[tuple[int, str]]) -> Sources:
+    """`notes`: (note id, text), in the order in which ties are decided."""
+    return Sources(
+        tuple(
+            (note_id, note[start:end], content_words(note[start:end]))
+            for note_id, note in notes
+            for start, end in split_sentences(note)
+        )
+    )
+
+
+def rest_on(text: str, sources: Sources) -> list[Sentence]:
     """Each sentence of `text` with the source sentence that holds the largest share of its content words.
 
-    `sources`: (note id, text). Ties go to the earlier source. Below `SUPPORTED` nothing is named.
+    Ties go to the earlier source. Below `SUPPORTED` nothing is named.
     """
-    offered = [
-        (note_id, note[start:end], content_words(note[start:end]))
-        for note_id, note in sources
-        for start, end in split_sentences(note)
-    ]
     result = []
     for start, end in split_sentences(text):
         words = content_words(text[start:end])
         best: tuple[float, int | None, str | None] = (0.0, None, None)
-        for note_id, source, have in offered:
+        for note_id, source, have in sources.sentences:
             share = len(words & have) / len(words) if words else 0.0
             if share > best[0]:
                 best = (share, note_id, source)

@@ -17,7 +17,7 @@ from inspector.errors import Conflict, Refused
 from inspector.pages import Form, Here, field, number
 from inspector.reading import Filters, RunIndex
 from inspector.site import Site, new_key
-from inspector.text import Piece, Sentence, differences, domain, links, pieces, rest_on
+from inspector.text import Piece, Sentence, Sources, differences, domain, links, pieces, prepare_sources, rest_on
 from inspector.why import why_candidate, why_post
 
 router = APIRouter()
@@ -60,12 +60,9 @@ class ShownText:
         return charts.bars(known, "Helpful share by side of the jury") if known else ""
 
 
-def show_text(
-    row: dict[str, Any], notes: list[dict[str, Any]], winner: dict[str, Any] | None, post: dict[str, Any]
-) -> ShownText:
-    sources = set(row["source_note_ids"] or ())
-    offered = [(note["note_id"], note["text"] or "") for note in notes if not sources or note["note_id"] in sources]
-    sentences = rest_on(row["text"] or "", offered)
+def show_text(row: dict[str, Any], sources: Sources, winner: dict[str, Any] | None, post: dict[str, Any]) -> ShownText:
+    merged = set(row["source_note_ids"] or ())
+    sentences = rest_on(row["text"] or "", sources.of(merged) if merged else sources)
     marks = [(p["start"], p["end"], f"{p['check']}: {p['reason']}") for p in row["problems"] if p["start"] is not None]
     return ShownText(
         row,
@@ -75,6 +72,10 @@ def show_text(
         text_sha256(row["text"] or ""),
         [(url, domain(url)) for url in links(row["text"] or "")],
     )
+
+
+def note_sources(notes: list[dict[str, Any]]) -> Sources:
+    return prepare_sources([(note["note_id"], note["text"] or "") for note in notes])
 
 
 def number_clusters(notes: list[dict[str, Any]]) -> dict[str | None, tuple[str, int]]:
@@ -102,6 +103,7 @@ def post_page(request: Request, site: Here, run_id: str, post_id: str) -> Respon
     chosen = index.candidate(post, chosen_id) if chosen_id else None
     listed = index.candidates(post, None, start, start + PER_PAGE)
     clusters = number_clusters(notes)
+    sources = note_sources(notes)
     by_id = {note["note_id"]: note for note in notes}
     existing = by_id.get(post["best_note_id"]) or next((note for note in notes if note["score"] is not None), None)
     runner = next((row for row in best[1:] if row["status"] == "judged"), None)
@@ -114,11 +116,11 @@ def post_page(request: Request, site: Here, run_id: str, post_id: str) -> Respon
         run_id=run_id,
         post=post,
         filters=filters,
-        chosen=show_text(chosen, notes, winner, post) if chosen else None,
+        chosen=show_text(chosen, sources, winner, post) if chosen else None,
         winner=winner,
         runner=runner,
         existing=existing,
-        listed=[show_text(row, notes, winner, post) for row in listed],
+        listed=[show_text(row, sources, winner, post) for row in listed],
         start=start,
         per_page=PER_PAGE,
         n_candidates=len(overview),
@@ -269,7 +271,7 @@ def candidate_page(request: Request, site: Here, run_id: str, post_id: str, cand
         run_id=run_id,
         post=post,
         filters=Filters.parse(request.query_params),
-        shown=show_text(row, index.notes(post), winner, post),
+        shown=show_text(row, note_sources(index.notes(post)), winner, post),
         lineage=_lineage(rows, row),
         steps=_lineage_steps(site, run_id, post["post_id"]),
         children=[r for r in rows.values() if r["parent_id"] == candidate_id],
@@ -394,7 +396,7 @@ def compare_page(request: Request, site: Here, run_id: str, post_id: str) -> Res
     index = site.index(run_id)
     post = index.post(number(post_id))
     a, b = _pair(index, post, request.query_params.get("a", ""), request.query_params.get("b", ""))
-    notes = index.notes(post)
+    sources = note_sources(index.notes(post))
     filters = Filters.parse(request.query_params)
     history = decisions.history(site.engine, run_id, [post["post_id"]])
     lines = [
@@ -408,8 +410,8 @@ def compare_page(request: Request, site: Here, run_id: str, post_id: str) -> Res
         run_id=run_id,
         post=post,
         filters=filters,
-        a=show_text(a, notes, a if a["status"] == "winner" else None, post),
-        b=show_text(b, notes, a if a["status"] == "winner" else None, post),
+        a=show_text(a, sources, a if a["status"] == "winner" else None, post),
+        b=show_text(b, sources, a if a["status"] == "winner" else None, post),
         diff=differences(a["text"] or "", b["text"] or ""),
         curves=charts.factor_line(lines, _rug(site, run_id)),
         strip=charts.score_strip(

@@ -14,7 +14,7 @@ from inspector.why import why_post
 
 router = APIRouter()
 
-PAGE = 50
+PAGE = 30
 
 
 @router.get("/")

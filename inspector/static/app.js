@@ -97,56 +97,44 @@
     pop.addEventListener("mouseleave", close);
   }
 
-  // Editing: count as you type, keep a draft, ask checks and jury when you pause.
+  // Editing: count as you type; when you pause, the "Check and score" button's own answer replaces the right-hand side.
   const form = $("#edit-form");
   if (form) {
-    const area = $("#text"), count = $("#count"), state = $("#assess-state"), drafted = $("#draft-state");
-    const base = area.defaultValue;
-    const send = (url, method, body) => fetch(url, { method, credentials: "same-origin", headers: { "Content-Type": "application/json", "X-CSRF-Token": meta("csrf") }, body: JSON.stringify(body) });
+    const area = $("#text"), count = $("#count"), drafted = $("#draft-state");
     const graphemes = (text) => {
       const plain = text.normalize("NFC").replace(/(?:https?:\/\/|www\.)[^\s<>"']+/gi, "x");
       return Intl.Segmenter ? [...new Intl.Segmenter().segment(plain)].length : [...plain].length;
     };
     const show = (n) => { count.textContent = n; count.parentElement.classList.toggle("over", n > 280); };
-    const number = (value) => value == null ? "–" : value.toFixed(2).replace("-", "−");
-    const element = (name, css, ...children) => { const e = document.createElement(name); if (css) e.className = css; e.append(...children); return e; };
     let timer = 0, round = 0, shown = null;
-    const assess = async () => {
+    const check = async () => {
       const mine = ++round, text = area.value;
       if (!text.trim() || text === shown) return;
-      state.textContent = "The jury reads…"; $("#assessment").classList.add("busy");
-      let answer = null, problem = "";
+      $("#assess-state").textContent = "The jury reads…"; $("#assessment").classList.add("busy");
+      const fields = new FormData(form);
+      fields.set("action", "check");
+      let page = null;
       try {
-        const response = await send(form.dataset.assess, "POST", { text });
-        answer = await response.json();
-        if (!response.ok) { problem = answer.detail || "It could not be scored."; answer = null; }
-      } catch { problem = "The server cannot be reached; the text is kept here."; }
+        const response = await fetch(form.action, { method: "POST", credentials: "same-origin", body: new URLSearchParams(fields) });
+        page = new DOMParser().parseFromString(await response.text(), "text/html");
+      } catch { /* said below */ }
       if (mine !== round) return;
+      const fresh = page?.querySelector("#assessment");
       $("#assessment").classList.remove("busy");
-      state.textContent = problem;
-      if (!answer) return;
+      if (!fresh) { $("#assess-state").textContent = "The server did not answer; your text is still here."; return; }
       shown = text;
-      if (answer.length != null) show(answer.length);
-      const before = parseFloat($("#strip").dataset.before), moved = answer.score - before;
-      const score = $("#new-score");
-      score.replaceChildren(element("span", "score big", element("b", "", number(answer.score)), " ", element("span", "interval", `[${number(answer.lower)}, ${number(answer.upper)}]`)));
-      if (answer.score != null && Number.isFinite(moved)) score.append(" ", element("span", moved >= 0 ? "up" : "down", (moved >= 0 ? "+" : "−") + Math.abs(moved).toFixed(2)));
-      const sides = answer.helpful || {};
-      $("#helpful").replaceChildren(element("p", "small", "helpful: " + ["negative", "middle", "positive"].filter((s) => sides[s] != null).map((s) => `${s} ${Math.round(100 * sides[s])} %`).join(", ")));
-      $("#checks").replaceChildren(...(answer.checks || []).map((c) => element("li", c.outcome === "passed" ? "good" : "bad", element("b", "", c.check.replaceAll("_", " ")), ` ${c.outcome}${c.reason ? ": " + c.reason : ""}`)));
-      // The drawn strip shows the last page load; once the text has moved, numbers alone are true.
-      $("#strip").hidden = true;
-      say(`Score ${number(answer.score)}. ${answer.passed ? "All checks pass." : "A check fails."}`);
+      $("#assessment").replaceWith(document.adoptNode(fresh));
+      $("#changes").replaceWith(document.adoptNode(page.querySelector("#changes")));
+      const length = page.querySelector("#count")?.textContent;
+      if (/^[0-9]+$/.test(length ?? "")) show(Number(length));
+      drafted.textContent = "Kept as your draft.";
+      say("Score " + ($("#new-score")?.textContent ?? "not available") + ". " + ($("#assessment .checks .bad") ? "A check fails." : ""));
     };
-    const keep = async () => {
-      try { const r = await send(form.dataset.draft, "PUT", { text: area.value }); drafted.textContent = r.ok ? "Draft kept." : "Draft not kept."; }
-      catch { drafted.textContent = "Draft not kept: the server cannot be reached."; }
-    };
-    show(graphemes(base));
+    show(graphemes(area.value));
     area.addEventListener("input", () => {
       show(graphemes(area.value)); drafted.textContent = "";
-      clearTimeout(timer); timer = setTimeout(() => { keep(); assess(); }, 500);
+      clearTimeout(timer); timer = setTimeout(check, 500);
     });
-    assess();
+    form.addEventListener("submit", () => { clearTimeout(timer); round++; });
   }
 })();

@@ -131,7 +131,7 @@ def _hex_ids(rng: np.random.Generator, n: int, length: int = 16) -> list[str]:
 
 def _curve(base: np.ndarray, slope: np.ndarray) -> np.ndarray:
     """Helpful probability at the 21 factor points, (n, 21) float32."""
-    return (1 / (1 + np.exp(-(3.2 * (base[:, None] - 0.25) + 1.8 * slope[:, None] * FACTORS[None, :])))).astype(
+    return (1 / (1 + np.exp(-(4.2 * (base[:, None] - 0.25) + 2.8 * slope[:, None] * FACTORS[None, :])))).astype(
         np.float32
     )
 
@@ -575,6 +575,8 @@ def _revision(
     """The revise stage's tables: in the first block, one revision of the second post's first draft, which wins."""
     rows = candidates.filter(pl.col("post_id") == (int(drawn[1]) if start == 0 and len(drawn) > 1 else -1)).head(1)
     parent = rows["candidate_id"].to_list()
+    curve = _curve(np.array([0.52]), np.array([0.06]))[0]
+    shares = (curve[:7].mean(), curve[7:14].mean(), curve[14:].mean())
     revised = rows.with_columns(
         pl.lit("rev0000000000001").alias("candidate_id"),
         (pl.col("text").str.replace("The city's new rule", "Norm 14 of the city")).alias("text"),
@@ -590,6 +592,12 @@ def _revision(
             pl.lit(0.52, dtype=pl.Float32).alias("score"),
             pl.lit(0.44, dtype=pl.Float32).alias("lower"),
             pl.lit(0.60, dtype=pl.Float32).alias("upper"),
+            pl.lit(0.06, dtype=pl.Float32).alias("factor"),
+            *(
+                pl.lit(float(share), dtype=pl.Float32).alias(f"helpful_{side}")
+                for side, share in zip(("negative", "middle", "positive"), shares, strict=True)
+            ),
+            pl.lit(curve.tolist(), dtype=pl.List(pl.Float32)).alias("curve"),
         )
         .select(verdicts.columns)
     )
@@ -609,6 +617,11 @@ def _revision(
                 "parent_id": revised["parent_id"],
                 "post_id": revised["post_id"],
                 "round": revised["round"],
+                "request_id": revised["request_id"],
+                "score_before": pl.Series([0.31] * len(revised), dtype=pl.Float64),
+                "score_after": pl.Series([0.52] * len(revised), dtype=pl.Float64),
+                "kept": pl.Series([True] * len(revised), dtype=pl.Boolean),
+                "reason": ["The score rose from 0.31 to 0.52."] * len(revised),
                 "feedback": ["The negative side misses a key point: say who made the rule."] * len(revised),
             }
         ),
@@ -651,6 +664,11 @@ def _select(frames, posts, topic_no, excluded, weak, candidates, judged, existin
         .first()
         .to_dicts()
     }
+    lost: list[tuple] = []
+    by_post: dict[int, list[dict]] = {}
+    if len(posts) <= 1_000:  # the benchmark's millions of losers get their sentence from the numbers instead
+        for row in pool.to_dicts():
+            by_post.setdefault(row["post_id"], []).append(row)
     for post, out, bad in zip(posts.tolist(), excluded.tolist(), weak.tolist(), strict=True):
         line: dict[str, object] = {
             "post_id": str(post),
@@ -685,9 +703,33 @@ def _select(frames, posts, topic_no, excluded, weak, candidates, judged, existin
                 "appeal_score": round(float(top["score"]) - 0.012, 6),
             }
             counts["winners"] += 1
+        lost += [
+            (row["candidate_id"], post, "score", row["score"], best[post]["score"], best[post]["candidate_id"])
+            for row in by_post.get(post, [])
+            if post in best and row["candidate_id"] != line["candidate_id"]
+        ]
         if line["reason_code"]:
             counts["abstentions"][line["reason_code"]] = counts["abstentions"].get(line["reason_code"], 0) + 1
         lines.write(json.dumps(line, ensure_ascii=False) + "\n")
+    frames["select_winners/losers.parquet"] = pl.DataFrame(
+        lost,
+        schema={
+            "candidate_id": pl.String,
+            "post_id": pl.Int64,
+            "decided_by": pl.String,
+            "value": pl.Float64,
+            "threshold": pl.Float64,
+            "compared_with": pl.String,
+        },
+        orient="row",
+    ).with_columns(
+        pl.format(
+            "Its score of {} is below {}, the score of {}.",
+            pl.col("value").round(2),
+            pl.col("threshold").round(2),
+            "compared_with",
+        ).alias("reason")
+    )
 
 
 def _rater_factor(n: int) -> np.ndarray:

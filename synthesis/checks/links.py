@@ -111,7 +111,7 @@ _SCRIPTS = (
 )
 _EAST_ASIAN = regex.compile(r"[\p{Han}\p{Hiragana}\p{Katakana}]")
 # Cyrillic, Greek and Armenian letters that look like Latin ones: a label made of nothing else imitates a Latin name.
-_LOOK_ALIKE = frozenset("аеорсухіїјѕԁɡһԛԝьвкмнтαβερνοτυχικαոսօցհ")
+_LOOK_ALIKE = frozenset("аеорсухіїјѕԁɡһԛԝьвкмнтӏүёαβερνοτυχικιηϲոսօցհյո")
 
 
 def _mixed(host: str) -> bool:

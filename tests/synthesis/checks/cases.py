@@ -32,12 +32,12 @@ WRITTEN_WITH = (
     Case(
         (
             "This photo was taken in Lisbon on 12 June 2016 by Inês Duarte. It has no connection to the protest in Oslo. https://photos.example/duarte/2016",
-            "The picture first appeared in the Lisbon Courier in 2016, under the headline \"Summer rain\". https://courier.example/summer-rain",
+            'The picture first appeared in the Lisbon Courier in 2016, under the headline "Summer rain". https://courier.example/summer-rain',
         ),
         (
             "Inês Duarte took this photo in Lisbon on June 12, 2016. https://photos.example/duarte/2016",
             "The photo is from 2016 and has no connection to the protest in Oslo. https://photos.example/duarte/2016",
-            "The Lisbon Courier printed the picture in 2016 under the headline \"Summer rain\". https://courier.example/summer-rain",
+            'The Lisbon Courier printed the picture in 2016 under the headline "Summer rain". https://courier.example/summer-rain',
         ),
     ),
     Case(

@@ -11,13 +11,53 @@ import random
 import re
 from dataclasses import dataclass
 
-MONTHS = "January February March April May June July August September October November December".split()
+MONTHS = [
+    "January",
+    "February",
+    "March",
+    "April",
+    "May",
+    "June",
+    "July",
+    "August",
+    "September",
+    "October",
+    "November",
+    "December",
+]
 _URL = re.compile(r"https?://\S+")
 _NUMBER = re.compile(r"(?<![\w.,/-])\d[\d,]*(?:\.\d+)?(?![\w/-])")
-_DATE = re.compile(rf"\b(?:{'|'.join(MONTHS)}) \d{{1,2}}(?:, \d{{4}})?\b|\b\d{{1,2}} (?:{'|'.join(MONTHS)})(?: \d{{4}})?\b|\b(?:{'|'.join(MONTHS)}) \d{{4}}\b")
+_DATE = re.compile(
+    rf"\b(?:{'|'.join(MONTHS)}) \d{{1,2}}(?:, \d{{4}})?\b|\b\d{{1,2}} (?:{'|'.join(MONTHS)})(?: \d{{4}})?\b|\b(?:{'|'.join(MONTHS)}) \d{{4}}\b"
+)
 _NAME = re.compile(r"(?<=[a-z,;] )[A-Z][a-z]{2,}(?: [A-Z][a-z]{2,})*\b")
-_NOT_NAMES = frozenset(MONTHS) | {"Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday", "The", "This", "Source", "Sources", "However", "But"}
-INVENTED_NAMES = ["Kovalenska", "Brightwater", "Ottoline Marsh", "Dunmarrow", "Telvane", "Quillfeather", "Harrowgate Union", "Ismet Sorra", "Vandrell", "Pellucid Fund"]
+_NOT_NAMES = frozenset(MONTHS) | {
+    "Monday",
+    "Tuesday",
+    "Wednesday",
+    "Thursday",
+    "Friday",
+    "Saturday",
+    "Sunday",
+    "The",
+    "This",
+    "Source",
+    "Sources",
+    "However",
+    "But",
+}
+INVENTED_NAMES = [
+    "Kovalenska",
+    "Brightwater",
+    "Ottoline Marsh",
+    "Dunmarrow",
+    "Telvane",
+    "Quillfeather",
+    "Harrowgate Union",
+    "Ismet Sorra",
+    "Vandrell",
+    "Pellucid Fund",
+]
 
 
 @dataclass(frozen=True)
@@ -47,7 +87,10 @@ def _spans(pattern: re.Pattern, text: str) -> list[tuple[int, int, str]]:
 
 def values(text: str) -> dict[str, list[tuple[int, int, str]]]:
     """What could be changed in a text, by kind, as (start, end, value)."""
-    links = [(m.start(), m.start() + len(m.group().rstrip(".,;:!?)\"'")), m.group().rstrip(".,;:!?)\"'")) for m in _URL.finditer(text)]
+    links = [
+        (m.start(), m.start() + len(m.group().rstrip(".,;:!?)\"'")), m.group().rstrip(".,;:!?)\"'"))
+        for m in _URL.finditer(text)
+    ]
     return {"number": _spans(_NUMBER, text), "date": _spans(_DATE, text), "name": _spans(_NAME, text), "link": links}
 
 
@@ -91,7 +134,13 @@ def _other(kind: str, old: str, rng: random.Random) -> str:
         return rng.choice(INVENTED_NAMES)
     host = old.split("/")[2]
     path = re.split(r"[?#]", old)[0].rstrip("/")
-    return rng.choice([old.replace(host, "pressroom.example", 1), f"{path}-{rng.randrange(10, 99)}" if "/" in path[8:] else path + "/other", f"https://{host}/{rng.randrange(10**6)}"])
+    return rng.choice(
+        [
+            old.replace(host, "pressroom.example", 1),
+            f"{path}-{rng.randrange(10, 99)}" if "/" in path[8:] else path + "/other",
+            f"https://{host}/{rng.randrange(10**6)}",
+        ]
+    )
 
 
 def swapped_twins(text: str, sources: list[str], rng: random.Random) -> list[Twin]:
@@ -145,7 +194,11 @@ def paraphrases(text: str, sentences: list[str], rng: random.Random) -> list[tup
     if swapped != text:
         made.append(("synonyms", swapped))
     notation = _outside_links(text, r"\b(\d{1,3}),(\d{3})\b(?!,)", r"\1\2")
-    notation = _outside_links(notation, r"(\d)\s?%", r"\1 percent") if "%" in notation else _outside_links(notation, r"(\d) percent\b", r"\1%")
+    notation = (
+        _outside_links(notation, r"(\d)\s?%", r"\1 percent")
+        if "%" in notation
+        else _outside_links(notation, r"(\d) percent\b", r"\1%")
+    )
     notation = _outside_links(notation, rf"\b({'|'.join(MONTHS)}) (\d{{1,2}}), (\d{{4}})\b", r"\2 \1 \3")
     notation = _outside_links(notation, rf"\b({'|'.join(MONTHS)}) (\d{{1,2}})\b(?!,? \d)", r"\2 \1")
     notation = _outside_links(notation, r"\$(\d+(?:\.\d+)?) million\b", r"\1 million dollars")
@@ -155,9 +208,22 @@ def paraphrases(text: str, sentences: list[str], rng: random.Random) -> list[tup
         made.append(("one sentence", rng.choice(sentences)))
         made.append(("order", " ".join(reversed(sentences))))
         first, second = sentences[0], sentences[1]
-        if not _URL.search(first) and first.endswith(".") and not set("\"“”") & set(first + second):
-            made.append(("joined", first[:-1] + ", and " + second[0].lower() * (not second[:2].isupper() and second.split()[0].lower() in _LOWERABLE) + second[0] * (second[:2].isupper() or second.split()[0].lower() not in _LOWERABLE) + second[1:]))
-    moved = re.sub(r"^(In \d{4}|On [A-Z]\w+ \d{1,2}(?:, \d{4})?), (.+?)([.!]?)(\s+https?://.*)?$", lambda m: m[2][0].upper() + m[2][1:] + " " + m[1][0].lower() + m[1][1:] + m[3] + (m[4] or ""), text)
+        if not _URL.search(first) and first.endswith(".") and not set('"“”') & set(first + second):
+            made.append(
+                (
+                    "joined",
+                    first[:-1]
+                    + ", and "
+                    + second[0].lower() * (not second[:2].isupper() and second.split()[0].lower() in _LOWERABLE)
+                    + second[0] * (second[:2].isupper() or second.split()[0].lower() not in _LOWERABLE)
+                    + second[1:],
+                )
+            )
+    moved = re.sub(
+        r"^(In \d{4}|On [A-Z]\w+ \d{1,2}(?:, \d{4})?), (.+?)([.!]?)(\s+https?://.*)?$",
+        lambda m: m[2][0].upper() + m[2][1:] + " " + m[1][0].lower() + m[1][1:] + m[3] + (m[4] or ""),
+        text,
+    )
     if moved != text:
         made.append(("adverbial", moved))
     shorter = _outside_links(text, r" \([^()]{3,80}\)", "")
@@ -169,7 +235,27 @@ def paraphrases(text: str, sentences: list[str], rng: random.Random) -> list[tup
     return made
 
 
-_LOWERABLE = frozenset("the this it he she they these those there in on at a an his her their".split())
+_LOWERABLE = frozenset(
+    [
+        "the",
+        "this",
+        "it",
+        "he",
+        "she",
+        "they",
+        "these",
+        "those",
+        "there",
+        "in",
+        "on",
+        "at",
+        "a",
+        "an",
+        "his",
+        "her",
+        "their",
+    ]
+)
 
 
 def _outside_links(text: str, pattern: str, replacement: str) -> str:

@@ -63,12 +63,13 @@ def draft_candidates(
     Counts are in texts asked for: `out` candidates, `rejected` the others by reason (no answer, unreadable, same text).
     `posts`: the eligible posts to treat; None treats all.
     """
-    from synthesis.generation import open_generator
     from synthesis.generation.extractive import Extractive
 
     extractive = Extractive(settings.max_length)
     generator = None
     if settings.backend != "extractive":
+        from synthesis.generation import open_generator
+
         generator = open_generator(settings, recorded=recorded, journal=journal, calls=out / "calls.jsonl.zst")
     candidates: list[Candidate] = []
     prompts: list[dict[str, Any]] = []

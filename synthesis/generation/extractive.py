@@ -39,7 +39,7 @@ _LEANING = regex.compile(
 )
 _OPINION = regex.compile(
     r"(?i)\b(i think|i believe|in my opinion|clearly|obviously|ridiculous|stupid|liar|lying|idiot|disgusting|shame|shameful|hypocrit\w*|"
-    r"propaganda|brainwash\w*|sheep|pathetic|laughable|nonsense|troll\w*|everyone knows|of course|creo que|obviamente|ridículo|mentiros[oa]|"
+    r"propaganda|(flat[- ]out )?lies?|racist|grifter|absurd|stupidity|moron\w*|disinformation agent|user is (claiming|spreading)|brainwash\w*|sheep|pathetic|laughable|nonsense|troll\w*|everyone knows|of course|creo que|obviamente|ridículo|mentiros[oa]|"
     r"ich denke|offensichtlich|lächerlich|lügner|acho que|mentira)\b"
 )
 _INSTRUCTION = regex.compile(
@@ -64,6 +64,17 @@ class Sentence:
     quality: float
 
 
+def _cut_open(sentence: str, position: int) -> bool:
+    """Whether a piece looks like the inside of a sentence: it starts in mid-air or holds one half of a quotation."""
+    quotes = (
+        sentence.count('"') % 2
+        or sentence.count("“") != sentence.count("”")
+        or sentence.count("(") != sentence.count(")")
+    )
+    starts = sentence[:1] in "….,;:)]}" or (position > 0 and (sentence[:1].islower() or sentence[:1].isdigit()))
+    return bool(quotes or starts)
+
+
 @lru_cache(maxsize=4096)
 def sentences_of(note: Note, language: str | None) -> tuple[Sentence, ...]:
     """The usable sentences of a note in order: chatter, instructions, shouting and cut-off fragments are left out."""
@@ -81,7 +92,7 @@ def sentences_of(note: Note, language: str | None) -> tuple[Sentence, ...]:
             if not (len(words) >= 6 and position == 0 and len(text) == len(span.text)):
                 continue
             whole += "."
-        if bare.endswith("?"):
+        if bare.endswith("?") or _cut_open(bare, position):
             continue
         letters = [c for c in bare if c.isalpha()]
         shouting = sum(c.isupper() for c in letters) > 0.5 * len(letters) if len(letters) > 12 else False
@@ -94,7 +105,14 @@ def sentences_of(note: Note, language: str | None) -> tuple[Sentence, ...]:
         quality -= 0.02 * position
         found.append(
             Sentence(
-                whole, note.note_id, position, note_length(whole), words, links, bool(_LEANING.match(bare)), quality
+                whole,
+                note.note_id,
+                position,
+                note_length(whole),
+                words,
+                links,
+                bool(_LEANING.match(bare)) or len(words) < 4,
+                quality,
             )
         )
     return tuple(found)

@@ -163,6 +163,21 @@ class _SortedRun:
 _SPARSE = 1024
 
 
+@numba.njit(cache=True, nogil=True)
+def _spread_bits(tags, boxes):
+    """Bit b of tags[row] becomes bit row of boxes[b], the lowest bit of a byte first, as Arrow stores booleans."""
+    for row in range(len(tags)):
+        word = tags[row]
+        byte = row >> 3
+        place = np.uint8(1 << (row & 7))
+        bit = 0
+        while word != 0:
+            if word & 1:
+                boxes[bit, byte] |= place
+            word >>= 1
+            bit += 1
+
+
 class RatingRuns:
     """Records come in in any order, buckets of records go out in the order of note ids."""
 
@@ -277,10 +292,13 @@ def _superseded(records: np.ndarray) -> np.ndarray:
 
 def rating_table(records: np.ndarray, rater_ids: pa.Array, sources: pa.Array) -> pa.Table:
     """Records as rows of the snapshot's `ratings`; `records['rater']` are rows of `rater_ids`."""
-    numbers, local = np.unique(records["rater"], return_inverse=True)
-    raters = pa.DictionaryArray.from_arrays(
-        pa.array(local.astype(np.int32)), rater_ids.take(pa.array(numbers)).cast(pa.string())
-    )
+    # The raters of these rows, ascending, and the place of each row's rater among them: np.unique without a sort.
+    rater = np.ascontiguousarray(records["rater"])
+    here = np.zeros(len(rater_ids), dtype=bool)
+    here[rater] = True
+    numbers = np.flatnonzero(here)
+    place = np.cumsum(here, dtype=np.int32) - np.int32(1)
+    raters = pa.DictionaryArray.from_arrays(pa.array(place[rater]), rater_ids.take(pa.array(numbers)).cast(pa.string()))
     rated_on = np.ascontiguousarray(records["rated_on"])
     source = np.ascontiguousarray(records["source"])
     columns = [
@@ -293,5 +311,7 @@ def rating_table(records: np.ndarray, rater_ids: pa.Array, sources: pa.Array) ->
         pc.take(sources, pa.array(source, mask=source < 0)),
     ]
     tags = np.ascontiguousarray(records["tags"])
-    columns += [pa.array((tags & np.uint32(1 << bit)) != 0) for bit in range(len(snapshot.RATING_TAGS))]
+    boxes = np.zeros((len(snapshot.RATING_TAGS), (len(tags) + 7) // 8), dtype=np.uint8)
+    _spread_bits(tags, boxes)
+    columns += [pa.Array.from_buffers(pa.bool_(), len(tags), [None, pa.py_buffer(box)]) for box in boxes]
     return pa.table(columns, schema=RATINGS_IN_MEMORY)

@@ -553,34 +553,39 @@ def _records(
         values = pa.array(created[later]).cast(pa.string())
         run.rejects.add("ratings", label, later + block.first_line, "createdAtMillis", "after_as_of", values)
         rows = rows[created[rows] < run.as_of]
-    none = rows[value[rows] < 0]
-    run.rejects.add("ratings", label, none + block.first_line, None, "no_rating", [""] * len(none))
-    rows = rows[value[rows] >= 0]
+    rated = value[rows] >= 0
+    if not rated.all():
+        none = rows[~rated]
+        run.rejects.add("ratings", label, none + block.first_line, None, "no_rating", pa.repeat("", len(none)))
+        rows = rows[rated]
     if "version" in kept:
         version = lines.integers[layout.slot("version")]
         version = np.where(version == MISSING, np.where(level >= 0, 2, 1), version)
-        wrong = rows[(version[rows] < 0) | (version[rows] > 127)]
-        column = matching.names[layout.names.index("version")]
-        run.rejects.add(
-            "ratings", label, wrong + block.first_line, column, "bad_number", pa.array(version[wrong]).cast(pa.string())
-        )
-        rows = rows[(version[rows] >= 0) & (version[rows] <= 127)]
+        small = (version[rows] >= 0) & (version[rows] <= 127)
+        if not small.all():
+            wrong = rows[~small]
+            column = matching.names[layout.names.index("version")]
+            values = pa.array(version[wrong]).cast(pa.string())
+            run.rejects.add("ratings", label, wrong + block.first_line, column, "bad_number", values)
+            rows = rows[small]
     else:
         version = np.where(level >= 0, 2, 1)
         assumed["version"] += len(rows)
+    # Nearly always every line is good: then columns are used as they are, without a copy.
+    pick: Any = slice(None) if len(rows) == lines.n_lines else rows
     records = np.zeros(len(rows), dtype=RECORD)
-    records["note_id"] = note_id[rows]
-    records["created_at"] = created[rows]
-    records["rated_on"] = lines.integers[layout.slot("ratedOnTweetId")][rows] if "ratedOnTweetId" in kept else MISSING
+    records["note_id"] = note_id[pick]
+    records["created_at"] = created[pick]
+    records["rated_on"] = lines.integers[layout.slot("ratedOnTweetId")][pick] if "ratedOnTweetId" in kept else MISSING
     records["line"] = rows + block.first_line
     slot = layout.slot("raterParticipantId")
     records["rater"] = raters.number(
-        lines.data, lines.span_start[slot][rows], lines.span_end[slot][rows], lines.hashes("raterParticipantId")[rows]
+        lines.data, lines.span_start[slot][pick], lines.span_end[slot][pick], lines.hashes("raterParticipantId")[pick]
     )
-    records["tags"] = lines.ones[rows] & np.uint64((1 << len(snapshot.RATING_TAGS)) - 1)
+    records["tags"] = lines.ones[pick] & np.uint64((1 << len(snapshot.RATING_TAGS)) - 1)
     records["file"] = number
-    records["value"] = value[rows]
-    records["version"] = version[rows]
+    records["value"] = value[pick]
+    records["version"] = version[pick]
     records["source"] = _source_codes(lines, rows, sources) if "ratingSourceBucketed" in kept else -1
     return records
 

@@ -1,0 +1,45 @@
+"""What the back ends share: how a failure is written down, and how a finished call is reported before its batch ends."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+from synthesis.errors import InputError
+from synthesis.records import Completion, Request
+
+Finished = Callable[[Completion], None]
+
+
+class ReportingGenerator(Protocol):
+    """A `TextGenerator` that tells of every completion as soon as it is there, so that it can be kept from a crash."""
+
+    name: str
+
+    def generate(self, requests: Sequence[Request], *, finished: Finished | None = None) -> list[Completion]: ...
+
+
+def failed(request: Request, model: str, code: str, words: str = "", **facts: Any) -> Completion:
+    """A completion without texts. `failure` is 'code: words'; `code` is one word that tables can count by."""
+    return Completion(request.request_id, (), model, failure=f"{code}: {words}" if words else code, **facts)
+
+
+def failure_code(failure: str | None) -> str | None:
+    """The countable word of `Completion.failure`, or None."""
+    return failure.split(":", 1)[0] if failure else None
+
+
+def request_extra(text: str) -> dict[str, Any]:
+    """`settings.request_extra` as an object; empty text gives none."""
+    if not text.strip():
+        return {}
+    try:
+        value = json.loads(text)
+    except ValueError as error:
+        raise InputError(
+            f"settings.draft_candidates.request_extra is not JSON ({error}); give an object or ''."
+        ) from None
+    if not isinstance(value, dict):
+        raise InputError(f"settings.draft_candidates.request_extra is {value!r}; give a JSON object or ''.")
+    return value

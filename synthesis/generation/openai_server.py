@@ -1,0 +1,539 @@
+"""Client of an OpenAI-compatible server; vLLM is the reference.
+
+What goes wrong, and what is done about it:
+
+    429, 503 with Retry-After     wait as long as the server says (seconds or date), with jitter and doubling where it says
+                                  nothing; everybody waits, fewer at a time; only the deadline ends this
+    5xx, timeout, broken          wait with jitter, doubling, at most `attempts` times; halve the requests in flight
+    connection, broken answer
+    many of these in a row, or    the circuit opens: the server is left alone for the rest of the stage
+    nobody answered for a whole
+    deadline
+    400, 422                      once again without response_format if the server has not yet accepted one; else given up
+    401, 403, 404                 given up for all requests: a wrong key, address or model name does not mend itself
+    fewer choices than asked      the missing ones are asked for, with seeds no draw has had; a server that ignores `n` is
+                                  then asked one by one
+
+Seeds: vLLM draws choice i of a request from `seed + i`, so a request with seed s and n choices uses s ... s+n-1, and whatever is
+asked for again begins at s+n. An attempt that is repeated because nothing came back repeats its seed.
+
+The key is read from the environment variable that the settings name, when a batch begins; it stands in one header and nowhere
+else. Redirects are not followed: they could carry the key away.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import random
+import threading
+import time
+from collections.abc import Coroutine, Mapping, Sequence
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from typing import Any
+from urllib.parse import quote, urlsplit, urlunsplit
+
+import httpx
+
+from synthesis.errors import InputError
+from synthesis.generation.base import Finished, request_extra
+from synthesis.generation.pacing import Circuit, Pacer, waiting_time
+from synthesis.records import Completion, Request
+from synthesis.settings import DraftCandidatesSettings
+
+__all__ = ["OpenAIServer", "load_lora_adapter", "retry_after", "unload_lora_adapter"]
+
+MAX_RESPONSE = 8 << 20  # bytes of one answer; sixteen notes with log-probabilities have about one megabyte
+MAX_TEXT = 200_000  # characters of one choice
+ROUNDS = 3  # how often choices that are missing are asked for
+_RETRIED = frozenset({408, 425, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524, 529})
+_OVERLOADED = frozenset({408, 429, 503, 504, 522, 524, 529})  # a plain 500 says nothing about how busy a server is
+_HOPELESS = {401: "unauthorized", 403: "unauthorized", 404: "not_found"}
+
+
+@dataclass(frozen=True)
+class _Answer:
+    """What one call, with all its attempts, gave: a body, or a failure 'code: words'."""
+
+    body: Mapping[str, Any] | None
+    failure: str | None
+
+
+@dataclass
+class _Tally:
+    """What a request has cost so far and how many of its seeds are used up. Its clock starts with its first attempt."""
+
+    rng: random.Random
+    began: float = 0.0
+    deadline: float = float("inf")
+    attempts: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    next_seed: int = 0
+    alone: bool = False  # the server has just answered this request with one choice instead of several
+    fingerprint: str | None = None
+
+
+class OpenAIServer:
+    """`TextGenerator` over HTTP. Each `generate` runs its own event loop, in a thread of its own if one is running already.
+
+    What was learnt about the server (it ignores `n`, knows no response_format, bears so many requests, does not answer)
+    is kept from batch to batch. `backoff`: seconds before the second attempt; tests shorten it.
+    """
+
+    name = "openai"
+
+    def __init__(self, settings: DraftCandidatesSettings, *, backoff: float = 1.0) -> None:
+        self.settings = settings
+        self.model = settings.model
+        self._address, self._login = _split_login(settings.base_url)
+        self._extra = request_extra(settings.request_extra)
+        self._backoff = backoff
+        self._circuit = Circuit(settings.circuit_failures, settings.circuit_seconds)
+        self._limit: float | None = None
+        self._singles, self._several = 0, False  # answers with one choice where more were asked; whether ever more came
+        self._structured: bool | None = None  # None: not yet known whether the server takes response_format
+        self._hopeless: str | None = None
+        self._answered_at = float("-inf")
+
+    def generate(self, requests: Sequence[Request], *, finished: Finished | None = None) -> list[Completion]:
+        """One completion per request, in order. `finished` hears of each as soon as it is there, in the loop's thread."""
+        if not requests:
+            return []
+        return _run(self._all(requests, finished))
+
+    async def _all(self, requests: Sequence[Request], finished: Finished | None) -> list[Completion]:
+        width = max(1, self.settings.concurrency)
+        pacer = Pacer(width, self._limit)
+        completions: list[Completion | None] = [None] * len(requests)
+        queue = iter(enumerate(requests))
+        async with self._client(width) as client:
+            if not self.model:
+                await self._ask_for_model(client, pacer)
+
+            async def work() -> None:
+                for row, request in queue:  # shared: each worker takes the next one
+                    completion = await self._complete(client, pacer, request)
+                    completions[row] = completion
+                    if finished:
+                        finished(completion)
+
+            async with asyncio.TaskGroup() as workers:
+                for _ in range(min(width, len(requests))):
+                    workers.create_task(work())
+        self._limit = pacer.limit
+        return [completion for completion in completions if completion is not None]
+
+    def _client(self, width: int) -> httpx.AsyncClient:
+        headers = {"Accept-Encoding": "identity", "Content-Type": "application/json", "User-Agent": "supernotes"}
+        key = os.environ.get(self.settings.api_key_env, "") if self.settings.api_key_env else ""
+        if key:
+            try:
+                headers["Authorization"] = f"Bearer {key.strip()}".encode("ascii").decode()
+            except UnicodeEncodeError:
+                raise InputError(
+                    f"The key in the environment variable {self.settings.api_key_env} holds characters that no key has."
+                ) from None
+        host = urlsplit(self._address).hostname or ""
+        return httpx.AsyncClient(
+            headers=headers,
+            auth=None if key else self._login,
+            timeout=None,  # one clock for the whole attempt, below
+            # uvicorn closes idle connections after five seconds; one that is closed while we write looks like a failure
+            limits=httpx.Limits(max_connections=None, max_keepalive_connections=width, keepalive_expiry=4.0),
+            follow_redirects=False,
+            trust_env=host not in ("localhost", "127.0.0.1", "::1"),  # a proxy never serves one's own machine
+        )
+
+    async def _ask_for_model(self, client: httpx.AsyncClient, pacer: Pacer) -> None:
+        """The first model the server names, if the settings name none."""
+        tally = _Tally(random.Random(0))
+        answer = await self._call(client, pacer, "GET", "/models", None, tally)
+        try:
+            self.model = str((answer.body or {})["data"][0]["id"])
+        except (KeyError, IndexError, TypeError):
+            self._hopeless = (
+                f"no_model: settings name no model and the server names none ({answer.failure or 'empty list'})"
+            )
+
+    # ------------------------------------------------------------------------------------------------- one request
+
+    async def _complete(self, client: httpx.AsyncClient, pacer: Pacer, request: Request) -> Completion:
+        """The texts of one request, with what is missing asked for again."""
+        began = _now()
+        wanted = (
+            1 if request.temperature <= 0 else max(1, request.n)
+        )  # greedy draws are all alike, and vLLM refuses n > 1
+        tally = _Tally(random.Random(request.seed))
+        choices: list[tuple[str, str]] = []
+        failure: str | None = None
+        for _ in range(ROUNDS):
+            missing = wanted - len(choices)
+            # A server that ignores n is asked for draw 0 from the request's own seed and for the others from s+n on, whether
+            # that was known beforehand or is found out now: the same seeds either way.
+            alone = tally.alone or (self._singles > 1 and not self._several)
+            first_alone = tally.next_seed == 0 and (alone or missing == 1)
+            sizes = [1] * missing if alone else [missing]
+            asked = []
+            for place, size in enumerate(sizes):
+                asked.append((request.seed + tally.next_seed, size))
+                tally.next_seed += wanted if place == 0 and first_alone else size
+            came = await asyncio.gather(*(self._draw(client, pacer, request, s, n, tally) for s, n in asked))
+            gained = [choice for found, _ in came for choice in found]
+            failure = next((reason for _, reason in came if reason), None)
+            choices += gained
+            if failure or not gained or len(choices) >= wanted:
+                break
+        choices = choices[:wanted]
+        if len(choices) < wanted and failure is None:
+            failure = f"missing_choices: the server gave {len(choices)} of {wanted} texts"
+        elif len(choices) == wanted:
+            failure = None
+        return Completion(
+            request_id=request.request_id,
+            texts=tuple(text for text, _ in choices),
+            model=self.model or "unknown",
+            failure=failure,
+            finish_reasons=tuple(reason for _, reason in choices),
+            prompt_tokens=tally.prompt_tokens,
+            completion_tokens=tally.completion_tokens,
+            seconds=_now() - began,
+            attempts=tally.attempts,
+            model_revision=self.settings.model_revision or None,
+            raw={"system_fingerprint": tally.fingerprint} if tally.fingerprint else {},
+        )
+
+    async def _draw(
+        self, client: httpx.AsyncClient, pacer: Pacer, request: Request, seed: int, n: int, tally: _Tally
+    ) -> tuple[list[tuple[str, str]], str | None]:
+        """Up to `n` texts with their finish reasons from one call, and why there are none."""
+        structured = request.schema is not None and self._structured is not False
+        body = self._body(request, seed, n, structured)
+        answer = await self._call(client, pacer, "POST", "/chat/completions", body, tally)
+        if answer.failure and answer.failure.startswith("bad_request") and structured and self._structured is None:
+            body = self._body(request, seed, n, False)
+            answer = await self._call(client, pacer, "POST", "/chat/completions", body, tally)
+            if answer.failure is None:
+                self._structured = False  # it was response_format that the server did not like
+        elif answer.failure is None and structured:
+            self._structured = True
+        if answer.body is None:
+            return [], answer.failure
+        usage = answer.body.get("usage")
+        if isinstance(usage, dict):
+            tally.prompt_tokens += _count(usage.get("prompt_tokens"))
+            tally.completion_tokens += _count(usage.get("completion_tokens"))
+        fingerprint = answer.body.get("system_fingerprint")
+        tally.fingerprint = fingerprint[:200] if isinstance(fingerprint, str) else tally.fingerprint
+        found = _choices(answer.body)
+        if n > 1:
+            tally.alone = len(answer.body["choices"]) == 1
+            self._singles += tally.alone
+            self._several |= not tally.alone
+        return found[:n], None
+
+    def _body(self, request: Request, seed: int, n: int, structured: bool) -> bytes:
+        body: dict[str, Any] = {
+            "model": self.model,
+            "messages": [{"role": message.role, "content": message.content} for message in request.messages],
+            "temperature": request.temperature,
+            "top_p": request.top_p,
+            "max_tokens": request.max_tokens,
+            "n": n,
+        }
+        if self.settings.seeds and request.temperature > 0:
+            body["seed"] = seed
+        if structured:
+            body["response_format"] = {
+                "type": "json_schema",
+                "json_schema": {"name": request.purpose, "schema": request.schema, "strict": True},
+            }
+        return json.dumps(body | self._extra).encode("ascii")
+
+    # ---------------------------------------------------------------------------------------------------- one call
+
+    async def _call(
+        self, client: httpx.AsyncClient, pacer: Pacer, method: str, path: str, body: bytes | None, tally: _Tally
+    ) -> _Answer:
+        """A JSON answer, after as many attempts as it takes and the settings allow."""
+        attempt = 0  # attempts that failed
+        refused = 0  # times we were asked to come later: the server's right, and no failure
+        while True:
+            async with pacer.slot() as began:
+                if self._hopeless:
+                    return _Answer(None, self._hopeless)
+                if self._circuit.open:
+                    return _Answer(None, "circuit_open: the server failed too long and is left alone")
+                if tally.attempts == 0:
+                    tally.began, tally.deadline = began, began + self.settings.deadline
+                left = tally.deadline - _now()
+                if left <= 0:
+                    return self._too_late("deadline: no answer", tally)
+                tally.attempts += 1
+                outcome = await self._attempt(client, method, path, body, min(self.settings.timeout, left))
+                if outcome.body is not None:
+                    self._answered_at = _now()
+                    self._circuit.answered()
+                    pacer.went_well()
+                    return _Answer(outcome.body, None)
+                if not outcome.again:
+                    self._circuit.answered()
+                    if outcome.hopeless:
+                        self._hopeless = outcome.failure
+                    return _Answer(None, outcome.failure)
+                if not outcome.careless:
+                    pacer.overloaded(began)
+                if outcome.wait is not None:
+                    pacer.pause(min(outcome.wait, self.settings.deadline))
+            if outcome.alive:
+                self._circuit.answered()
+                refused += 1
+            else:
+                self._circuit.failed(_now())
+                attempt += 1
+                if attempt >= self.settings.attempts:
+                    return _Answer(None, f"{outcome.failure}; given up after {attempt} attempts")
+            if outcome.wait is not None:
+                wait = outcome.wait + tally.rng.uniform(0.0, min(1.0, 0.1 * outcome.wait))
+            else:
+                wait = waiting_time(attempt + refused, self._backoff, tally.rng)
+            if _now() + wait >= tally.deadline:
+                return self._too_late(str(outcome.failure), tally)
+            await asyncio.sleep(wait)
+
+    def _too_late(self, failure: str, tally: _Tally) -> _Answer:
+        """The deadline of a request passes. If meanwhile nobody got an answer, the server is left alone."""
+        if self._answered_at < tally.began:
+            self._circuit.open = True
+        return _Answer(None, f"{failure}; the deadline of {self.settings.deadline:g} s passes")
+
+    async def _attempt(
+        self, client: httpx.AsyncClient, method: str, path: str, body: bytes | None, seconds: float
+    ) -> _Outcome:
+        received = bytearray()
+        try:
+            async with (
+                asyncio.timeout(seconds),
+                client.stream(method, self._address + path, content=body) as response,
+            ):
+                async for chunk in response.aiter_bytes():
+                    received += chunk
+                    if len(received) > MAX_RESPONSE:
+                        return _Outcome(failure=f"too_large: an answer of more than {MAX_RESPONSE:,} bytes")
+        except TimeoutError:
+            return _Outcome(failure=f"timeout: no answer within {seconds:g} s")
+        except httpx.TransportError as error:
+            return _Outcome(failure=f"connection: {type(error).__name__}")
+        except httpx.InvalidURL:
+            return _Outcome(failure=f"bad_address: {self._address} is no address", again=False, hopeless=True)
+        if response.status_code == 200:
+            return _read(bytes(received), method)
+        return self._refusal(response, bytes(received))
+
+    def _refusal(self, response: httpx.Response, received: bytes) -> _Outcome:
+        status = response.status_code
+        told = _told(received)
+        if status in _RETRIED or status >= 500:
+            wait = retry_after(response.headers, time.time()) if status in (429, 503) else None
+            code = "rate_limited" if status == 429 else f"http_{status}"
+            alive = status == 429 or wait is not None
+            return _Outcome(failure=f"{code}: {told}", alive=alive, wait=wait, careless=status not in _OVERLOADED)
+        if status in _HOPELESS:
+            words = (
+                f"{told} (key from the environment variable {self.settings.api_key_env}, address {self._address})"
+                if _HOPELESS[status] == "unauthorized"
+                else f"{told} (model {self.model!r}, address {self._address})"
+            )
+            return _Outcome(failure=f"{_HOPELESS[status]}: {words}", again=False, hopeless=True)
+        code = "bad_request" if status in (400, 413, 422) else f"http_{status}"
+        return _Outcome(failure=f"{code}: {told}", again=False)
+
+
+@dataclass(frozen=True)
+class _Outcome:
+    """One attempt: a body, or a failure and what it means. `careless`: not a sign of overload."""
+
+    body: Mapping[str, Any] | None = None
+    failure: str | None = None
+    again: bool = True
+    hopeless: bool = False
+    alive: bool = False
+    careless: bool = False
+    wait: float | None = None
+
+
+def _read(received: bytes, method: str) -> _Outcome:
+    try:
+        body = json.loads(received)
+    except (ValueError, RecursionError):
+        return _Outcome(failure=f"unreadable: {len(received):,} bytes that are not JSON", careless=True)
+    if not isinstance(body, dict):
+        return _Outcome(failure="unreadable: JSON, but no object", careless=True)
+    if method == "POST" and not (isinstance(body.get("choices"), list) and body["choices"]):
+        return _Outcome(failure=f"unreadable: no choices ({_told(received)})", careless=True)
+    return _Outcome(body=body)
+
+
+def _choices(body: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Text and finish reason of each choice that has a text; in the order of the server's indices where it gives them."""
+    rows = [choice for choice in body["choices"] if isinstance(choice, dict)]
+    if all(isinstance(choice.get("index"), int) for choice in rows):
+        rows.sort(key=lambda choice: choice["index"])
+    found = []
+    for choice in rows:
+        message = choice.get("message")
+        content = message.get("content") if isinstance(message, dict) else None
+        if isinstance(content, list):  # some servers give a list of parts
+            content = "".join(p["text"] for p in content if isinstance(p, dict) and isinstance(p.get("text"), str))
+        if isinstance(content, str) and content.strip():
+            text = content[:MAX_TEXT].encode("utf-8", "replace").decode()  # lone surrogates are legal in JSON only
+            found.append((text, str(choice.get("finish_reason") or "unknown")[:40]))
+    return found
+
+
+def _count(value: object) -> int:
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 40 else 0
+
+
+def _told(received: bytes) -> str:
+    """What a server says about its refusal, in at most 200 characters on one line."""
+    text = received[:4000].decode("utf-8", "replace")
+    try:
+        value = json.loads(text)
+        error = value.get("error", value) if isinstance(value, dict) else value
+        text = str(error.get("message", error)) if isinstance(error, dict) else str(error)
+    except (ValueError, RecursionError):
+        pass
+    return " ".join(text.split())[:200] or "no reason given"
+
+
+def retry_after(headers: Mapping[str, str], now: float) -> float | None:
+    """Seconds to wait by the headers `retry-after-ms` and `Retry-After` (seconds or an HTTP date), or None.
+
+    A date is read against the server's own `Date` header where there is one, since its clock may differ from ours; `now` is
+    seconds since 1970. Times gone by give 0; nonsense gives None.
+    """
+    for name, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
+        text = (headers.get(name) or "").strip()
+        if text:
+            try:
+                seconds = float(text) * unit
+            except ValueError:
+                continue
+            return max(0.0, seconds) if seconds == seconds and seconds < 1e9 else None
+    then = _timestamp(headers.get("retry-after"))
+    if then is None:
+        return None
+    there = _timestamp(headers.get("date"))
+    return max(0.0, then - (there if there is not None else now))
+
+
+def _timestamp(text: str | None) -> float | None:
+    try:
+        return parsedate_to_datetime(text).timestamp() if text else None
+    except (TypeError, ValueError, OverflowError):
+        return None
+
+
+def _now() -> float:
+    return time.monotonic()
+
+
+def _run(work: Coroutine[Any, Any, list[Completion]]) -> list[Completion]:
+    """Run a coroutine to its end, in another thread where this one has a loop running (a notebook, an async test)."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return _unwrapped(work)
+    found: list[list[Completion]] = []
+    errors: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            found.append(_unwrapped(work))
+        except BaseException as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=run, name="openai-server")
+    thread.start()
+    thread.join()
+    if errors:
+        raise errors[0]
+    return found[0]
+
+
+def _unwrapped(work: Coroutine[Any, Any, list[Completion]]) -> list[Completion]:
+    """A single error out of the task group is raised as itself."""
+    try:
+        return asyncio.run(work)
+    except BaseExceptionGroup as group:
+        if len(group.exceptions) == 1:
+            raise group.exceptions[0] from None
+        raise
+
+
+def _split_login(base_url: str) -> tuple[str, httpx.BasicAuth | None]:
+    """The address without a trailing slash and without the login that may stand in it."""
+    parts = urlsplit(base_url.strip())
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise InputError(
+            f"settings.draft_candidates.base_url = {_shown(base_url)!r} is no address of a server; give one like 'http://127.0.0.1:8000/v1'."
+        )
+    login = httpx.BasicAuth(parts.username, parts.password or "") if parts.username else None
+    host = parts.netloc.rpartition("@")[2]
+    return urlunsplit((parts.scheme, host, parts.path.rstrip("/"), "", "")), login
+
+
+def _shown(base_url: str) -> str:
+    return base_url.rpartition("@")[2][:200]
+
+
+# ------------------------------------------------------------------------------------------------------- LoRA adapters
+
+
+def load_lora_adapter(
+    base_url: str, name: str, path: str, *, api_key_env: str = "SUPERNOTES_API_KEY", timeout: float = 120.0
+) -> None:
+    """Make a running vLLM server serve the adapter at `path` (a directory the *server* can read) as model `name`.
+
+    Afterwards `settings.model = name` writes with it. Raises `InputError` where the server refuses; it must have been started with
+    `--enable-lora` and VLLM_ALLOW_RUNTIME_LORA_UPDATING=True, in a network that trusts its clients.
+    """
+    status, told = _post(base_url, "load_lora_adapter", {"lora_name": name, "lora_path": path}, api_key_env, timeout)
+    if status != 200:
+        raise InputError(
+            f"The server at {_split_login(base_url)[0]} did not load the adapter {name!r} from {path!r} (HTTP {status}: {told}). "
+            "Start vLLM with --enable-lora and VLLM_ALLOW_RUNTIME_LORA_UPDATING=True, and give a path that it can read."
+        )
+
+
+def unload_lora_adapter(
+    base_url: str, name: str, *, api_key_env: str = "SUPERNOTES_API_KEY", timeout: float = 120.0
+) -> bool:
+    """Take adapter `name` from a running vLLM server; False if it was not there. Raises `InputError` on other refusals."""
+    status, told = _post(base_url, "unload_lora_adapter", {"lora_name": name}, api_key_env, timeout)
+    if status not in (200, 404) or (status == 404 and name not in told):
+        raise InputError(
+            f"The server at {_split_login(base_url)[0]} did not unload the adapter {name!r} (HTTP {status}: {told}). "
+            "Start vLLM with --enable-lora and VLLM_ALLOW_RUNTIME_LORA_UPDATING=True."
+        )
+    return status == 200
+
+
+def _post(base_url: str, verb: str, body: dict[str, str], api_key_env: str, timeout: float) -> tuple[int, str]:
+    address, login = _split_login(base_url)
+    key = os.environ.get(api_key_env, "") if api_key_env else ""
+    headers = {"Authorization": f"Bearer {key.strip()}"} if key else {}
+    host = urlsplit(address).hostname or ""
+    try:
+        with httpx.Client(
+            timeout=timeout, auth=None if key else login, trust_env=host not in ("localhost", "127.0.0.1", "::1")
+        ) as client:
+            response = client.post(f"{address}/{quote(verb)}", json=body, headers=headers)
+    except httpx.TransportError as error:
+        raise InputError(
+            f"No server answers at {address} ({type(error).__name__}). Start it, or mend base_url."
+        ) from None
+    return response.status_code, _told(response.content)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
@@ -14,14 +13,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from synthesis.check_settings import CheckCandidatesSettings
-from synthesis.checks.base import make_draft
 from synthesis.checks.duplicates import near_duplicates
 from synthesis.checks.judge import Finalist, judge_finalists
 from synthesis.checks.run import Tools, check_text, check_text_json, passed
 from synthesis.checks.spec import note_spec
 from synthesis.checks.support import load_nli
 from synthesis.errors import InputError
-from synthesis.records import CheckResult, Completion, TextGenerator
+from synthesis.records import CheckResult, Completion, Note, Post, TextGenerator
+from synthesis.settings import DraftCandidatesSettings
 
 __all__ = ["CHECKS_SCHEMA", "CheckedCandidate", "check_candidates", "check_post", "check_text_json"]
 
@@ -45,7 +44,7 @@ class CheckedCandidate:
 
     candidate_id: str
     text: str
-    sources: tuple[str, ...]
+    notes: tuple[Note, ...]  # what it was written from
 
 
 def check_candidates(
@@ -56,18 +55,20 @@ def check_candidates(
     clusters: Path,
     candidates: Path,
     posts: Sequence[int] | None = None,
+    draft_settings: DraftCandidatesSettings | None = None,
+    recorded: Path | None = None,
+    journal: Path | None = None,
     generator: TextGenerator | None = None,
     progress: Callable[..., None] = lambda *a, **k: None,
 ) -> dict[str, Any]:
     """Write checks.parquet: per candidate one row for each check passed and one for each failure.
 
     Counted in candidates: in = candidates of these posts, out = those that passed everything, rejected by the first check that
-    did not pass. `generator` answers the spec's questions where `settings.judge` is on; its calls go to calls.jsonl.zst.
+    did not pass. Where `settings.judge` is on, the writing model that `draft_settings` name (or `generator`) answers the spec's
+    questions about the finalists; its calls go to calls.jsonl.zst.
     """
     if settings.judge and generator is None:
-        raise InputError(
-            "settings.check_candidates.judge = true needs a writing model to ask; none was handed to the stage. Configure one, or set judge = false."
-        )
+        generator = _open_judge(draft_settings, recorded, journal, Path(out) / "calls.jsonl.zst")
     tools = Tools(nli=load_nli(settings.nli_model) if settings.nli_model else None)
     table = pl.scan_parquet(Path(candidates) / "candidates.parquet")
     if posts is not None:
@@ -77,7 +78,7 @@ def check_candidates(
         .sort("post_id", "candidate_id")
         .collect()
     )
-    texts = _note_texts(Path(snapshot), {int(i) for ids in rows["source_note_ids"] for i in ids})
+    notes = _notes(Path(snapshot), {int(i) for ids in rows["source_note_ids"] for i in ids})
     post_ids = rows["post_id"].unique(maintain_order=True).to_list()
     post_texts = _post_texts(Path(snapshot), post_ids)
     languages = _languages(Path(clusters), post_ids)
@@ -90,7 +91,7 @@ def check_candidates(
         mine = rows.filter(pl.col("post_id") == post_id)
         drafted = [
             CheckedCandidate(
-                row["candidate_id"], row["text"] or "", tuple(texts[i] for i in row["source_note_ids"] if i in texts)
+                row["candidate_id"], row["text"] or "", tuple(notes[i] for i in row["source_note_ids"] if i in notes)
             )
             for row in mine.iter_rows(named=True)
         ]
@@ -103,6 +104,7 @@ def check_candidates(
             language=language,
             tools=tools,
             generator=generator,
+            draft_settings=draft_settings,
         )
         calls += made
         for candidate in drafted:
@@ -112,8 +114,6 @@ def check_candidates(
             if stopped is not None:
                 codes[stopped] += 1
     _write(Path(out) / "checks.parquet", results)
-    if calls:
-        _write_calls(Path(out) / "calls.jsonl.zst", calls)
     return {
         "in": rows.height,
         "out": rows.height - sum(codes.values()),
@@ -132,6 +132,7 @@ def check_post(
     language: str | None = None,
     tools: Tools | None = None,
     generator: TextGenerator | None = None,
+    draft_settings: DraftCandidatesSettings | None = None,
 ) -> tuple[dict[str, list[CheckResult]], list[Completion]]:
     """Results by candidate id for all candidates of one post, and the model calls made for them.
 
@@ -142,7 +143,7 @@ def check_post(
     for c in candidates:
         found[c.candidate_id] = check_text(
             c.text,
-            c.sources,
+            tuple(note.text for note in c.notes),
             post_text=post_text,
             language=language,
             settings=settings,
@@ -182,14 +183,10 @@ def check_post(
             key=lambda c: (-_rubric_sum(found[c.candidate_id]), c.candidate_id),
         )
         asked = [
-            Finalist(
-                c.candidate_id,
-                post_id,
-                make_draft(c.text, c.sources, post_text=post_text, language=language, settings=settings),
-            )
+            Finalist(c.candidate_id, c.text, Post(post_id, post_text, language), c.notes, language or "en")
             for c in finalists[: settings.judge_finalists]
         ]
-        answers, calls = judge_finalists(asked, generator)
+        answers, calls = judge_finalists(asked, generator, settings=draft_settings)
         for answer in answers:
             found[answer.candidate_id].append(answer)
     return found, calls
@@ -199,14 +196,16 @@ def _rubric_sum(results: Iterable[CheckResult]) -> float:
     return sum(float(r.reason.split()[-1]) for r in results if r.check == "rubric" and r.outcome == "passed")
 
 
-def _note_texts(snapshot: Path, note_ids: set[int]) -> dict[int, str]:
+def _notes(snapshot: Path, note_ids: set[int]) -> dict[int, Note]:
     table = (
         pl.scan_parquet(snapshot / "notes.parquet")
         .filter(pl.col("noteId").is_in(sorted(note_ids)))
-        .select("noteId", "summary")
+        .select("noteId", "tweetId", "summary", "classification")
         .collect()
     )
-    return {int(note): text or "" for note, text in table.iter_rows()}
+    return {
+        int(note): Note(int(note), int(post), text or "", kind or "") for note, post, text, kind in table.iter_rows()
+    }
 
 
 def _post_texts(snapshot: Path, post_ids: list[int]) -> dict[int, str]:
@@ -227,6 +226,20 @@ def _languages(clusters: Path, post_ids: list[int]) -> dict[int, str]:
     return {int(post): language for post, language in table.iter_rows() if language}
 
 
+def _open_judge(
+    settings: DraftCandidatesSettings | None, recorded: Path | None, journal: Path | None, calls: Path
+) -> TextGenerator:
+    backend = settings.backend if settings else "none"
+    if settings is None or backend == "extractive":
+        raise InputError(
+            f"settings.check_candidates.judge = true needs a writing model that can answer questions; the back end is {backend!r}. "
+            "Set settings.draft_candidates.backend to a language model, or judge = false."
+        )
+    from synthesis.generation import open_generator
+
+    return open_generator(settings, recorded=recorded, journal=journal, calls=calls)
+
+
 def _write(path: Path, results: list[tuple[int, CheckResult]]) -> None:
     columns: dict[str, list] = {name: [] for name in CHECKS_SCHEMA.names}
     for post_id, result in results:
@@ -234,10 +247,3 @@ def _write(path: Path, results: list[tuple[int, CheckResult]]) -> None:
         for name, value in asdict(result).items():
             columns[name].append(value)
     pq.write_table(pa.table(columns, schema=CHECKS_SCHEMA), path, compression="zstd", row_group_size=100_000)
-
-
-def _write_calls(path: Path, calls: Sequence[Completion]) -> None:
-    import zstandard
-
-    lines = "".join(json.dumps(asdict(call), ensure_ascii=False, sort_keys=True) + "\n" for call in calls)
-    path.write_bytes(zstandard.ZstdCompressor().compress(lines.encode("utf-8", "replace")))

@@ -12,7 +12,8 @@ from synthesis.check_settings import CheckCandidatesSettings
 from synthesis.check_stage import CHECKS_SCHEMA, check_candidates
 from synthesis.checks import note_spec
 from synthesis.errors import InputError
-from synthesis.records import Completion
+from synthesis.records import MISLEADING, Completion
+from synthesis.settings import DraftCandidatesSettings
 
 NOTE = "The ferry Aurelia was built in 1974, not 1947. https://ferry.example/aurelia"
 SPANISH = "El puerto de Lindow cerró en 1990 por falta de pasajeros. https://lindow.example/puerto"
@@ -23,7 +24,9 @@ def inputs(tmp_path):
     snapshot, clusters, candidates = (tmp_path / name for name in ("snapshot", "clusters", "candidates"))
     for directory in (snapshot, clusters, candidates):
         directory.mkdir()
-    pl.DataFrame({"noteId": [1, 2], "summary": [NOTE, SPANISH]}).write_parquet(snapshot / "notes.parquet")
+    pl.DataFrame(
+        {"noteId": [1, 2], "tweetId": [10, 11], "summary": [NOTE, SPANISH], "classification": [MISLEADING, MISLEADING]}
+    ).write_parquet(snapshot / "notes.parquet")
     pl.DataFrame(
         {"tweetId": [10], "text": ["The Aurelia is from 1947!"]}, schema_overrides={"text": pl.String}
     ).write_parquet(snapshot / "posts.parquet")
@@ -90,7 +93,7 @@ def test_shards_put_together_give_the_same_rows_and_twice_the_same_bytes(inputs,
     assert read["none"].schema == read["all"].schema
 
 
-def test_the_judging_model_is_asked_for_finalists_only_and_every_call_is_kept(inputs, tmp_path):
+def test_the_judging_model_is_asked_for_finalists_only(inputs, tmp_path):
     class Yes:
         name = "yes"
         asked: list = []  # noqa: RUF012
@@ -106,7 +109,6 @@ def test_the_judging_model_is_asked_for_finalists_only_and_every_call_is_kept(in
     assert [r.post_id for r in Yes.asked] == [10, 11]
     assert counts["model_calls"] == 2
     assert counts["out"] == 2
-    assert (out / "calls.jsonl.zst").stat().st_size > 0
     assert pl.read_parquet(out / "checks.parquet").filter(pl.col("check") == "judge").height == 2 * sum(
         bool(p.question) for p in note_spec().principles
     )
@@ -117,6 +119,8 @@ def test_judging_without_a_model_is_refused(inputs, tmp_path):
     out.mkdir()
     with pytest.raises(InputError, match="judge"):
         check_candidates(out, CheckCandidatesSettings(judge=True), **inputs)
+    with pytest.raises(InputError, match="extractive"):
+        check_candidates(out, CheckCandidatesSettings(judge=True), draft_settings=DraftCandidatesSettings(), **inputs)
 
 
 def test_an_inference_model_that_is_no_folder_is_refused(inputs, tmp_path):

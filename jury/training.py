@@ -345,12 +345,12 @@ def fit_hierarchical(
     tags = fit_tags(rated, form)
     # Labels of the snapshot itself decide how wide intervals are: other folders are selected samples.
     own = np.array([s == reference for s in notes.source])
+    typical = published_noise(np.array([np.nan]), rating_variance, factor_moment)[0]
     sd_scale = tuple(
         _interval_scale(
-            labels[own, q] - warm[own, q],
-            warm_var[own, q] + noise[own, q],
-            labels[own, q] - cold[own, q],
-            cold_var[own, q] + noise[own, q],
+            np.concatenate([labels[own, q] - warm[own, q], labels[own, q] - cold[own, q]]),
+            np.concatenate([warm_var[own, q], cold_var[own, q]]),
+            typical[q],
         )
         for q in range(2)
     )
@@ -390,15 +390,18 @@ def _rating_variance(data: TrainingData) -> float:
     return float(np.clip(np.mean(miss**2), 0.04, 0.25))
 
 
-def _interval_scale(*pairs: Array) -> float:
-    """How many model deviations the 90 % interval really needs, as a factor on sd; shrunk to 1 with few notes."""
-    residual = np.concatenate([pairs[0], pairs[2]])
-    deviation = np.sqrt(np.concatenate([pairs[1], pairs[3]]))
+def _interval_scale(residual: Array, variance: Array, noise: float) -> float:
+    """Factor on the latent deviation with which 90 % of later fitted parameters fall within ±1.645 sd; shrunk to 1 with few notes.
+
+    `noise` is the error variance of a fit on a typical number of ratings: how many there will be is not known when a text is judged.
+    """
     if len(residual) < 20:
         return 1.0
-    ratio = float(np.quantile(np.abs(residual) / deviation, 0.9)) / 1.6449
+    grid = np.linspace(0.4, 2.0, 81)
+    covered = np.array([(np.abs(residual) <= 1.6449 * np.sqrt(g * g * variance + noise)).mean() for g in grid])
+    best = float(grid[np.argmin(np.abs(covered - 0.9))])
     trust = len(residual) / (len(residual) + 40.0)
-    return float(np.clip(trust * ratio + (1 - trust), 0.5, 2.0))
+    return trust * best + (1 - trust)
 
 
 # -------------------------------------------------------------------------------------------------------------- response

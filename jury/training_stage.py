@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +24,14 @@ import pyarrow.parquet as pq
 from jury.draw import Raters, split_pools
 from jury.errors import InputError
 from jury.model_settings import TrainJurySettings
-from jury.models.encoders import make_encoder
-from jury.models.hierarchical import HierarchicalModel
+from jury.evaluation import EvaluationSet, Hidden, Predictions, evaluate_models, standard_jury
+from jury.models.baselines import BaselineModel, fit_baselines, save_baselines
+from jury.models.encoders import Encoder, make_encoder
+from jury.models.hierarchical import HierarchicalModel, Weights, published_noise
 from jury.models.store import load_model, save_weights
+from jury.reasons import values_report
+from jury.records import JudgedText
+from jury.report import write_html, write_plots
 from jury.training import MIN_LABELLED_NOTES, FitOptions, TrainingData, fit_hierarchical
 from jury.training_data import merge, read_global_intercept, read_raters, read_snapshot_data
 
@@ -118,15 +123,175 @@ def train_jury(
         half = pool_labels(data, keep[data.rater]) if len(data.value) else data
         save_weights(fit_hierarchical(half, its_encoder, options).weights, out, name)
 
+    report, prediction, evaluation, baselines = held_out_report(data, settings, encoder, options, progress)
+    save_baselines(baselines, out)
+    pictures = write_plots(out, evaluation, prediction) if settings.plots and prediction is not None else []
+    report["training"] = counts
+    (out / "report.json").write_text(json.dumps(report, indent=1, sort_keys=True, default=float) + "\n", encoding="utf-8")
+    write_html(out / "report.html", report, pictures)
     facts = {
         "global_intercept": data.global_intercept,
         "pools": {name: int(sum(p == name for p in pool)) for name in POOLS},
         "models": ["model", "proxy", "gold"],
         "sources": {s: int(sum(x == s for x in data.source)) for s in sorted(set(data.source))},
         "trained_on": main.facts,
+        "gate": report["gate"],
     }
     (out / "jury.json").write_text(json.dumps(facts, indent=1, sort_keys=True, default=float) + "\n", encoding="utf-8")
-    return counts
+    if not report["gate"]["passed"]:
+        raise GateFailed(report["gate"]["reason"])
+    return counts | {"gate": report["gate"]}
+
+
+def held_out_report(
+    data: TrainingData, settings: TrainJurySettings, encoder: Encoder, options: FitOptions, progress=lambda *a, **k: None
+) -> tuple[dict[str, Any], Predictions | None, EvaluationSet, dict[str, BaselineModel]]:
+    """Train without the newest posts of the snapshot, judge them: report, our predictions, what was judged, and baselines trained on all.
+
+    Posts are split by tweetId over all folders. Raters are fitted again without the held-out posts, where the snapshot has enough ratings;
+    held-out siblings are known by their ratings only, through those raters.
+    """
+    own = np.array([s == "snapshot" for s in data.source], dtype=bool)
+    rated = np.bincount(data.rating_note, minlength=len(data)) > 0
+    posts = np.unique(data.post[own & rated])
+    newest = posts[len(posts) - max(int(round(len(posts) * settings.held_out_share)), 1) :]
+    testing = np.isin(data.post, newest)
+    train, test, refitted = split_and_refit(data, testing, settings.refit_limit)
+    truth_i, truth_f = test.intercept.copy(), test.factor.copy()
+    test = replace(test, intercept=np.full(len(test), np.nan), factor=np.full(len(test), np.nan))
+    evaluation = EvaluationSet(test, (None,) * len(test), (None,) * len(test), truth_i, truth_f, sibling_parameters=False)
+    everything = train_baselines(data, encoder)
+    empty: dict[str, Any] = {"n_ratings": 0, "n_notes": 0, "n_posts": 0, "metrics": {}, "baselines": {}, "slices": []}
+    protocol = (
+        f"Held out: the newest {settings.held_out_share:.0%} of the snapshot's rated posts ({len(newest)}), split by tweetId. "
+        + ("Raters were fitted again without them. " if refitted else "Too few ratings to fit raters without them: rater parameters saw these posts. ")
+        + "Siblings are known by their ratings only; a note's own ratings are never an input."
+    )
+    report: dict[str, Any] = {"protocol": protocol, "evaluation": empty, "values": values_report(data, bootstrap=min(settings.bootstrap, 200))}
+    try:
+        trial = fit_hierarchical(train, encoder, options)
+    except InputError as problem:
+        report["gate"] = {"passed": True, "reason": f"Not tested: without the held-out posts {problem}"}
+        return report, None, evaluation, everything
+    model = HierarchicalModel(trial.weights, encoder)
+    baselines: dict[str, Any] = dict(train_baselines(train, encoder))
+    if settings.paper_baseline:
+        baselines["paper"] = train_paper(train, encoder, settings, progress)
+    seats = Raters(
+        train.rater_ids, *_rater_table(train), np.zeros(len(train.rater_ids), dtype=np.int64)
+    ).take(np.unique(train.rater))  # fmt: skip
+    result, prediction = evaluate_models(
+        evaluation, model, baselines, standard_jury(seats, data.global_intercept), None, settings.bootstrap, progress
+    )
+    report["evaluation"] = result
+    report["gate"] = gate(result, len(newest), settings.gate_min_posts)
+    report["effective_jurors"] = effective_jurors(prediction, trial.weights)
+    return report, prediction, evaluation, everything
+
+
+def gate(result: dict[str, Any], n_posts: int, enough: int) -> dict[str, Any]:
+    """Passed unless the jury's log-loss is worse than the rater intercept's; few held-out posts only warn."""
+    ours, theirs = result["metrics"]["log_loss"]["value"], result["baselines"]["rater_intercept"]["log_loss"]["value"]
+    if ours is None or theirs is None:
+        return {"passed": True, "reason": "Not tested: no rating by a known rater of a held-out note."}
+    said = f"log-loss on {n_posts} held-out posts is {ours:.3f}, that of the rater intercepts alone {theirs:.3f}"
+    if ours <= theirs:
+        return {"passed": True, "reason": f"The jury's {said}."}
+    if n_posts < enough:
+        return {"passed": True, "reason": f"Warning: the jury's {said}, which is worse; {n_posts} posts are too few to tell (fewer than {enough})."}
+    return {
+        "passed": False,
+        "reason": f"The jury's {said}: it predicts worse than not reading the notes at all and must not judge. "
+        "Give it more posts with several rated notes (or --extra folders), and look at report.html.",
+    }
+
+
+def effective_jurors(prediction: Predictions, weights: Weights) -> dict[str, float]:
+    """How many independent real raters would know a note's intercept as well as the model does: rating variance / model variance."""
+    if len(prediction.sd) == 0:
+        return {"median": 0.0}
+    typical = published_noise(np.array([np.nan]), weights.rating_variance, weights.factor_second_moment)[0, 0]
+    latent = np.maximum(prediction.sd**2 - typical, 1e-6)
+    return {"median": float(np.median(weights.rating_variance / latent)), "rating_variance": weights.rating_variance}
+
+
+def split_and_refit(data: TrainingData, testing: np.ndarray, limit: int) -> tuple[TrainingData, TrainingData, bool]:
+    """Training and test notes; in both, the snapshot's raters (and the training labels) come from a fit that saw training posts only.
+
+    Without enough ratings (or with too many, `limit`) parameters stay as they are and the third value is False.
+    """
+    from jury.extra_data import fit_ratings
+
+    own = np.array([s == "snapshot" for s in data.source], dtype=bool)
+    mine = own[data.rating_note]
+    learn = mine & ~testing[data.rating_note]
+    train, test = data.notes_where(~testing), data.notes_where(testing)
+    if not 1000 <= int(learn.sum()) <= limit:
+        return train, test, False
+    names = pl.Series("raterParticipantId", [data.rater_ids[u] for u in data.rater[learn]])
+    frame = pl.DataFrame({"noteId": data.note_id[data.rating_note[learn]], "raterParticipantId": names, "helpfulness": data.value[learn]})
+    raters, notes, level = fit_ratings(frame)
+    if len(raters) < 20 or len(notes) < 2 * MIN_LABELLED_NOTES:
+        return train, test, False
+    known = {r: k for k, r in enumerate(raters["raterParticipantId"].to_list())}
+    where = np.array([known.get(r, -1) for r in data.rater_ids], dtype=np.int64)
+    intercept, factor = raters["intercept"].to_numpy(), raters["factor1"].to_numpy()
+    # The sign of a fit is arbitrary: turned to agree with the parameters the rest of the data came with.
+    old, _ = _rater_table(data)
+    both = (where >= 0) & np.isfinite(old)
+    old_factor = _rater_table(data)[1]
+    if both.any() and float(np.dot(old_factor[both], factor[where[both]])) < 0:
+        factor = -factor
+        notes = notes.with_columns(-pl.col("factor"))
+    fitted = {int(n): k for k, n in enumerate(notes["noteId"].to_list())}
+
+    def moved(part: TrainingData, labels: bool) -> TrainingData:
+        ours = np.array([s == "snapshot" for s in part.source], dtype=bool)[part.rating_note]
+        index = where[part.rater]
+        keep = ~ours | (index >= 0)
+        new_i = np.where(ours, intercept[np.maximum(index, 0)] + level - data.global_intercept, part.rater_intercept)
+        new_f = np.where(ours, factor[np.maximum(index, 0)], part.rater_factor)
+        part = replace(part, rater_intercept=new_i, rater_factor=new_f).ratings_where(keep)
+        if not labels:
+            return part
+        at = np.array([fitted.get(int(n), -1) if s == "snapshot" else -2 for n, s in zip(part.note_id, part.source, strict=True)])
+        pick = lambda column, old: np.where(at == -2, old, np.where(at >= 0, notes[column].to_numpy()[np.maximum(at, 0)], np.nan))  # noqa: E731
+        return replace(
+            part, intercept=pick("intercept", part.intercept), factor=pick("factor", part.factor), n_ratings=pick("n_ratings", part.n_ratings)
+        )
+
+    return moved(train, True), moved(test, False), True
+
+
+def _rater_table(data: TrainingData) -> tuple[np.ndarray, np.ndarray]:
+    """Intercept and factor by index of `rater_ids`; NaN for raters without a rating."""
+    intercept, factor = np.full(len(data.rater_ids), np.nan), np.full(len(data.rater_ids), np.nan)
+    intercept[data.rater], factor[data.rater] = data.rater_intercept, data.rater_factor
+    return intercept, factor
+
+
+def training_texts(data: TrainingData) -> tuple[list[JudgedText], np.ndarray]:
+    """Every rated note with its siblings (their labels, or else their ratings), and for each rating the place of its note."""
+    everything = EvaluationSet(data, (None,) * len(data), (None,) * len(data), data.intercept, data.factor)
+    hidden = Hidden(everything)
+    rated = np.unique(data.rating_note)
+    place = np.full(len(data), -1)
+    place[rated] = np.arange(len(rated))
+    return [hidden.target(int(k)) for k in rated], place[data.rating_note]
+
+
+def train_baselines(data: TrainingData, encoder: Encoder) -> dict[str, BaselineModel]:
+    texts, place = training_texts(data)
+    return fit_baselines(texts, place, data.rater_intercept, data.rater_factor, data.value, data.global_intercept, encoder)
+
+
+def train_paper(data: TrainingData, encoder: Encoder, settings: TrainJurySettings, progress=lambda *a, **k: None):
+    from jury.models.paper import train_paper_model
+
+    texts, place = training_texts(data)
+    return train_paper_model(
+        texts, place, data.rater_intercept, data.rater_factor, data.value, encoder, epochs=settings.paper_epochs, seed=settings.seed, progress=progress
+    )
 
 
 def gather(
@@ -163,8 +328,6 @@ def pool_labels(data: TrainingData, keep: np.ndarray) -> TrainingData:
     Notes of labelled folders keep their labels: those rest on ratings that are not at hand, by raters of neither pool. A note of the
     snapshot of which the pool made fewer than three ratings loses its label, unless hardly any label were left.
     """
-    from dataclasses import replace
-
     from matrix_factorization.foldin import fold_in_notes
     from matrix_factorization.objective import RaterParameters, Regularisation
 

@@ -9,7 +9,7 @@ grows with it), into `sd` and into `sd_within`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -166,6 +166,13 @@ class History:
     other_stance: float = 0.0
     rating: float = 0.12
 
+    def carried(self, residual: Sequence[float], stance: NDArray[np.int64], target: NDArray[np.int64]) -> Array:
+        """Expected effect on texts of stance `target` (T,) given the rater's residuals on notes of stance `stance`, (T,)."""
+        same = stance[:, None] == stance[None, :]
+        cov = np.where(same, self.same_stance, self.other_stance) + self.rating * np.eye(len(stance))
+        cross = np.where(target[:, None] == stance[None, :], self.same_stance, self.other_stance)
+        return cross @ np.linalg.solve(cov, np.asarray(residual, dtype=np.float64))
+
 
 @dataclass(frozen=True)
 class Weights:
@@ -191,17 +198,19 @@ class Judgement:
     """What the model thinks of T texts before any juror speaks: parameters on X's scale and their uncertainty.
 
     mean (T, 2), cov (T, 2, 2): intercept and factor. common (T,): the part of the intercept's variance that all texts of the post
-    and stance share. form (T, n_form): the scaled form block, for reasons.
+    and stance share. form (T, n_form): the scaled form block, for reasons. noise (T,): error variance of a later fitted intercept.
     """
 
     mean: Array
     cov: Array
     common: Array
     form: Array
+    noise: Array
 
     @property
     def sd(self) -> Array:
-        return np.sqrt(self.cov[:, 0, 0])
+        """Deviation of a later fitted intercept: the model's doubt and the error of a fit on some 25 ratings."""
+        return np.sqrt(self.cov[:, 0, 0] + self.noise)
 
     @property
     def sd_within(self) -> Array:
@@ -234,7 +243,7 @@ class HierarchicalModel:
         n = len(texts)
         mean, cov, common = np.zeros((n, 2)), np.zeros((n, 2, 2)), np.zeros(n)
         if n == 0:
-            return Judgement(mean, cov, common, np.zeros((0, len(FORM_NAMES))))
+            return Judgement(mean, cov, common, np.zeros((0, len(FORM_NAMES))), common)
         unit = self.encoder.encode([t.text for t in texts])
         columns = w.design.columns(
             [t.text for t in texts], [t.classification for t in texts], [t.post_text for t in texts], unit
@@ -265,7 +274,8 @@ class HierarchicalModel:
                 mean[i], cov[i] = self._with_own(mean[i], cov[i], text.own_ratings)
                 common[i] = min(common[i], cov[i, 0, 0])
         form = columns[:, 1 : 1 + len(FORM_NAMES)] if "form" in w.design.blocks else np.zeros((n, len(FORM_NAMES)))
-        return Judgement(mean, cov, common, form)
+        typical = published_noise(np.array([np.nan]), w.rating_variance, w.factor_second_moment)[0, 0]
+        return Judgement(mean, cov, common, form, np.full(n, typical))
 
     def _siblings(self, siblings: Sequence[Sibling], post_text: str | None):
         w = self.weights
@@ -312,6 +322,60 @@ class HierarchicalModel:
             - r.rater_factor * ratings.factor[known]
         )
         return x.T @ x / w.rating_variance, x.T @ rest / w.rating_variance
+
+    def own_residuals(
+        self,
+        siblings: Sequence[Sibling],
+        post_text: str | None,
+        index: Mapping[str, int],
+        intercept: Array,
+        factor: Array,
+        before: Array | None = None,
+    ) -> dict[int, list[tuple[int, float]]]:
+        """By rater (their value in `index`): (sibling, rating minus what was to be expected of that rater for that sibling).
+
+        `intercept` and `factor` are the raters' parameters by index value. With `before` (milliseconds, by index value) only ratings
+        made before that moment count; ratings of unknown time then do not.
+        """
+        hits = [
+            (k, j)
+            for k, s in enumerate(siblings)
+            for j, rater in enumerate(s.ratings.rater_id)
+            if rater in index and (before is None or 0 <= s.ratings.created_at[j] < before[index[rater]])
+        ]
+        if not hits:
+            return {}
+        w = self.weights
+        posterior, unit, texts = self._siblings(siblings, post_text)
+        stance = np.array([stance_index(s.classification) for s in siblings])
+        prior = w.design.columns(texts, [s.classification for s in siblings], [post_text] * len(texts), unit) @ w.beta.T
+        cosine = unit.astype(np.float64) @ unit.T.astype(np.float64)
+        mean, _, _ = predict(w.kernels, posterior, stance, cosine, np.eye(len(texts)), prior)
+        r = w.response
+        own: dict[int, list[tuple[int, float]]] = {}
+        for k, j in hits:
+            ratings = siblings[k].ratings
+            rater = index[ratings.rater_id[j]]
+            i_u, f_u = intercept[rater], factor[rater]
+            expected = r.level + r.rater_intercept * i_u + r.rater_factor * f_u + r.intercept * mean[k, 0] + r.factor * f_u * mean[k, 1]
+            own.setdefault(rater, []).append((k, float(ratings.value[j] - expected)))
+        return own
+
+    def history_shift(
+        self, text: JudgedText, rater_ids: Sequence[str], intercept: Array, factor: Array, before: Array | None = None
+    ) -> Array:
+        """What each rater's own (earlier) ratings of the text's siblings add to eta, (n_raters,); zeros where there are none."""
+        shift = np.zeros(len(rater_ids))
+        h = self.weights.history
+        if h.same_stance <= 0:
+            return shift
+        index = {rater: j for j, rater in enumerate(rater_ids) if rater}
+        own = self.own_residuals(text.siblings, text.post_text, index, intercept, factor, before)
+        stance = np.array([stance_index(s.classification) for s in text.siblings])
+        target = np.array([stance_index(text.classification)])
+        for rater, entries in own.items():
+            shift[rater] = h.carried([e[1] for e in entries], stance[[e[0] for e in entries]], target)[0]
+        return shift
 
     def _with_own(self, mean: Array, cov: Array, ratings: Ratings) -> tuple[Array, Array]:
         information, score = self._rating_evidence(ratings)
@@ -372,51 +436,17 @@ class SeatedHierarchical:
             if any(len(s.ratings) for s in text.siblings):
                 done.setdefault(tuple(id(s) for s in text.siblings), []).append(i)
         for rows in done.values():
-            siblings = texts[rows[0]].siblings
-            own = self._own_residuals(siblings, texts[rows[0]].post_text)
+            first = texts[rows[0]]
+            own = self._model.own_residuals(first.siblings, first.post_text, self._index, self._intercept, self._factor)
             if not own:
                 continue
             if shift is None:
                 shift = np.zeros((len(self._factor), len(texts)))
-            stance = np.array([stance_index(s.classification) for s in siblings])
+            stance = np.array([stance_index(s.classification) for s in first.siblings])
             target = np.array([stance_index(texts[i].classification) for i in rows])
             for juror, entries in own.items():
-                which = np.array([e[0] for e in entries])
-                residual = np.array([e[1] for e in entries])
-                same = stance[which][:, None] == stance[which][None, :]
-                cov = np.where(same, h.same_stance, h.other_stance) + h.rating * np.eye(len(which))
-                cross = np.where(target[:, None] == stance[which][None, :], h.same_stance, h.other_stance)
-                shift[juror, rows] = cross @ np.linalg.solve(cov, residual)
+                shift[juror, rows] = h.carried([e[1] for e in entries], stance[[e[0] for e in entries]], target)
         return shift
-
-    def _own_residuals(self, siblings: Sequence[Sibling], post_text: str | None) -> dict[int, list[tuple[int, float]]]:
-        """By juror: (sibling, rating minus what was to be expected of them for that sibling, its reception being known)."""
-        hits = [
-            (k, j) for k, s in enumerate(siblings) for j, rater in enumerate(s.ratings.rater_id) if rater in self._index
-        ]
-        if not hits:
-            return {}
-        w = self._model.weights
-        posterior, unit, texts = self._model._siblings(siblings, post_text)
-        stance = np.array([stance_index(s.classification) for s in siblings])
-        prior = w.design.columns(texts, [s.classification for s in siblings], [post_text] * len(texts), unit) @ w.beta.T
-        cosine = unit.astype(np.float64) @ unit.T.astype(np.float64)
-        mean, _, _ = predict(w.kernels, posterior, stance, cosine, np.eye(len(texts)), prior)
-        r = w.response
-        own: dict[int, list[tuple[int, float]]] = {}
-        for k, j in hits:
-            ratings = siblings[k].ratings
-            juror = self._index[ratings.rater_id[j]]
-            i_u, f_u = self._intercept[juror], self._factor[juror]
-            expected = (
-                r.level
-                + r.rater_intercept * i_u
-                + r.rater_factor * f_u
-                + r.intercept * mean[k, 0]
-                + r.factor * f_u * mean[k, 1]
-            )
-            own.setdefault(juror, []).append((k, float(ratings.value[j] - expected)))
-        return own
 
 
 __all__ = [

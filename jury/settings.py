@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from jury.aggregation import AGGREGATORS
 from jury.draw import COMPOSITIONS
 from jury.model_settings import TrainJurySettings
+from synthesis.tuning.settings import TuneWriterSettings
 
 __all__ = [
     "PERFORMANCE_FIELDS",
@@ -135,41 +136,6 @@ class LearnOutcomesSettings:
     helpful_bar: float = 0.40  # X's Helpful
     drift_alarm: float = 0.05  # mean error of the score, in intercept units, that is called drift
     match_similarity: float = 0.90  # word-pair overlap from which a published note is taken for our winner
-
-
-@dataclass(frozen=True)
-class TuneWriterSettings:
-    """Training the writer on preference rows."""
-
-    method: str = "dpo"  # dpo | kto | grpo | stable_alignment | hindsight
-    base_model: str = ""  # directory or hub name of the model to tune; empty: an error that says so
-    max_steps: int = 0  # optimiser steps; 0: by epochs
-    epochs: float = 1.0
-    learning_rate: float = 5e-6  # TRL's DPO recommendation for LoRA; tiny models need 1e-3
-    batch_size: int = 4  # rows a device
-    gradient_accumulation: int = 4
-    beta: float = 0.1  # DPO, KTO: strength of the reference
-    sft_weight: float = 0.2  # weight of the sft term beside the sigmoid loss: keeps the chosen text likely
-    label_smoothing: float = (
-        -1.0
-    )  # share of flipped labels; negative: the mean p_flip of the rows, i.e. the jury's error
-    lora_r: int = 32
-    lora_alpha: int = 16
-    lora_targets: str = "all-linear"
-    max_length: int = 1024  # tokens of prompt and text together
-    num_generations: int = 4  # GRPO: draws of one prompt
-    max_new_tokens: int = 128  # GRPO: tokens of one draw
-    margin: float = 10.0  # Stable Alignment: rating margin (Liu et al. 2023)
-    rating_scale: float = 7.0  # Stable Alignment: scale of the ratings
-    ratio: float = 0.2  # Stable Alignment: weight of the contrastive term
-    comparisons: int = 3  # Stable Alignment: worse texts compared with the best
-    seed: int = 42
-    save_steps: int = 50  # a checkpoint from which a killed training goes on
-    use_cpu: bool = False  # false: a CUDA device is used if there is one
-    dtype: str = "float32"  # float32 | bfloat16
-
-    def __post_init__(self) -> None:
-        _one_of("method", self.method, ("dpo", "kto", "grpo", "stable_alignment", "hindsight"))
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from synthesis.clustering import AverageLinkage, Clustered, Story, find_stories, stance_of
+from synthesis.clustering import AverageLinkage, Clustered, Story, claim_text, find_stories, stance_of
 from synthesis.eligibility import NoteFacts, exclusion
 from synthesis.embedding import load_embedder
 from synthesis.language import detect_language
@@ -72,7 +72,9 @@ def cluster_notes(
     progress("embedding notes", 0, len(notes))
     texts = [clean_text(note.text) for note in notes]
     vectors = (
-        load_embedder(settings.embedder, cache).embed(texts, progress) if notes else np.zeros((0, 1), dtype=np.float32)
+        load_embedder(settings.embedder, cache).embed([claim_text(note.text) for note in notes], progress)
+        if notes
+        else np.zeros((0, 1), dtype=np.float32)
     )
     progress("finding stories", 0, len(notes))
     stories, story_counts = _stories(notes, vectors, settings)

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from synthesis.records import NOT_MISLEADING, Note
+from synthesis.text import clean_text, find_urls, registered_domain
 
 Vectors = NDArray[np.float32]
 
@@ -23,6 +24,20 @@ def member_id(prefix: str, note_ids: Sequence[int]) -> str:
     """An id from the members: the same notes give the same id, whatever their order."""
     text = ",".join(str(note) for note in sorted(note_ids))
     return f"{prefix}{hashlib.blake2b(text.encode(), digest_size=8).hexdigest()}"
+
+
+def claim_text(text: str) -> str:
+    """What of a note is embedded: the cleaned text with every link reduced to its site.
+
+    A path of forty tokens says little about the claim, drowns the sentence before it, and doubles the time.
+    """
+    text = clean_text(text)
+    pieces: list[str] = []
+    position = 0
+    for url in find_urls(text):
+        pieces += [text[position : url.start], registered_domain(url.text)]
+        position = url.end
+    return "".join([*pieces, text[position:]])
 
 
 def stance_of(classification: str) -> str:

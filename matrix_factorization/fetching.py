@@ -34,7 +34,7 @@ class FetchSettings:
     date_format: str = "%Y/%m/%d"
     # folder/table of each file to fetch. The first ones must exist, those in `optional` may be missing.
     tables: tuple[str, ...] = ("notes/notes", "noteRatings/ratings", "noteStatusHistory/noteStatusHistory")
-    optional: tuple[str, ...] = ("userEnrollment/userEnrollment", "noteRequests/noteRequests")
+    optional: tuple[str, ...] = ("userEnrollment/userEnrollment", "batSignals/batSignals")  # the requests
     # A guard against a server that answers every number. X had about 20 rating shards in 2026.
     max_shards: int = 1000
     # Attempts for each file, with waits of about 1, 2, 4 ... seconds times `backoff_seconds` between them.

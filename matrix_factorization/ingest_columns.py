@@ -159,10 +159,11 @@ SPECS: dict[str, TableSpec] = {
             Column("tweetId", ID, required=True),
             Column("sourceLinks", TEXT),
             Column("suggestions", TEXT),
-            Column("noteRequestFeedEligibleTimestamp", OPTIONAL_TIME),
-            Column("apiSmallFeedEligibleTimestamp", OPTIONAL_TIME),
-            Column("apiLargeFeedEligibleTimestamp", OPTIONAL_TIME),
-            Column("apiXlFeedEligibleTimestamp", OPTIONAL_TIME),
+            # Documented as ...Timestamp, published as ...AtMillis.
+            Column("noteRequestFeedEligibleTimestamp", OPTIONAL_TIME, ("noteRequestFeedEligibleAtMillis",)),
+            Column("apiSmallFeedEligibleTimestamp", OPTIONAL_TIME, ("apiSmallFeedEligibleAtMillis",)),
+            Column("apiLargeFeedEligibleTimestamp", OPTIONAL_TIME, ("apiLargeFeedEligibleAtMillis",)),
+            Column("apiXlFeedEligibleTimestamp", OPTIONAL_TIME, ("apiXlFeedEligibleAtMillis",)),
         ),
     ),
 }

@@ -299,6 +299,8 @@ def _table(
         if stance.null_count:
             assumed["classification"] += stance.null_count
             columns["classification"] = pc.fill_null(stance, _stance_of_flags(lines, rows, matching))
+    if name == "note_requests" and "sourceLinks" in columns:
+        columns["sourceLinks"] = _json_list(columns["sourceLinks"])
     columns["_file"] = pa.array(np.full(len(rows), number, dtype=np.int32))
     columns["_line"] = pa.array(rows + block.first_line)
     table = snapshot.conform_to(name, columns, scratch_schema)
@@ -318,6 +320,15 @@ def _stance_of_flags(lines: Lines, rows: np.ndarray, matching: Matching) -> pa.A
         if flag in matching.kept:
             no |= lines.flag(flag)[rows]
     return pc.if_else(pa.array(no & ~yes), snapshot.NOT_MISLEADING, snapshot.MISLEADING)
+
+
+def _json_list(links: pa.Array) -> pa.Array:
+    """Links as a JSON array. X documents one, and publishes links separated by commas."""
+    series = pl.Series(links)
+    escaped = series.str.replace_all("\\", "\\\\", literal=True).str.replace_all('"', '\\"', literal=True)
+    listed = pl.lit('["') + escaped.str.replace_all(",", '", "', literal=True) + pl.lit('"]')
+    made = pl.select(pl.when(series.str.starts_with("[")).then(series).otherwise(listed)).to_series()
+    return made.to_arrow().cast(pa.string())
 
 
 def _refuse_swapped_ids(run: _Run) -> None:

@@ -332,6 +332,22 @@ def test_status_history_of_2022_and_of_today_give_the_same_columns(tmp_path):
     assert second["noteAuthorParticipantId"] == "B"
 
 
+def test_note_requests_are_read_under_the_names_x_publishes_them(tmp_path):
+    text = tsv(
+        "tweetId noteRequestFeedEligibleAtMillis apiSmallFeedEligibleAtMillis apiXlFeedEligibleAtMillis sourceLinks suggestions",
+        (TWEETS[2], -1, T0, T0 + 1, 'https://x.com/i/status/1,https://x.com/"2"\\', '[{"suggestion_id":1}]'),
+        (TWEETS[1], T0, T0, T0, "", ""),
+        (TWEETS[0], T0, T0, T0, '["https://x.com/i/status/3"]', ""),
+    )
+    out, _ = run(tmp_path, folder(tmp_path / "in", batSignals__00000=text))
+    got = {row["tweetId"]: row for row in rows(out, "note_requests")}
+    assert got[TWEETS[2]]["apiSmallFeedEligibleTimestamp"] == T0
+    assert got[TWEETS[2]]["noteRequestFeedEligibleTimestamp"] is None
+    assert json.loads(got[TWEETS[2]]["sourceLinks"]) == ["https://x.com/i/status/1", 'https://x.com/"2"\\']
+    assert got[TWEETS[1]]["sourceLinks"] is None
+    assert json.loads(got[TWEETS[0]]["sourceLinks"]) == ["https://x.com/i/status/3"]
+
+
 # -- what is rejected --------------------------------------------------------------------------------------------------
 
 

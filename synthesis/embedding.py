@@ -13,7 +13,7 @@ import sqlite3
 from collections.abc import Callable, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,7 +60,7 @@ class MiniLM:
         self.batch = batch
         self.device = device
         self.dtype = dtype
-        self._model = None
+        self._model: Any = None
 
     def _load(self):
         if self._model is None:

@@ -1,5 +1,7 @@
 """Refresh the jury from a snapshot of X's public files.
 
+Starts when `fetch_snapshot` brought new files (the asset's event names the directory), or by hand with parameters.
+
 `ingest` -> `fit_raters` -> `train_jury`. A finished stage is never repeated: clearing a task reruns it only if its
 inputs or settings changed. The jury is refused by its own gate (the task fails, the old jury stays in use) when it
 predicts unseen posts no better than the raters' intercepts alone.
@@ -18,6 +20,7 @@ from airflow.sdk import Asset, Param, dag, get_current_context, task
 
 from pipeline import tasks
 
+SNAPSHOT = Asset(name="supernotes_snapshot", uri="supernotes://input")
 JURY = Asset(name="supernotes_jury", uri="supernotes://models/jury")
 
 PARAMS = {
@@ -46,30 +49,29 @@ PARAMS = {
 }
 
 
-@dag(schedule=None, catchup=False, max_active_runs=1, params=PARAMS, doc_md=__doc__, tags=["supernotes"])
+@dag(schedule=[SNAPSHOT], catchup=False, max_active_runs=1, params=PARAMS, doc_md=__doc__, tags=["supernotes"])
 def refresh_jury():
     @task
-    def describe_run() -> str:
-        return tasks.describe_run(get_current_context()["params"])
+    def describe_run() -> dict[str, str]:
+        context = get_current_context()
+        return tasks.describe_run(context["params"], context.get("triggering_asset_events") or {})
 
     @task
-    def ingest(run_id: str) -> str:
-        return tasks.run_stage(tasks.workspace_of(get_current_context()["params"]), run_id, "ingest")
+    def ingest(work: dict[str, str]) -> str:
+        return tasks.run_stage(work, "ingest")
 
     @task
-    def fit_raters(run_id: str) -> str:
-        return tasks.run_stage(tasks.workspace_of(get_current_context()["params"]), run_id, "fit_raters")
+    def fit_raters(work: dict[str, str]) -> str:
+        return tasks.run_stage(work, "fit_raters")
 
     @task(outlets=[JURY])
-    def train_jury(run_id: str) -> str:
-        context = get_current_context()
-        workspace = tasks.workspace_of(context["params"])
-        path = tasks.run_stage(workspace, run_id, "train_jury")
-        context["outlet_events"][JURY].extra = {"workspace": workspace, "run_id": run_id, "jury": path}
+    def train_jury(work: dict[str, str]) -> str:
+        path = tasks.run_stage(work, "train_jury")
+        get_current_context()["outlet_events"][JURY].extra = work | {"jury": path}
         return path
 
-    run_id = describe_run()
-    ingest(run_id) >> fit_raters(run_id) >> train_jury(run_id)
+    work = describe_run()
+    ingest(work) >> fit_raters(work) >> train_jury(work)
 
 
 refresh_jury()

@@ -14,13 +14,16 @@ Example parameters:
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from airflow.sdk import Asset, Param, dag, get_current_context, task
 
 from pipeline import tasks
 from pipeline.stages import SHARDED_STAGES
+from pipeline.waiting import WaitForWriter
 
 JURY = Asset(name="supernotes_jury", uri="supernotes://models/jury")
-CANDIDATES = Asset(name="supernotes_selections", uri="supernotes://runs/selections")
+SELECTIONS = Asset(name="supernotes_selections", uri="supernotes://runs/selections")
 
 PARAMS = {
     "workspace": Param(
@@ -46,41 +49,40 @@ def synthesize_supernotes():
         return tasks.run_to_continue(context["params"], context.get("triggering_asset_events") or {})
 
     @task
-    def cluster_notes(run: dict[str, str]) -> str:
-        return tasks.run_stage(run["workspace"], run["run_id"], "cluster_notes")
+    def cluster_notes(work: dict[str, str]) -> str:
+        return tasks.run_stage(work, "cluster_notes")
 
     @task
-    def plan_shards(run: dict[str, str]) -> list[int]:
-        return tasks.shard_indices(run["workspace"], run["run_id"])
+    def plan_shards(work: dict[str, str]) -> list[int]:
+        return tasks.shard_indices(work)
 
-    @task(map_index_template="{{ task.op_kwargs['index'] }}")
-    def shard(run: dict[str, str], stage: str, index: int) -> str:
-        return tasks.run_shard(run["workspace"], run["run_id"], stage, index)
+    @task(retries=2, retry_delay=timedelta(minutes=2), pool=tasks.POOL)
+    def shard(work: dict[str, str], stage: str, index: int) -> str:
+        return tasks.run_shard(work, stage, index)
 
     @task(trigger_rule="all_done")
-    def gather(run: dict[str, str], stage: str) -> str:
-        return tasks.run_stage(run["workspace"], run["run_id"], stage)
+    def gather(work: dict[str, str], stage: str) -> str:
+        return tasks.run_stage(work, stage)
 
     @task
-    def build_pairs(run: dict[str, str]) -> str:
-        return tasks.run_stage(run["workspace"], run["run_id"], "build_pairs")
+    def build_pairs(work: dict[str, str]) -> str:
+        return tasks.run_stage(work, "build_pairs")
 
-    @task(outlets=[CANDIDATES])
-    def announce(run: dict[str, str]) -> str:
-        get_current_context()["outlet_events"][CANDIDATES].extra = run
-        return run["run_id"]
+    @task(outlets=[SELECTIONS])
+    def report(work: dict[str, str]) -> str:
+        get_current_context()["outlet_events"][SELECTIONS].extra = work
+        return tasks.report(work)
 
-    run = find_run()
-    clustered = cluster_notes(run)
-    shards = plan_shards(run)
-    clustered >> shards
-    before = shards
+    work = find_run()
+    shards = plan_shards(work)
+    before = WaitForWriter(task_id="wait_for_writer", run=work)
+    cluster_notes(work) >> shards >> before
     for stage in SHARDED_STAGES:
-        mapped = shard.override(task_id=f"{stage}_shards").partial(run=run, stage=stage).expand(index=shards)
-        gathered = gather.override(task_id=stage)(run, stage)
+        mapped = shard.override(task_id=f"{stage}_shards").partial(work=work, stage=stage).expand(index=shards)
+        gathered = gather.override(task_id=stage)(work, stage)
         before >> mapped >> gathered
         before = gathered
-    before >> build_pairs(run) >> announce(run)
+    before >> build_pairs(work) >> report(work)
 
 
 synthesize_supernotes()

@@ -33,7 +33,7 @@ def run_dags(input: str, posts: str | None, workspace: str, home: Path) -> str:
         conf |= {"input": input, "posts": posts or ""} if name == "refresh_jury" else {"run": run_id}
         started = time.monotonic()
         say(f"\nAirflow DAG {name}")
-        result = bag.dags[name].test(run_conf=conf)
+        result = bag.dags[name].test(run_conf=conf, mark_success_pattern="^approve$")
         states = {task.task_id: str(task.state) for task in result.get_task_instances()}
         if str(result.state) != "success":
             failed = sorted(task for task, state in states.items() if state == "failed")
@@ -41,9 +41,8 @@ def run_dags(input: str, posts: str | None, workspace: str, home: Path) -> str:
                 f"DAG {name} ended as {result.state}; failed: {', '.join(failed) or 'none'}. See the log above."
             )
         if name == "refresh_jury":
-            run_id = next(
-                t.xcom_pull(task_ids="describe_run") for t in result.get_task_instances() if t.task_id == "describe_run"
-            )
+            described = next(t for t in result.get_task_instances() if t.task_id == "describe_run")
+            run_id = described.xcom_pull(task_ids="describe_run")["run_id"]
         say(f"  {len(states)} tasks, {result.state}, {time.monotonic() - started:.1f} s")
     return run_id
 

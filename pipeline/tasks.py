@@ -23,8 +23,15 @@ def workspace_of(params: Mapping[str, Any]) -> str:
     return str(workspace)
 
 
-def describe_run(params: Mapping[str, Any]) -> str:
-    """Write down what the run is asked to do; returns its id. Equal requests give equal ids, so a retry finds its work."""
+POOL = "default_pool" if os.environ.get("SUPERNOTES_POOL") is None else os.environ["SUPERNOTES_POOL"]
+"""The pool that bounds tasks using the model server; operators create one and name it in SUPERNOTES_POOL."""
+
+
+def describe_run(params: Mapping[str, Any], events: Mapping[Any, Any] | None = None) -> dict[str, str]:
+    """Write down what the run is asked to do; returns its workspace and id. A retry finds the same run again.
+
+    `events`: the asset events that triggered the DAG; their `input`, `posts`, `as_of` serve where a parameter is empty.
+    """
     from pathlib import Path
 
     from pipeline.cli import _as_of
@@ -33,6 +40,7 @@ def describe_run(params: Mapping[str, Any]) -> str:
     from pipeline.settings import load_settings
     from pipeline.store import Store
 
+    params = _event_extra(events or {}) | {name: value for name, value in dict(params).items() if value}
     source = params.get("input") or os.environ.get("SUPERNOTES_INPUT")
     if not source:
         raise InputError(
@@ -49,10 +57,23 @@ def describe_run(params: Mapping[str, Any]) -> str:
         extra=tuple(params.get("extra") or ()),
     )
     config = Path(params["config"]) if params.get("config") else None
-    return create_run(Store(workspace_of(params)), request, load_settings(config, flags=params.get("set") or ()))
+    workspace = workspace_of(params)
+    return {
+        "workspace": workspace,
+        "run_id": create_run(Store(workspace), request, load_settings(config, flags=params.get("set") or ())),
+    }
 
 
-def run_stage(workspace: str, run_id: str, stage: str) -> str:
+def _event_extra(events: Mapping[Any, Any]) -> dict[str, Any]:
+    """What the newest triggering asset event says."""
+    extra: dict[str, Any] = {}
+    for asset_events in events.values():
+        for event in asset_events:
+            extra = dict(event.extra or extra)
+    return extra
+
+
+def run_stage(work: Mapping[str, str], stage: str) -> str:
     """One stage of a run; progress goes to the task's log. Returns the result's path relative to the workspace."""
     import logging
 
@@ -64,25 +85,25 @@ def run_stage(workspace: str, run_id: str, stage: str) -> str:
     def progress(message: str, done: int | None = None, total: int | None = None) -> None:
         log.info("%s%s", message, f" {done}/{total}" if total else "")
 
-    result = Plan(Store(workspace), run_id).run(stage, progress)
+    result = Plan(Store(work["workspace"]), work["run_id"]).run(stage, progress)
     log.info("%s %s: %s, counts %s", stage, result.state, result.path, result.counts)
     return result.path
 
 
-def shard_indices(workspace: str, run_id: str) -> list[int]:
+def shard_indices(work: Mapping[str, str]) -> list[int]:
     """The numbers of the shards of eligible posts."""
     from pipeline.plan import Plan
     from pipeline.store import Store
 
-    return list(range(len(Plan(Store(workspace), run_id).shards())))
+    return list(range(len(Plan(Store(work["workspace"]), work["run_id"]).shards())))
 
 
-def run_shard(workspace: str, run_id: str, stage: str, index: int) -> str:
+def run_shard(work: Mapping[str, str], stage: str, index: int) -> str:
     """One shard of a per-post stage."""
     from pipeline.plan import Plan
     from pipeline.store import Store
 
-    return Plan(Store(workspace), run_id).run_shard(stage, index).path
+    return Plan(Store(work["workspace"]), work["run_id"]).run_shard(stage, index).path
 
 
 def newest_run_of(workspace: str) -> str:
@@ -95,10 +116,7 @@ def newest_run_of(workspace: str) -> str:
 
 def run_to_continue(params: Mapping[str, Any], events: Mapping[Any, Any]) -> dict[str, str]:
     """Workspace and run to continue: from the parameters, else from the event that triggered, else the newest run."""
-    extra: Mapping[str, Any] = {}
-    for asset_events in events.values():
-        for event in asset_events:
-            extra = event.extra or extra
+    extra = _event_extra(events)
     workspace = params.get("workspace") or extra.get("workspace") or workspace_of(params)
     run_id = params.get("run") or extra.get("run_id") or newest_run_of(workspace)
     return {"workspace": str(workspace), "run_id": str(run_id)}
@@ -131,3 +149,24 @@ def writer_address(workspace: str, run_id: str) -> str | None:
 
     draft = Plan(Store(workspace), run_id).settings.draft_candidates
     return f"{draft.base_url.rstrip('/')}/models" if draft.backend == "openai" else None
+
+
+def report(work: Mapping[str, str]) -> str:
+    """Write the run's report page; returns its path. On a remote workspace there is none, and the run's path comes back."""
+    from pipeline.report import write_report
+    from pipeline.store import Store
+
+    store = Store(work["workspace"])
+    return f"runs/{work['run_id']}" if store.remote else str(write_report(store, work["run_id"]))
+
+
+def publish_export(work: Mapping[str, str], path: str) -> str:
+    """Name `path` as the workspace's current export, in one step; returns it."""
+    import json
+
+    from pipeline.store import Store
+
+    Store(work["workspace"]).write_text(
+        "exports/current.json", json.dumps({"path": path, "run_id": work["run_id"]}) + "\n"
+    )
+    return path

@@ -47,7 +47,7 @@ MAX_NOTE = (
 )
 MAX_POST = 4_000  # characters of the post; long posts make their claim early
 MAX_FEEDBACK = 2_000
-MAX_REPLY = 100_000  # characters of a reply that are looked at at all
+MAX_REPLY = 40_000  # characters of a reply that are looked at at all
 
 NOTE_SCHEMA: dict[str, Any] = {
     "type": "object",
@@ -372,9 +372,7 @@ def language_name(code: str | None) -> str:
 
 # ------------------------------------------------------------------------------------------------------------ replies
 
-_THINKING = re.compile(r"<(think|thinking|reasoning)>.*?</\1>", flags=re.DOTALL | re.IGNORECASE)
-_HALF_THINKING = re.compile(r"<(?:think|thinking|reasoning)>", flags=re.IGNORECASE)
-_CLOSED_ONLY = re.compile(r"^.*</(?:think|thinking|reasoning)>", flags=re.DOTALL | re.IGNORECASE)
+_THINKING = re.compile(r"<(/?)(?:think|thinking|reasoning)>", flags=re.IGNORECASE)
 _FENCE = re.compile(r"```[A-Za-z]*[ \t]*\n?(.*?)```", flags=re.DOTALL)
 _PREAMBLE = regex.compile(
     r"^(?:sure|certainly|of course|okay|ok|here(?:'s|’s| is| are)|the (?:revised|rewritten|shortened|merged) note|below is)\b[^\n]{0,120}:\s*\n+",
@@ -406,10 +404,10 @@ def read_completion(text: str) -> str | None:
     half a note is not a note.
     """
     text = text[:MAX_REPLY].replace("\ufeff", "")
-    text = _THINKING.sub("", text)
-    if _HALF_THINKING.search(text):
-        return None
-    text = _CLOSED_ONLY.sub("", text).strip()  # templates that open the reasoning themselves leave its end behind
+    tags = list(_THINKING.finditer(text))
+    if tags and not tags[-1][1]:
+        return None  # still thinking when the reply broke off
+    text = text[tags[-1].end() if tags else 0 :].strip()  # what stands behind the end of the reasoning
     fence = _FENCE.search(text)
     inner = fence[1].strip() if fence else None
     for body in (text, inner):

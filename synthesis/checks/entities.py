@@ -88,7 +88,7 @@ class Name:
 
 @lru_cache(maxsize=65536)
 def _bare(word: str) -> str:
-    word = fold(word).replace("’", "'").replace("‑", "-")
+    word = fold(word).replace("’", "'").replace("‑", "-").replace("‐", "-")
     return word[:-2] if word.endswith("'s") else word.rstrip("'")
 
 

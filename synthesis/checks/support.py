@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-import regex
-
 from synthesis.checks.base import Draft, Finding
 from synthesis.checks.evidence import Evidence, Sentence, evidence_of
 from synthesis.checks.patterns import WordList
-from synthesis.checks.words import overlap, stem, word_set
+from synthesis.checks.words import mask, overlap, stem, word_set
+from synthesis.text import find_urls, without_urls
 
 Nli = Callable[
     [Sequence[tuple[str, str]]], list[tuple[float, float, float]]
@@ -74,7 +73,7 @@ def _negations(sentence: Sentence, other: Sentence) -> int:
     What a negation bears on is the next content word, or the one before where none follows (or the script puts it after). 'In
     2019, not 2020' against 'In 2019' negates nothing the second one says.
     """
-    text = sentence.span.text[:1000]
+    text = mask(sentence.span.text, find_urls(sentence.span.text))[:1000]
     words = [t for t in sentence.words if t.stem in sentence.content]
     live = 0
     for negation in _NEGATION.finditer(text):
@@ -173,11 +172,8 @@ def _inferred(draft: Draft, evidence: Evidence, nli: Nli) -> list[Finding]:
     return findings
 
 
-_LINKS = regex.compile(r"https?://\S+")
-
-
 def _bare(text: str) -> str:
-    return _LINKS.sub("", text).strip()
+    return without_urls(text).strip()
 
 
 def load_nli(folder: str) -> Nli:

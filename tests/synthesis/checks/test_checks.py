@@ -112,6 +112,21 @@ def test_faithful_variants_pass(text, language):
     assert failures(text, (SOURCE, OTHER, extra), language=language) == set()
 
 
+def test_a_negation_inside_a_link_negates_nothing():
+    source = (
+        "The video bears the mark of the app Sora and of the account. https://leads.example/video-without-hats-not-real"
+    )
+    text = "The video bears the mark of the app Sora and of the account. The ferry Aurelia was built in 1974. https://ferry.example/aurelia"
+    assert "support.contradiction" not in failures(text, (source, SOURCE))
+
+
+def test_what_a_source_denies_may_be_left_out_but_not_turned_round():
+    assert failures("The ferry Aurelia was built in 1974. https://ferry.example/aurelia") == set()
+    assert "support.contradiction" in failures(
+        "Captain Ruth Maddow never carried 240 passengers on 6 May 1981. https://ferry.example/aurelia"
+    )
+
+
 def test_spans_point_into_the_text_that_was_given():
     text = "The ferry Aurelia was built in 1975. &amp; more https://ferry.example/aurelia"
     found = [r for r in check_text(text, [SOURCE]) if r.principle == "facts.numbers"]

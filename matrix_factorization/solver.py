@@ -91,6 +91,11 @@ class ExactSolver:
     ) -> Factorization:
         if (self.freeze_raters or self.freeze_notes) and start is None:
             raise ValueError("frozen raters or notes need a start that holds their parameters; pass start=...")
+        if ratings.n_ratings == 0:
+            prior = start or _start_with_factors(ratings, np.zeros(ratings.n_raters))
+            return Factorization(
+                prior, 0.0, np.zeros(1), (), True, "There are no ratings: parameters stay as they were."
+            )
         if start is not None:
             begins = [("given", start)]
         else:
@@ -101,10 +106,6 @@ class ExactSolver:
             if ratings.n_ratings <= self.random_start_limit:
                 rng = rng or np.random.default_rng(0)
                 begins += [(f"random {k + 1}", random_start(ratings, rng)) for k in range(self.random_starts)]
-        if ratings.n_ratings == 0:
-            return Factorization(
-                begins[0][1], 0.0, np.zeros(1), (), True, "There are no ratings: every parameter is its prior."
-            )
         with Workers(self.threads) as workers:
             descent = _Descent(ratings, self, workers)
             runs = [descent.run(begin) for _, begin in begins]

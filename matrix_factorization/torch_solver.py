@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -110,8 +111,12 @@ class _Side:
         values = code.to(kind) * 0.5 * w
         shape = (n_rows, n_columns)
         self._torch = torch
-        self._pattern = torch.sparse_csr_tensor(rows, columns, w, shape, device=device)
-        self._values = torch.sparse_csr_tensor(rows, columns, values, shape, device=device)
+        with (
+            warnings.catch_warnings()
+        ):  # torch calls its CSR layout beta; what we use of it, a matrix product, is settled
+            warnings.simplefilter("ignore")
+            self._pattern = torch.sparse_csr_tensor(rows, columns, w, shape, device=device, check_invariants=False)
+            self._values = torch.sparse_csr_tensor(rows, columns, values, shape, device=device, check_invariants=False)
         ones = torch.ones((n_columns, 1), dtype=kind, device=device)
         self.count = (self._pattern @ ones)[:, 0]
         self._sum_r = (self._values @ ones)[:, 0]

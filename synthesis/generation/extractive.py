@@ -47,7 +47,20 @@ _INSTRUCTION = regex.compile(
     r"as an ai|respond (only )?with|output (only|exactly)|<\|?\w+\|?>|\{\{|\}\}|\[/?inst\]|### ?(instruction|system))"
 )
 _ENDING = regex.compile(r"[.!?…。！？।؟]['\"”’)\]]*$")
-_WORD = regex.compile(r"[\p{L}\p{N}]+")
+_WORD = regex.compile(r"[\p{L}\p{M}\p{N}]+")
+_DENSE = regex.compile(r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}]")
+MIN_LENGTH = 40  # characters a note needs to say something; one of East Asian or Thai script counts as two
+
+
+def _words(text: str) -> frozenset[str]:
+    """The words of a text in small letters; where words are not set apart by blanks, pairs of neighbouring characters."""
+    found: set[str] = set()
+    for word in _WORD.findall(text):
+        if _DENSE.search(word):
+            found.update(word[i : i + 2] for i in range(max(1, len(word) - 1)))
+        else:
+            found.add(word.lower())
+    return frozenset(found)
 
 
 @dataclass(frozen=True)
@@ -84,7 +97,7 @@ def sentences_of(note: Note, language: str | None) -> tuple[Sentence, ...]:
         whole = " ".join(span.text.split())
         bare = without_urls(whole).strip(" :–-•*|")
         links = tuple(url.text for url in find_urls(whole))
-        words = frozenset(word.lower() for word in _WORD.findall(bare))
+        words = _words(bare)
         if _CHATTER.search(whole) or _INSTRUCTION.search(whole):
             continue
         if not links and (len(words) < 4 or not _ENDING.search(bare)):
@@ -183,7 +196,7 @@ class Extractive:
 
         def gain(text: str) -> float:
             links = len(find_urls(text)) - len(find_urls(parent))
-            words = len(_WORD.findall(without_urls(text))) - len(_WORD.findall(without_urls(parent)))
+            words = len(_words(without_urls(text))) - len(_words(without_urls(parent)))
             value = 0.0
             if "source" in feedback:
                 value += 1.0 * links
@@ -239,7 +252,8 @@ class Extractive:
             seen |= links
             parts.append(sentence.text if _ENDING.search(sentence.text) or sentence.links else sentence.text + ".")
         text = " ".join(parts)
-        return text if 40 <= note_length(text) <= self.max_length else None
+        length = note_length(text)
+        return text if length <= self.max_length and length + len(_DENSE.findall(text)) >= MIN_LENGTH else None
 
     def _value(self, group: Sequence[tuple[Sentence, ...]]) -> float:
         """What a composition promises: its sentences' quality, links, several notes agreeing, enough said, not too much."""

@@ -14,7 +14,7 @@ class CheckCandidatesSettings:
     check_liveness: bool = False  # open every link (needs the network; output then depends on it)
     liveness_timeout: float = 4.0  # seconds per link
     min_alignment: float = 0.6  # similarity (0 to 1) from which a place in a source counts as the same place
-    alignment_margin: float = 0.08  # how much better (0 to 1) another value must fit for the candidate's to fail
+    alignment_margin: float = 0.1  # how much better (0 to 1) another value must fit for the candidate's to fail
     min_overlap: float = 0.34  # share of a sentence's content words that the sources together must have
     contradiction_overlap: float = 0.6  # shared content from which two sentences are compared for negation
     min_rubric: float = 0.15  # each Gricean score (0 to 1) below this fails; the scores are published either way

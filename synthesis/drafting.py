@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from synthesis.clustering import Clustered
+from synthesis.generation.extractive import sentences_of
 from synthesis.prompting import draft_request, read_completion, revise_request
 from synthesis.records import Candidate, Completion, Note, Post, Request
 from synthesis.settings import DraftCandidatesSettings
@@ -108,6 +109,19 @@ def candidate_id(post_id: int, text: str, writer: str, parent_id: str | None) ->
     return hashlib.blake2b(content.encode(), digest_size=12).hexdigest()
 
 
+def used_sources(text: str, request: Request) -> tuple[Note, ...]:
+    """The notes an extractive text rests on: those with a sentence in it, best first; all of them if none is found.
+
+    A model saw all sources of its prompt and may have used any of them, so its candidates name them all.
+    """
+    used = tuple(
+        note
+        for note in request.sources
+        if any(sentence.text in text for sentence in sentences_of(note, request.language))
+    )
+    return used or request.sources
+
+
 def candidates_of(
     answered: Iterable[tuple[Request, Completion]],
     cluster_of: dict[int, str],
@@ -149,7 +163,8 @@ def candidates_of(
                 continue
             seen.add(identity)
             parent = (parents or {}).get(request.request_id)
-            sources = tuple(note.note_id for note in request.sources)
+            used = used_sources(text, request) if extractive else request.sources
+            sources = tuple(note.note_id for note in used)
             candidates.append(
                 Candidate(
                     candidate_id=candidate_id(request.post_id, text, completion.model, parent),

@@ -98,7 +98,7 @@ class BuildPairsSettings:
     maximum_p_flip: float = 0.40  # probability that the true order is the other one, above which there is no pair
     max_pairs_per_post: int = 16  # a post with many candidates must not outweigh the others
     max_uses_of_text: int = 4  # pairs of one post in which the same text may be the chosen (or the rejected) one
-    max_length_ratio: float = 1.25  # longer text / shorter text, in characters as X counts them, links as 1
+    max_length_ratio: float = 1.5  # longer text / shorter text, in characters as X counts them, links as 1
     max_link_difference: int = 0  # links by which the two texts may differ
     matching: bool = True  # false: no matching in length and links (then the surface report warns)
     near_duplicate: float = 0.90  # share of common word pairs (Jaccard) from which two texts are the same one

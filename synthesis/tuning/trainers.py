@@ -99,7 +99,9 @@ def contrastive_trainer(
         return made
 
     class ContrastiveTrainer(Trainer):
-        def compute_loss(self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, **_: Any) -> Any:
+        def compute_loss(
+            self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
+        ) -> Any:
             out = model(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"])
             nll = mean_nll(token_log_probabilities(out.logits, inputs["input_ids"]), inputs["answer"])
             loss = rating_scaled_contrast(
@@ -150,7 +152,9 @@ def hindsight_trainer(
         return plain | {f"knowing_{name}": value for name, value in knowing.items()}
 
     class HindsightTrainer(Trainer):
-        def compute_loss(self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, **_: Any) -> Any:
+        def compute_loss(
+            self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
+        ) -> Any:
             import torch
 
             out = model(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"])

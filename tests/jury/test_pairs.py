@@ -140,7 +140,7 @@ def test_an_existing_note_can_be_preferred_to_a_candidate():
 
 
 def test_matching_refuses_texts_of_other_length_or_other_number_of_links():
-    short, long = words(1, 10), words(2, 20)
+    short, long = words(1, 8), words(2, 24)
     assert kept([text("a", 0.3, text=long), text("b", 0.1, text=short)], BuildPairsSettings())[1] == {
         "length_differs": 1
     }

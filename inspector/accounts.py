@@ -44,11 +44,16 @@ class Session:
     csrf: str | None
 
 
-@functools.cache
-def _hasher():
+def make_hasher():
+    """Argon2id with the RFC 9106 low-memory profile, argon2-cffi's default."""
     from argon2 import PasswordHasher
 
-    return PasswordHasher()  # argon2id with the RFC 9106 low-memory profile of argon2-cffi
+    return PasswordHasher()
+
+
+@functools.cache
+def _hasher():
+    return make_hasher()
 
 
 @functools.cache

@@ -114,6 +114,7 @@ def create_app(settings: InspectorSettings, now: Callable[[], int] = now_ms) -> 
         openapi_url="/api/openapi.json",
         docs_url=None,
         redoc_url=None,
+        redirect_slashes=False,
     )
     app.state.site = site
     app.include_router(api.router)

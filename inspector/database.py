@@ -8,6 +8,7 @@ in which they are committed. A reader that has seen number n will never later fi
 from __future__ import annotations
 
 import functools
+import secrets
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -174,6 +175,21 @@ def next_number(connection: Connection, name: str) -> int:
     """The next value of a counter. The row stays locked until commit: later numbers are committed later (PostgreSQL too)."""
     statement = counters.update().where(counters.c.name == name).values(value=counters.c.value + 1)
     return int(connection.execute(statement.returning(counters.c.value)).scalar_one())
+
+
+def store_id(engine: Engine) -> str:
+    """A random name of this very store, made once: by it an index knows whose decisions it has seen."""
+    query = sa.select(meta.c.value).where(meta.c.key == "store_id")
+    with engine.connect() as connection:
+        found = connection.execute(query).scalar()
+    if found is not None:
+        return found
+    with writing(engine) as connection:
+        found = connection.execute(query).scalar()
+        if found is None:
+            found = secrets.token_hex(8)
+            connection.execute(meta.insert().values(key="store_id", value=found))
+        return found
 
 
 _migrating = threading.Lock()

@@ -335,11 +335,11 @@ def skip(engine: Engine, analyst: str, run_id: str, post_id: int, now: int) -> N
         connection.execute(skips.insert().values(analyst=analyst, run_id=run_id, post_id=post_id, at=now))
 
 
-def skipped_since(engine: Engine, run_id: str, since: int) -> list[tuple[str, int, int]]:
-    """(analyst, post, time) of posts skipped at or after `since`."""
-    query = sa.select(skips.c.analyst, skips.c.post_id, skips.c.at).where(skips.c.run_id == run_id, skips.c.at >= since)
+def skipped(engine: Engine, run_id: str) -> list[tuple[str, int]]:
+    """(analyst, post) of every skipped post of a run."""
+    query = sa.select(skips.c.analyst, skips.c.post_id).where(skips.c.run_id == run_id)
     with engine.connect() as connection:
-        return [(row.analyst, int(row.post_id), int(row.at)) for row in connection.execute(query)]
+        return [(row.analyst, int(row.post_id)) for row in connection.execute(query)]
 
 
 # -- decisions as data ---------------------------------------------------------------------------------------------

@@ -28,7 +28,7 @@ from sqlalchemy.engine import Engine
 
 from inspector import decisions as store
 from inspector import index
-from inspector.database import counters
+from inspector.database import counters, store_id
 from inspector.errors import Refused
 from inspector.runs import Workspace, read_json
 
@@ -142,6 +142,7 @@ class RunIndex:
         self.facts: dict[str, Any] = read_json(path / "facts.json") or {}
         self._local = threading.local()
         self._lock = threading.Lock()
+        self.store_id = store_id(engine)
         self._synced = -1
         self._progress: tuple[float, dict[str, int]] | None = None
         self._counts: dict[tuple[str, Any], tuple[float, int]] = {}
@@ -185,13 +186,19 @@ class RunIndex:
             sql = self.sql
             sql.execute("BEGIN IMMEDIATE")
             try:
-                done, skips_done = sql.execute("SELECT seq, skips_at FROM projected").fetchone()
-                if not skips_done:
-                    pairs = [(analyst, post) for analyst, post, _ in store.skipped_since(self.engine, self.run_id, 0)]
-                    sql.executemany("INSERT OR IGNORE INTO mine VALUES (?, ?)", pairs)
+                done, known = sql.execute("SELECT seq, store FROM projected").fetchone()
+                if known != self.store_id:
+                    # A fresh index, or one that has seen the decisions of another database: begin anew.
+                    done = 0
+                    sql.execute(
+                        "UPDATE posts SET decision = NULL, decided_by = NULL, decided_at = NULL, decided_seq = NULL, "
+                        "flagged = 0, n_analysts = 0 WHERE decided_seq IS NOT NULL"
+                    )
+                    sql.execute("DELETE FROM mine")
+                    sql.executemany("INSERT OR IGNORE INTO mine VALUES (?, ?)", store.skipped(self.engine, self.run_id))
                 if top > done:
                     self._project(sql, done)
-                sql.execute("UPDATE projected SET seq = MAX(seq, ?), skips_at = 1", (top,))
+                sql.execute("UPDATE projected SET seq = ?, store = ?", (max(top, done), self.store_id))
                 sql.execute("COMMIT")
             except BaseException:
                 sql.execute("ROLLBACK")

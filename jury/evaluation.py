@@ -115,8 +115,12 @@ def read_evaluation_set(
     frame = _table(Path(notes))
     missing = [c for c in ("noteId", "tweetId", "summary") if c not in frame.columns]
     if missing:
-        raise InputError(f"{notes} has no column {missing[0]!r}; found {frame.columns}. A table of X's notes is expected.")
-    frame = frame.filter(pl.col("summary").is_not_null()).unique("noteId", keep="first", maintain_order=True).sort("noteId")
+        raise InputError(
+            f"{notes} has no column {missing[0]!r}; found {frame.columns}. A table of X's notes is expected."
+        )
+    frame = (
+        frame.filter(pl.col("summary").is_not_null()).unique("noteId", keep="first", maintain_order=True).sort("noteId")
+    )
 
     def first_of(names: Sequence[str], dtype: Any) -> pl.Expr:
         found = [pl.col(n).cast(dtype, strict=False) for n in names if n in frame.columns]
@@ -138,9 +142,20 @@ def read_evaluation_set(
             pl.col("tweetId").cast(pl.Int64), pl.col("text").cast(pl.String),
             (pl.col(language).cast(pl.String) if language else pl.lit(None, dtype=pl.String)).alias("language"),
         ).unique("tweetId", keep="first", maintain_order=True)  # fmt: skip
-    frame = frame.drop([c for c in ("text", "language") if c in frame.columns]).join(text, on="tweetId", how="left").sort("noteId")
+    frame = (
+        frame.drop([c for c in ("text", "language") if c in frame.columns])
+        .join(text, on="tweetId", how="left")
+        .sort("noteId")
+    )
 
-    empty = pl.DataFrame(schema={"noteId": pl.Int64, "raterParticipantId": pl.String, "createdAtMillis": pl.Int64, "helpfulness": pl.Float64})
+    empty = pl.DataFrame(
+        schema={
+            "noteId": pl.Int64,
+            "raterParticipantId": pl.String,
+            "createdAtMillis": pl.Int64,
+            "helpfulness": pl.Float64,
+        }
+    )
     rated = _read_ratings(Path(ratings), _ratings) if ratings is not None else empty
     if raters is not None:
         people = read_raters(Path(raters))
@@ -150,7 +165,12 @@ def read_evaluation_set(
         people = known_raters
     else:
         people = pl.DataFrame(
-            schema={"raterParticipantId": pl.String, "intercept": pl.Float64, "factor1": pl.Float64, "n_ratings": pl.Int64}
+            schema={
+                "raterParticipantId": pl.String,
+                "intercept": pl.Float64,
+                "factor1": pl.Float64,
+                "n_ratings": pl.Int64,
+            }
         )
     data = assemble(frame, rated, people, global_intercept=global_intercept, source="evaluation")
     truth_i, truth_f = data.intercept.copy(), data.factor.copy()
@@ -158,7 +178,13 @@ def read_evaluation_set(
     use = ~np.isfinite(truth_i) & (count >= MIN_FITTED)
     truth_i[use], truth_f[use] = folded_i[use], folded_f[use]
     return EvaluationSet(
-        data, tuple(frame["_status"].to_list()), tuple(frame["_writer"].to_list()), truth_i, truth_f, as_of is None, as_of
+        data,
+        tuple(frame["_status"].to_list()),
+        tuple(frame["_writer"].to_list()),
+        truth_i,
+        truth_f,
+        as_of is None,
+        as_of,
     )
 
 
@@ -183,7 +209,14 @@ def fold_in_truth(data: TrainingData, ratings_per_note: float = 20.0) -> tuple[A
     order = np.argsort(data.rating_note, kind="stable")
     start = np.concatenate([[0], np.cumsum(count)]).astype(np.int64)
     people = RaterParameters(data.rater_intercept[order], data.rater_factor[order])
-    folded = fold_in_notes(start, np.arange(len(order)), data.value[order], people, data.global_intercept, ratings_per_note=ratings_per_note)
+    folded = fold_in_notes(
+        start,
+        np.arange(len(order)),
+        data.value[order],
+        people,
+        data.global_intercept,
+        ratings_per_note=ratings_per_note,
+    )
     return folded.intercept, folded.factor, count
 
 
@@ -212,7 +245,11 @@ class Hidden:
                 rows = rows[d.created_at[rows] < self.evaluation.moment]
             published = self.evaluation.sibling_parameters and np.isfinite(d.intercept[k])
             known = Ratings(
-                tuple(d.rater_ids[u] for u in d.rater[rows]), d.rater_intercept[rows], d.rater_factor[rows], d.value[rows], d.created_at[rows]
+                tuple(d.rater_ids[u] for u in d.rater[rows]),
+                d.rater_intercept[rows],
+                d.rater_factor[rows],
+                d.value[rows],
+                d.created_at[rows],
             )
             self._sibling[k] = Sibling(
                 int(d.note_id[k]), d.text[k], d.classification[k],
@@ -227,7 +264,9 @@ class Hidden:
         d = self.data
         left_out = {k, *hidden}
         others = tuple(self.sibling(j) for j in self.of_post[int(d.post[k])] if j not in left_out)
-        return JudgedText(str(d.note_id[k]), d.text[k], d.classification[k], int(d.post[k]), d.post_text[k], d.language[k], others)
+        return JudgedText(
+            str(d.note_id[k]), d.text[k], d.classification[k], int(d.post[k]), d.post_text[k], d.language[k], others
+        )
 
 
 def predict(model: RaterModel, hidden: Hidden, targets: NDArray[np.int64], standard_jury: Jury) -> Predictions:
@@ -266,7 +305,9 @@ def predict(model: RaterModel, hidden: Hidden, targets: NDArray[np.int64], stand
     )  # fmt: skip
 
 
-def compared_pairs(evaluation: EvaluationSet, targets: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def compared_pairs(
+    evaluation: EvaluationSet, targets: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Rows of all pairs of target notes of one post whose true intercepts lie PAIR_GAP or more apart."""
     by_post: dict[int, list[int]] = defaultdict(list)
     for k in targets.tolist():
@@ -294,7 +335,11 @@ def scores(model: RaterModel, texts: Sequence[JudgedText], standard_jury: Jury) 
     for begin in range(0, len(texts), 64):
         rated = seated.rate(texts[begin : begin + 64])
         folded = bridging_scores(
-            rated.expected(), standard_jury.intercept, standard_jury.factor, standard_jury.global_intercept, ratings_per_note=1.0
+            rated.expected(),
+            standard_jury.intercept,
+            standard_jury.factor,
+            standard_jury.global_intercept,
+            ratings_per_note=1.0,
         )
         parts.append(np.stack([folded.intercept, folded.factor, rated.sd]))
     joined = np.concatenate(parts, axis=1) if parts else np.zeros((3, 0))
@@ -305,7 +350,11 @@ def scores(model: RaterModel, texts: Sequence[JudgedText], standard_jury: Jury) 
 
 
 def score_predictions(
-    evaluation: EvaluationSet, p: Predictions, bootstrap: int = 300, keep: NDArray[np.bool_] | None = None, keep_rating: NDArray[np.bool_] | None = None
+    evaluation: EvaluationSet,
+    p: Predictions,
+    bootstrap: int = 300,
+    keep: NDArray[np.bool_] | None = None,
+    keep_rating: NDArray[np.bool_] | None = None,
 ) -> dict[str, dict[str, Any]]:
     """All metrics; `keep` (n_notes of the table) restricts to a slice of notes, `keep_rating` (aligned with p.rows) to ratings."""
     data = evaluation.data
@@ -343,7 +392,9 @@ def score_predictions(
     stance = data.stance()
     in_slice = keep[p.pair_first] & keep[p.pair_second]
     gap = evaluation.truth_intercept[p.pair_first] - evaluation.truth_intercept[p.pair_second]
-    hit = np.where(np.abs(p.pair_difference) < 1e-12, 0.5, (np.sign(p.pair_difference) == np.sign(gap)).astype(np.float64))
+    hit = np.where(
+        np.abs(p.pair_difference) < 1e-12, 0.5, (np.sign(p.pair_difference) == np.sign(gap)).astype(np.float64)
+    )
     same = stance[p.pair_first] == stance[p.pair_second]
     for name, which in (("pair_same_stance", same & in_slice), ("pair_cross_stance", ~same & in_slice)):
         out[name] = mean_measure(data.post[p.pair_first[which]], hit[which], bootstrap)

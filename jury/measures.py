@@ -67,7 +67,9 @@ def spearman(a: Array, b: Array, weight: Array | None = None) -> float:
     return float(x @ y / scale) if scale > 0 else float("nan")
 
 
-def _measure(post: NDArray[np.int64], value: Callable[[Array], float], n: int, bootstrap: int, seed: int) -> dict[str, Any]:
+def _measure(
+    post: NDArray[np.int64], value: Callable[[Array], float], n: int, bootstrap: int, seed: int
+) -> dict[str, Any]:
     """`value(weight per case)` with its interval over resampled posts."""
     if n == 0:
         return dict(EMPTY)
@@ -99,13 +101,19 @@ def mean_measure(post: NDArray[np.int64], case: Array, bootstrap: int = 300, see
     return _measure(post, value, len(case), bootstrap, seed)
 
 
-def auc_measure(post: NDArray[np.int64], truth: Array, score: Array, bootstrap: int = 300, seed: int = 0) -> dict[str, Any]:
+def auc_measure(
+    post: NDArray[np.int64], truth: Array, score: Array, bootstrap: int = 300, seed: int = 0
+) -> dict[str, Any]:
     return _measure(post, lambda w: auc(truth, score, w), len(truth), bootstrap, seed)
 
 
-def calibration_measure(post: NDArray[np.int64], truth: Array, chance: Array, bootstrap: int = 300, seed: int = 0) -> dict[str, Any]:
+def calibration_measure(
+    post: NDArray[np.int64], truth: Array, chance: Array, bootstrap: int = 300, seed: int = 0
+) -> dict[str, Any]:
     return _measure(post, lambda w: calibration_error(truth, chance, weight=w), len(truth), bootstrap, seed)
 
 
-def spearman_measure(post: NDArray[np.int64], truth: Array, score: Array, bootstrap: int = 300, seed: int = 0) -> dict[str, Any]:
+def spearman_measure(
+    post: NDArray[np.int64], truth: Array, score: Array, bootstrap: int = 300, seed: int = 0
+) -> dict[str, Any]:
     return _measure(post, lambda w: spearman(truth, score, w), len(truth), bootstrap, seed)

@@ -17,7 +17,9 @@ Z90 = 1.6449
 REASONS_PER_SIDE = 2
 
 
-def rate_lines(jury: Path, lines: Iterable[Mapping[str, Any]], *, model: str = "model", cache: Path | None = None) -> Iterator[dict[str, Any]]:
+def rate_lines(
+    jury: Path, lines: Iterable[Mapping[str, Any]], *, model: str = "model", cache: Path | None = None
+) -> Iterator[dict[str, Any]]:
     """One result per line, in order. Sides are represented by up to 400 raters of the jury, at even steps of the factor line."""
     from jury.evaluation import standard_jury
     from jury.models.store import load_model
@@ -40,7 +42,8 @@ def rate_one(model: HierarchicalModel, sides: Jury, line: Mapping[str, Any], num
 
     side = side_of(sides.factor)
     helpful = {
-        name: (float(rated.probabilities[side == s, 0, 2].mean()) if (side == s).any() else None) for s, name in enumerate(SIDES)
+        name: (float(rated.probabilities[side == s, 0, 2].mean()) if (side == s).any() else None)
+        for s, name in enumerate(SIDES)
     }
     reasons = {}
     for s, name in enumerate(SIDES):
@@ -118,5 +121,7 @@ def _number(entry: Mapping[str, Any], name: str, number: int) -> float:
 def _value(entry: Mapping[str, Any], number: int) -> float:
     value = _number(entry, "value", number)
     if value not in (0.0, 0.5, 1.0):
-        raise InputError(f"line {number}: a rating's value is {value!r}; 0 (not helpful), 0.5 (somewhat) or 1 (helpful) is expected.")
+        raise InputError(
+            f"line {number}: a rating's value is {value!r}; 0 (not helpful), 0.5 (somewhat) or 1 (helpful) is expected."
+        )
     return value

@@ -20,7 +20,9 @@ SHARED_RATIO = 1.5
 MIN_TICKS = 20
 
 
-def values_report(data: TrainingData, topic: dict[int, str] | None = None, bootstrap: int = 300, seed: int = 0) -> list[dict[str, Any]]:
+def values_report(
+    data: TrainingData, topic: dict[int, str] | None = None, bootstrap: int = 300, seed: int = 0
+) -> list[dict[str, Any]]:
     """Rows `{topic, tag, kind, negative, positive, difference, lo, hi, ratio, ratio_lo, ratio_hi, n, verdict}`, sorted.
 
     `topic` maps tweetId to a topic; the rows of topic 'all' come first. Tags ticked fewer than MIN_TICKS times are left out.
@@ -35,14 +37,18 @@ def values_report(data: TrainingData, topic: dict[int, str] | None = None, boots
     return rows
 
 
-def _of_topic(data: TrainingData, keep: NDArray[np.bool_], name: str, bootstrap: int, seed: int) -> list[dict[str, Any]]:
+def _of_topic(
+    data: TrainingData, keep: NDArray[np.bool_], name: str, bootstrap: int, seed: int
+) -> list[dict[str, Any]]:
     side = side_of(data.rater_factor)
     post = data.post[data.rating_note] if len(data.rating_note) else np.zeros(0, np.int64)
     unique, inverse = np.unique(post, return_inverse=True)
     if len(unique) == 0:
         return []
     rng = np.random.default_rng(seed)
-    counts = np.stack([np.bincount(rng.integers(0, len(unique), len(unique)), minlength=len(unique)) for _ in range(bootstrap)])
+    counts = np.stack(
+        [np.bincount(rng.integers(0, len(unique), len(unique)), minlength=len(unique)) for _ in range(bootstrap)]
+    )
     counts = np.concatenate([np.ones((1, len(unique))), counts]).astype(np.float64)  # first row: the data themselves
     out = []
     for k, tag in enumerate(data.tag_names):

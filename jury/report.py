@@ -44,8 +44,12 @@ def write_html(path: Path, report: Mapping[str, Any], pictures: list[str]) -> No
     for metric in METRICS:
         entry = evaluation["metrics"].get(metric, {})
         cells = "".join(f"<td>{_cell(evaluation['baselines'][n].get(metric))}</td>" for n in names)
-        parts.append(f"<tr><td>{metric}</td><td>{_BETTER.get(metric, 'higher')}</td><td>{entry.get('n', 0):,}</td><td>{_cell(entry)}</td>{cells}</tr>")
-    parts.append("</table><h2>Slices</h2><table><tr><th>slice</th>" + "".join(f"<th>{m}</th>" for m in METRICS[:8]) + "</tr>")
+        parts.append(
+            f"<tr><td>{metric}</td><td>{_BETTER.get(metric, 'higher')}</td><td>{entry.get('n', 0):,}</td><td>{_cell(entry)}</td>{cells}</tr>"
+        )
+    parts.append(
+        "</table><h2>Slices</h2><table><tr><th>slice</th>" + "".join(f"<th>{m}</th>" for m in METRICS[:8]) + "</tr>"
+    )
     for piece in evaluation["slices"]:
         cells = "".join(f"<td>{_cell(piece['metrics'].get(m))}</td>" for m in METRICS[:8])
         parts.append(f"<tr><td>{esc(piece['slice'])}</td>{cells}</tr>")
@@ -84,7 +88,13 @@ def write_plots(directory: Path, evaluation: EvaluationSet, p: Predictions) -> l
         spread = np.array([1.96 * np.sqrt(max(v * (1 - v), 1e-4) / len(b)) for v, b in zip(y, parts, strict=True)])
         axis.plot([0, 1], [0, 1], color="0.7", linewidth=1)
         axis.errorbar(x, y, yerr=spread, fmt="o", capsize=2)
-        axis.set(xlabel="predicted probability of helpful", ylabel="share rated helpful", title="Reliability on held-out posts", xlim=(0, 1), ylim=(0, 1))
+        axis.set(
+            xlabel="predicted probability of helpful",
+            ylabel="share rated helpful",
+            title="Reliability on held-out posts",
+            xlim=(0, 1),
+            ylim=(0, 1),
+        )
         _save(figure, directory / "reliability.png")
         made.append("reliability.png")
     truth_i = evaluation.truth_intercept[p.notes]
@@ -92,11 +102,20 @@ def write_plots(directory: Path, evaluation: EvaluationSet, p: Predictions) -> l
     if known.sum() >= 10:
         figure = Figure(figsize=(5, 5), layout="constrained")
         axis = figure.add_subplot()
-        axis.errorbar(p.intercept[known], truth_i[known], xerr=1.6449 * p.sd[known], fmt="none", ecolor="0.88", linewidth=0.6)
+        axis.errorbar(
+            p.intercept[known], truth_i[known], xerr=1.6449 * p.sd[known], fmt="none", ecolor="0.88", linewidth=0.6
+        )
         axis.plot(p.intercept[known], truth_i[known], ".", markersize=4)
-        low, high = float(min(p.intercept[known].min(), truth_i[known].min())), float(max(p.intercept[known].max(), truth_i[known].max()))
+        low, high = (
+            float(min(p.intercept[known].min(), truth_i[known].min())),
+            float(max(p.intercept[known].max(), truth_i[known].max())),
+        )
         axis.plot([low, high], [low, high], color="0.5", linewidth=1)
-        axis.set(xlabel="predicted intercept, 90 % interval", ylabel="fitted intercept", title="Score against truth on held-out posts")
+        axis.set(
+            xlabel="predicted intercept, 90 % interval",
+            ylabel="fitted intercept",
+            title="Score against truth on held-out posts",
+        )
         _save(figure, directory / "score_against_truth.png")
         made.append("score_against_truth.png")
     return made

@@ -23,8 +23,8 @@ import pyarrow.parquet as pq
 
 from jury.draw import Raters, split_pools
 from jury.errors import InputError
-from jury.model_settings import TrainJurySettings
 from jury.evaluation import EvaluationSet, Hidden, Predictions, evaluate_models, standard_jury
+from jury.model_settings import TrainJurySettings
 from jury.models.baselines import BaselineModel, fit_baselines, save_baselines
 from jury.models.encoders import Encoder, make_encoder
 from jury.models.hierarchical import HierarchicalModel, Weights, published_noise
@@ -32,7 +32,7 @@ from jury.models.store import load_model, save_weights
 from jury.reasons import values_report
 from jury.records import JudgedText
 from jury.report import write_html, write_plots
-from jury.training import MIN_LABELLED_NOTES, FitOptions, TrainingData, fit_hierarchical
+from jury.training import MIN_LABELLED_NOTES, FitOptions, TrainingData, fit_hierarchical, without_own_post
 from jury.training_data import merge, read_global_intercept, read_raters, read_snapshot_data
 
 POOLS = ("proxy", "gold")
@@ -127,7 +127,9 @@ def train_jury(
     save_baselines(baselines, out)
     pictures = write_plots(out, evaluation, prediction) if settings.plots and prediction is not None else []
     report["training"] = counts
-    (out / "report.json").write_text(json.dumps(report, indent=1, sort_keys=True, default=float) + "\n", encoding="utf-8")
+    (out / "report.json").write_text(
+        json.dumps(report, indent=1, sort_keys=True, default=float) + "\n", encoding="utf-8"
+    )
     write_html(out / "report.html", report, pictures)
     facts = {
         "global_intercept": data.global_intercept,
@@ -144,7 +146,11 @@ def train_jury(
 
 
 def held_out_report(
-    data: TrainingData, settings: TrainJurySettings, encoder: Encoder, options: FitOptions, progress=lambda *a, **k: None
+    data: TrainingData,
+    settings: TrainJurySettings,
+    encoder: Encoder,
+    options: FitOptions,
+    progress=lambda *a, **k: None,
 ) -> tuple[dict[str, Any], Predictions | None, EvaluationSet, dict[str, BaselineModel]]:
     """Train without the newest posts of the snapshot, judge them: report, our predictions, what was judged, and baselines trained on all.
 
@@ -159,15 +165,25 @@ def held_out_report(
     train, test, refitted = split_and_refit(data, testing, settings.refit_limit)
     truth_i, truth_f = test.intercept.copy(), test.factor.copy()
     test = replace(test, intercept=np.full(len(test), np.nan), factor=np.full(len(test), np.nan))
-    evaluation = EvaluationSet(test, (None,) * len(test), (None,) * len(test), truth_i, truth_f, sibling_parameters=False)
+    evaluation = EvaluationSet(
+        test, (None,) * len(test), (None,) * len(test), truth_i, truth_f, sibling_parameters=False
+    )
     everything = train_baselines(data, encoder)
     empty: dict[str, Any] = {"n_ratings": 0, "n_notes": 0, "n_posts": 0, "metrics": {}, "baselines": {}, "slices": []}
     protocol = (
         f"Held out: the newest {settings.held_out_share:.0%} of the snapshot's rated posts ({len(newest)}), split by tweetId. "
-        + ("Raters were fitted again without them. " if refitted else "Too few ratings to fit raters without them: rater parameters saw these posts. ")
+        + (
+            "Raters were fitted again without them. "
+            if refitted
+            else "Too few ratings to fit raters without them: rater parameters saw these posts. "
+        )
         + "Siblings are known by their ratings only; a note's own ratings are never an input."
     )
-    report: dict[str, Any] = {"protocol": protocol, "evaluation": empty, "values": values_report(data, bootstrap=min(settings.bootstrap, 200))}
+    report: dict[str, Any] = {
+        "protocol": protocol,
+        "evaluation": empty,
+        "values": values_report(data, bootstrap=min(settings.bootstrap, 200)),
+    }
     try:
         trial = fit_hierarchical(train, encoder, options)
     except InputError as problem:
@@ -198,7 +214,10 @@ def gate(result: dict[str, Any], n_posts: int, enough: int) -> dict[str, Any]:
     if ours <= theirs:
         return {"passed": True, "reason": f"The jury's {said}."}
     if n_posts < enough:
-        return {"passed": True, "reason": f"Warning: the jury's {said}, which is worse; {n_posts} posts are too few to tell (fewer than {enough})."}
+        return {
+            "passed": True,
+            "reason": f"Warning: the jury's {said}, which is worse; {n_posts} posts are too few to tell (fewer than {enough}).",
+        }
     return {
         "passed": False,
         "reason": f"The jury's {said}: it predicts worse than not reading the notes at all and must not judge. "
@@ -229,7 +248,9 @@ def split_and_refit(data: TrainingData, testing: np.ndarray, limit: int) -> tupl
     if not 1000 <= int(learn.sum()) <= limit:
         return train, test, False
     names = pl.Series("raterParticipantId", [data.rater_ids[u] for u in data.rater[learn]])
-    frame = pl.DataFrame({"noteId": data.note_id[data.rating_note[learn]], "raterParticipantId": names, "helpfulness": data.value[learn]})
+    frame = pl.DataFrame(
+        {"noteId": data.note_id[data.rating_note[learn]], "raterParticipantId": names, "helpfulness": data.value[learn]}
+    )
     raters, notes, level = fit_ratings(frame)
     if len(raters) < 20 or len(notes) < 2 * MIN_LABELLED_NOTES:
         return train, test, False
@@ -254,10 +275,17 @@ def split_and_refit(data: TrainingData, testing: np.ndarray, limit: int) -> tupl
         part = replace(part, rater_intercept=new_i, rater_factor=new_f).ratings_where(keep)
         if not labels:
             return part
-        at = np.array([fitted.get(int(n), -1) if s == "snapshot" else -2 for n, s in zip(part.note_id, part.source, strict=True)])
-        pick = lambda column, old: np.where(at == -2, old, np.where(at >= 0, notes[column].to_numpy()[np.maximum(at, 0)], np.nan))  # noqa: E731
+        at = np.array(
+            [fitted.get(int(n), -1) if s == "snapshot" else -2 for n, s in zip(part.note_id, part.source, strict=True)]
+        )
+        pick = lambda column, old: np.where(
+            at == -2, old, np.where(at >= 0, notes[column].to_numpy()[np.maximum(at, 0)], np.nan)
+        )  # noqa: E731
         return replace(
-            part, intercept=pick("intercept", part.intercept), factor=pick("factor", part.factor), n_ratings=pick("n_ratings", part.n_ratings)
+            part,
+            intercept=pick("intercept", part.intercept),
+            factor=pick("factor", part.factor),
+            n_ratings=pick("n_ratings", part.n_ratings),
         )
 
     return moved(train, True), moved(test, False), True
@@ -281,8 +309,11 @@ def training_texts(data: TrainingData) -> tuple[list[JudgedText], np.ndarray]:
 
 
 def train_baselines(data: TrainingData, encoder: Encoder) -> dict[str, BaselineModel]:
+    data = without_own_post(data)
     texts, place = training_texts(data)
-    return fit_baselines(texts, place, data.rater_intercept, data.rater_factor, data.value, data.global_intercept, encoder)
+    return fit_baselines(
+        texts, place, data.rater_intercept, data.rater_factor, data.value, data.global_intercept, encoder
+    )
 
 
 def train_paper(data: TrainingData, encoder: Encoder, settings: TrainJurySettings, progress=lambda *a, **k: None):
@@ -290,7 +321,15 @@ def train_paper(data: TrainingData, encoder: Encoder, settings: TrainJurySetting
 
     texts, place = training_texts(data)
     return train_paper_model(
-        texts, place, data.rater_intercept, data.rater_factor, data.value, encoder, epochs=settings.paper_epochs, seed=settings.seed, progress=progress
+        texts,
+        place,
+        data.rater_intercept,
+        data.rater_factor,
+        data.value,
+        encoder,
+        epochs=settings.paper_epochs,
+        seed=settings.seed,
+        progress=progress,
     )
 
 

@@ -23,7 +23,18 @@ from synthesis.text import find_urls, note_length
 Array = NDArray[np.float64]
 # Columns of a rater: 1, i_u, f_u, |f_u|. Columns of a text: see `text_columns`.
 RATER_COLUMNS = ("one", "intercept", "factor", "distance")
-TEXT_COLUMNS = ("one", "length", "links", "not_misleading", "same_i", "same_f", "other_i", "other_f", "no_same", "no_other")
+TEXT_COLUMNS = (
+    "one",
+    "length",
+    "links",
+    "not_misleading",
+    "same_i",
+    "same_f",
+    "other_i",
+    "other_f",
+    "no_same",
+    "no_other",
+)
 BASELINES: dict[str, tuple[tuple[str, str], ...]] = {
     "base_rate": (("one", "one"),),
     "rater_intercept": (("one", "one"), ("intercept", "one")),
@@ -49,7 +60,9 @@ class BaselineModel:
     encoder: Encoder
 
     def seat(self, jury: Jury) -> SeatedBaseline:
-        return SeatedBaseline(self, rater_columns(jury.intercept + jury.global_intercept - self.global_intercept, jury.factor))
+        return SeatedBaseline(
+            self, rater_columns(jury.intercept + jury.global_intercept - self.global_intercept, jury.factor)
+        )
 
     def needs_siblings(self) -> bool:
         return any(t.endswith(("_i", "_f")) for _, t in self.products)
@@ -61,7 +74,11 @@ class SeatedBaseline:
     raters: Array
 
     def rate(self, texts: Sequence[JudgedText]) -> RatedTexts:
-        columns = np.stack([text_columns(t, self.model.encoder, self.model.needs_siblings()) for t in texts]) if texts else np.zeros((0, len(TEXT_COLUMNS)))
+        columns = (
+            np.stack([text_columns(t, self.model.encoder, self.model.needs_siblings()) for t in texts])
+            if texts
+            else np.zeros((0, len(TEXT_COLUMNS)))
+        )
         logits = np.zeros((len(self.raters), len(texts), 3))
         for (r, t), weight in zip(self.model.products, self.model.coefficients, strict=True):
             product = np.outer(self.raters[:, RATER_COLUMNS.index(r)], columns[:, TEXT_COLUMNS.index(t)])
@@ -95,10 +112,18 @@ def text_columns(text: JudgedText, encoder: Encoder, with_siblings: bool = True)
             agree = np.array([stance_index(k[0].classification) == stance for k in known])
             i, f = np.array([k[1] for k in known]), np.array([k[2] for k in known])
             if agree.any():
-                same_i, same_f, no_same = float(weight[agree] @ i[agree] / weight[agree].sum()), float(weight[agree] @ f[agree] / weight[agree].sum()), 0.0
+                same_i, same_f, no_same = (
+                    float(weight[agree] @ i[agree] / weight[agree].sum()),
+                    float(weight[agree] @ f[agree] / weight[agree].sum()),
+                    0.0,
+                )
             if (~agree).any():
                 o = ~agree
-                other_i, other_f, no_other = float(weight[o] @ i[o] / weight[o].sum()), float(weight[o] @ f[o] / weight[o].sum()), 0.0
+                other_i, other_f, no_other = (
+                    float(weight[o] @ i[o] / weight[o].sum()),
+                    float(weight[o] @ f[o] / weight[o].sum()),
+                    0.0,
+                )
     return np.array([
         1.0, note_length(text.text) / 280.0, min(len(find_urls(text.text)), 6) / 2.0, float(stance), same_i, same_f, other_i, other_f, no_same, no_other,
     ])  # fmt: skip
@@ -107,7 +132,9 @@ def text_columns(text: JudgedText, encoder: Encoder, with_siblings: bool = True)
 def sibling_parameters(sibling: Sibling) -> tuple[float, float] | tuple[None, None]:
     """Published intercept and factor, or a ridge fold-in of the ratings at hand, or nothing."""
     if sibling.intercept is not None and np.isfinite(sibling.intercept):
-        return float(sibling.intercept), float(sibling.factor) if sibling.factor is not None and np.isfinite(sibling.factor) else 0.0
+        return float(sibling.intercept), float(sibling.factor) if sibling.factor is not None and np.isfinite(
+            sibling.factor
+        ) else 0.0
     r = sibling.ratings
     known = np.isfinite(r.intercept) & np.isfinite(r.factor)
     if not known.any():
@@ -118,14 +145,25 @@ def sibling_parameters(sibling: Sibling) -> tuple[float, float] | tuple[None, No
     return float(solved[0]), float(solved[1])
 
 
-def fit_baselines(texts: Sequence[JudgedText], rating_text: NDArray[np.int64], intercept: Array, factor: Array, value: Array, global_intercept: float, encoder: Encoder) -> dict[str, BaselineModel]:
+def fit_baselines(
+    texts: Sequence[JudgedText],
+    rating_text: NDArray[np.int64],
+    intercept: Array,
+    factor: Array,
+    value: Array,
+    global_intercept: float,
+    encoder: Encoder,
+) -> dict[str, BaselineModel]:
     """All of BASELINES on the same ratings. `texts` with their siblings; `rating_text` (n_ratings,) indexes them; the other arrays are per rating."""
     columns = np.stack([text_columns(t, encoder) for t in texts]) if texts else np.zeros((0, len(TEXT_COLUMNS)))
     raters = rater_columns(intercept, factor)
     answer = np.rint(2 * value).astype(np.int64)
     out = {}
     for name, products in BASELINES.items():
-        x = np.stack([raters[:, RATER_COLUMNS.index(r)] * columns[rating_text, TEXT_COLUMNS.index(t)] for r, t in products], axis=1)
+        x = np.stack(
+            [raters[:, RATER_COLUMNS.index(r)] * columns[rating_text, TEXT_COLUMNS.index(t)] for r, t in products],
+            axis=1,
+        )
         out[name] = BaselineModel(name, products, _multinomial(x, answer), global_intercept, encoder)
     return out
 
@@ -149,8 +187,13 @@ def _multinomial(x: Array, answer: NDArray[np.int64], ridge: float = 1.0) -> Arr
 
 def save_baselines(models: Mapping[str, BaselineModel], directory: Path) -> None:
     """Write `baselines.json`."""
-    content = {name: {"global_intercept": m.global_intercept, "coefficients": np.round(m.coefficients, 9).tolist()} for name, m in sorted(models.items())}
-    (Path(directory) / "baselines.json").write_text(json.dumps(content, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    content = {
+        name: {"global_intercept": m.global_intercept, "coefficients": np.round(m.coefficients, 9).tolist()}
+        for name, m in sorted(models.items())
+    }
+    (Path(directory) / "baselines.json").write_text(
+        json.dumps(content, indent=1, sort_keys=True) + "\n", encoding="utf-8"
+    )
 
 
 def load_baselines(directory: Path, encoder: Encoder | None = None) -> dict[str, BaselineModel]:
@@ -161,7 +204,9 @@ def load_baselines(directory: Path, encoder: Encoder | None = None) -> dict[str,
     content = json.loads(path.read_text(encoding="utf-8"))
     encoder = encoder or NoEncoder()
     models: dict = {
-        name: BaselineModel(name, products, np.array(content[name]["coefficients"]), content[name]["global_intercept"], encoder)
+        name: BaselineModel(
+            name, products, np.array(content[name]["coefficients"]), content[name]["global_intercept"], encoder
+        )
         for name, products in BASELINES.items()
         if name in content
     }

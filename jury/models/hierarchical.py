@@ -357,7 +357,13 @@ class HierarchicalModel:
             ratings = siblings[k].ratings
             rater = index[ratings.rater_id[j]]
             i_u, f_u = intercept[rater], factor[rater]
-            expected = r.level + r.rater_intercept * i_u + r.rater_factor * f_u + r.intercept * mean[k, 0] + r.factor * f_u * mean[k, 1]
+            expected = (
+                r.level
+                + r.rater_intercept * i_u
+                + r.rater_factor * f_u
+                + r.intercept * mean[k, 0]
+                + r.factor * f_u * mean[k, 1]
+            )
             own.setdefault(rater, []).append((k, float(ratings.value[j] - expected)))
         return own
 
@@ -412,7 +418,7 @@ class SeatedHierarchical:
         n = len(judgement.mean)
         tags = np.zeros((n, 3, len(w.tags.tags)), dtype=np.float32)
         if reasons and n:
-            flat = probabilities.reshape(len(self._factor), -1)
+            flat = probabilities.reshape(len(self._factor), 3 * n)
             answers = (self._side @ flat).reshape(3, n, 3).transpose(1, 0, 2).astype(np.float64)  # (T, side, answer)
             for s in self._missing:
                 typical = w.response.probabilities(

@@ -51,7 +51,10 @@ class SeatedPaper:
         """As `rate`, for texts already embedded: (T, 2E) note and post embeddings side by side."""
         import torch
 
-        layers = [(torch.from_numpy(np.ascontiguousarray(w)), torch.from_numpy(np.ascontiguousarray(b))) for w, b in self._model.layers]
+        layers = [
+            (torch.from_numpy(np.ascontiguousarray(w)), torch.from_numpy(np.ascontiguousarray(b)))
+            for w, b in self._model.layers
+        ]
         n_jurors, n = len(self._first), len(vectors)
         out = np.empty((n_jurors, n, 3), dtype=np.float32)
         with torch.inference_mode():
@@ -70,7 +73,9 @@ def text_vectors(texts: Sequence[JudgedText], encoder: Encoder) -> NDArray[np.fl
     """(T, 2E): note and post embeddings; a missing post is zeros."""
     notes = encoder.encode([t.text for t in texts])
     posts = encoder.encode([t.post_text or "" for t in texts])
-    posts = posts * np.array([[float(bool(t.post_text and t.post_text.strip()))] for t in texts], dtype=np.float32).reshape(len(texts), 1)
+    posts = posts * np.array(
+        [[float(bool(t.post_text and t.post_text.strip()))] for t in texts], dtype=np.float32
+    ).reshape(len(texts), 1)
     return np.concatenate([notes, posts], axis=1).astype(np.float32)
 
 

@@ -80,7 +80,7 @@ class Run:
         frame = pd.DataFrame(rows)
         for name in ("post_id", "best_existing_note_id"):
             if name in frame:
-                frame[name] = pd.array([None if v is None else int(v) for v in frame[name]], dtype="Int64")
+                frame[name] = pd.array([None if pd.isna(v) else int(v) for v in frame[name]], dtype="Int64")
         return frame
 
     def candidates(self) -> pd.DataFrame:

@@ -91,6 +91,8 @@
     });
     let timer = 0;
     const close = () => { timer = setTimeout(() => { if (pop.dataset.hover) { delete pop.dataset.hover; pop.hidePopover(); } }, 200); };
+    // A tap or click keeps open what hovering has opened, instead of closing it.
+    ref.addEventListener("click", (event) => { if (pop.dataset.hover) { event.preventDefault(); delete pop.dataset.hover; } });
     ref.addEventListener("mouseenter", () => { clearTimeout(timer); if (!pop.matches(":popover-open")) { pop.dataset.hover = "1"; pop.showPopover(); } });
     ref.addEventListener("mouseleave", close);
     pop.addEventListener("mouseenter", () => clearTimeout(timer));
@@ -115,7 +117,7 @@
       fields.set("action", "check");
       let page = null;
       try {
-        const response = await fetch(form.action, { method: "POST", credentials: "same-origin", body: new URLSearchParams(fields) });
+        const response = await fetch(form.getAttribute("action"), { method: "POST", credentials: "same-origin", body: new URLSearchParams(fields) });
         page = new DOMParser().parseFromString(await response.text(), "text/html");
       } catch { /* said below */ }
       if (mine !== round) return;

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from jury import settings as jury_settings
+from matrix_factorization import fetching as mf_fetching
 from matrix_factorization import settings as mf_settings
 from pipeline.errors import InputError
 from synthesis import settings as synthesis_settings
@@ -45,6 +46,7 @@ class Settings:
     """One table per stage, and one for the run."""
 
     run: RunSettings = field(default_factory=RunSettings)
+    fetch_snapshot: mf_fetching.FetchSettings = field(default_factory=mf_fetching.FetchSettings)
     ingest: mf_settings.IngestSettings = field(default_factory=mf_settings.IngestSettings)
     fit_raters: mf_settings.FitRatersSettings = field(default_factory=mf_settings.FitRatersSettings)
     train_jury: jury_settings.TrainJurySettings = field(default_factory=jury_settings.TrainJurySettings)
@@ -73,6 +75,7 @@ class Settings:
 
 PERFORMANCE_FIELDS: frozenset[str] = frozenset(
     {"run.posts_per_shard", "run.require_complete"}
+    | {name.replace("FetchSettings", "FetchSnapshotSettings") for name in mf_fetching.PERFORMANCE_FIELDS}
     | set(getattr(mf_settings, "PERFORMANCE_FIELDS", ()))
     | set(getattr(synthesis_settings, "PERFORMANCE_FIELDS", ()))
     | set(getattr(jury_settings, "PERFORMANCE_FIELDS", ()))

@@ -81,11 +81,7 @@ def run_stage(work: Mapping[str, str], stage: str) -> str:
     from pipeline.store import Store
 
     log = logging.getLogger(f"supernotes.{stage}")
-
-    def progress(message: str, done: int | None = None, total: int | None = None) -> None:
-        log.info("%s%s", message, f" {done}/{total}" if total else "")
-
-    result = Plan(Store(work["workspace"]), work["run_id"]).run(stage, progress)
+    result = Plan(Store(work["workspace"]), work["run_id"]).run(stage, _logging(stage))
     log.info("%s %s: %s, counts %s", stage, result.state, result.path, result.counts)
     return result.path
 
@@ -170,3 +166,58 @@ def publish_export(work: Mapping[str, str], path: str) -> str:
         "exports/current.json", json.dumps({"path": path, "run_id": work["run_id"]}) + "\n"
     )
     return path
+
+
+def fetch_snapshot(params: Mapping[str, Any], date: str) -> dict[str, str]:
+    """Download X's files of one day; returns what `refresh_jury` needs to know: `input`, `as_of`, `workspace`.
+
+    Files go to `downloads/DATE` of a local workspace, or to the parameter `target`. Whole files are not fetched again.
+    """
+    from pathlib import Path
+
+    from matrix_factorization.fetching import fetch_snapshot as fetch
+    from pipeline.settings import load_settings
+
+    workspace = workspace_of(params)
+    config = Path(params["config"]) if params.get("config") else None
+    target = str(params.get("target") or "") or (f"{workspace}/downloads" if "://" not in workspace else "downloads")
+    out = Path(target) / date
+    fetch(
+        out,
+        load_settings(config, flags=params.get("set") or ()).fetch_snapshot,
+        date=date,
+        progress=_logging("fetch_snapshot"),
+    )
+    return {"workspace": workspace, "input": str(out.resolve()), "as_of": ""}
+
+
+def tidy_workspace(params: Mapping[str, Any], now_ms: int) -> dict[str, Any]:
+    """Housekeeping of one workspace at a given moment; returns what went."""
+    from pipeline.housekeeping import forget_deleted_notes, tidy
+    from pipeline.store import Store
+
+    store = Store(workspace_of(params))
+    dry_run = bool(params.get("dry_run"))
+    gone = tidy(
+        store, now=now_ms, keep_days=int(params["keep_days"]), keep_runs=int(params["keep_runs"]), dry_run=dry_run
+    ).to_json()
+    snapshots = store.list("snapshots")
+    if snapshots:
+        newest = max(
+            snapshots, key=lambda name: ((store.home / "snapshots" / name / "manifest.json").stat().st_mtime_ns, name)
+        )
+        gone["with_deleted_notes"] = list(
+            forget_deleted_notes(store, newest=f"snapshots/{newest}", dry_run=dry_run).with_deleted_notes
+        )
+    return gone
+
+
+def _logging(stage: str) -> Any:
+    import logging
+
+    log = logging.getLogger(f"supernotes.{stage}")
+
+    def progress(message: str, done: int | None = None, total: int | None = None) -> None:
+        log.info("%s%s", message, f" {done}/{total}" if total else "")
+
+    return progress

@@ -1,0 +1,43 @@
+"""Keep the workspace from growing for ever.
+
+Removes scratch of killed processes, runs beyond the retention, snapshots, juries and exports that no kept run refers
+to, and exports that hold notes deleted on X since. Nothing a kept run refers to is ever removed. On an object store use
+its lifecycle rules instead: there the task fails and says so.
+
+What it does not protect against: a retention that is too short. Try `dry_run` first; the task's log lists what would go.
+
+Example parameters:
+
+    {"workspace": "/data/supernotes", "keep_days": 90, "keep_runs": 10, "dry_run": true}
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from airflow.sdk import Param, dag, get_current_context, task
+
+from pipeline import tasks
+
+PARAMS = {
+    "workspace": Param("", type="string", title="Workspace", description="Directory. Empty: SUPERNOTES_WORKSPACE."),
+    "keep_days": Param(90, type="integer", minimum=1, title="Days", description="Younger runs and files always stay."),
+    "keep_runs": Param(
+        10, type="integer", minimum=1, title="Runs", description="So many newest runs stay however old they are."
+    ),
+    "dry_run": Param(False, type="boolean", title="Dry run", description="Only say what would go."),
+}
+
+
+@dag(schedule="@weekly", catchup=False, max_active_runs=1, params=PARAMS, doc_md=__doc__, tags=["supernotes"])
+def housekeeping():
+    @task
+    def tidy() -> dict[str, Any]:
+        context = get_current_context()
+        moment = context.get("logical_date") or context["dag_run"].run_after
+        return tasks.tidy_workspace(context["params"], int(moment.timestamp() * 1000))
+
+    tidy()
+
+
+housekeeping()

@@ -192,6 +192,7 @@ def _borrowed(
             j = row_of[note]
             if notes[j].post_id != post_id:
                 candidates[j] = max(candidates.get(j, -1.0), float(vectors[i] @ vectors[j]))
+    candidates = {j: near for j, near in candidates.items() if len(notes[j].text.strip()) >= settings.min_note_chars}
     ranked = sorted(candidates, key=lambda j: (-round(candidates[j], 3), notes[j].note_id))
     return sorted(ranked[: settings.max_borrowed], key=lambda j: notes[j].note_id)
 

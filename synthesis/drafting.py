@@ -117,7 +117,7 @@ def used_sources(text: str, request: Request) -> tuple[Note, ...]:
     used = tuple(
         note
         for note in request.sources
-        if any(sentence.text in text for sentence in sentences_of(note, request.language))
+        if any((sentence.bare or sentence.text) in text for sentence in sentences_of(note, request.language))
     )
     return used or request.sources
 

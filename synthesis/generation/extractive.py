@@ -1,7 +1,8 @@
 """The writer without weights: picks and joins whole sentences of the source notes, each with its own links.
 
 It is the embedded default and the baseline every model has to beat. Nothing it writes is new: every sentence stands in
-a source, whole, with the links that stood beside it there. It works in any language, because it only chooses.
+a source, whole, with the link that closed it there: the one in it, or the next one in its note (writers of notes put
+sources after what they support). It works in any language, because it only chooses.
 """
 
 from __future__ import annotations
@@ -37,9 +38,14 @@ _LEANING = regex.compile(
     r"that|his|her|their|its|such|the latter|as such|in fact|likewise|similarly|meanwhile|otherwise|pero|además|sin embargo|esto|este|esta|"
     r"él|ella|ellos|aber|und|außerdem|jedoch|er|sie|es|das|dies|diese|mas|porém|além disso|isso|ele|ela)\b(?![’'])"
 )
+# Of these, words that point at the post itself when they open a note: 'This is not what happened.'
+_POINTING = regex.compile(
+    r"(?i)^(he|she|they|it|this|these|those|that|his|her|their|its|esto|este|esta|él|ella|ellos|er|sie|es|das|dies|diese|isso|ele|ela)\b"
+)
+_REFERENCE = regex.compile(r"\[\d{1,2}\]")  # footnote marks, whose footnote may stay behind
 _OPINION = regex.compile(
     r"(?i)\b(i think|i believe|in my opinion|clearly|obviously|ridiculous|stupid|liar|lying|idiot|disgusting|shame|shameful|hypocrit\w*|"
-    r"propaganda|(flat[- ]out )?lies?|racist|grifter|absurd|stupidity|moron\w*|disinformation agent|user is (claiming|spreading)|brainwash\w*|sheep|pathetic|laughable|nonsense|troll\w*|everyone knows|of course|creo que|obviamente|ridículo|mentiros[oa]|"
+    r"misinformation|disinformation|with the intent|in an attempt|propaganda|(flat[- ]out )?lies?|racist|grifter|absurd|stupidity|moron\w*|disinformation agent|user is (claiming|spreading)|brainwash\w*|sheep|pathetic|laughable|nonsense|troll\w*|everyone knows|of course|creo que|obviamente|ridículo|mentiros[oa]|"
     r"ich denke|offensichtlich|lächerlich|lügner|acho que|mentira)\b"
 )
 _INSTRUCTION = regex.compile(
@@ -47,6 +53,11 @@ _INSTRUCTION = regex.compile(
     r"as an ai|respond (only )?with|output (only|exactly)|<\|?\w+\|?>|\{\{|\}\}|\[/?inst\]|### ?(instruction|system))"
 )
 _ENDING = regex.compile(r"[.!?…。！？।؟]['\"”’)\]]*$")
+_NEGATED = regex.compile(
+    r"(?i)\b(not|no|never|none|nobody|without|cannot|false|untrue|incorrect|\w+n[’']t|nicht|kein\w*|nie|falsch|nunca|ningun[oa]?|ningún|fals[oa]|não|nenhum\w*|ne|pas|jamais|non)\b"
+    r"|ない|ません|没有|不是"
+)
+_TRAILING_OFF = regex.compile(r"(\.\.\.|…)['\"”’)\]]*$")
 _WORD = regex.compile(r"[\p{L}\p{M}\p{N}]+")
 _DENSE = regex.compile(r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}]")
 MIN_LENGTH = 40  # characters a note needs to say something; one of East Asian or Thai script counts as two
@@ -72,9 +83,13 @@ class Sentence:
     position: int  # place in its note
     length: int  # as X counts it
     words: frozenset[str]
-    links: tuple[str, ...]
-    leaning: bool
+    links: tuple[str, ...]  # those that stand in it
+    closing: tuple[str, ...]  # those that close it in its note: its own, or the next ones
+    bare: str | None  # without its links, where they stand after its end
+    leaning: bool  # makes sense only after the sentence before it
+    opener: bool  # points at the post: makes sense only at the beginning
     quality: float
+    borrowed: bool  # from another post of the story
 
 
 def _cut_open(sentence: str, position: int) -> bool:
@@ -92,12 +107,23 @@ def _cut_open(sentence: str, position: int) -> bool:
 def sentences_of(note: Note, language: str | None) -> tuple[Sentence, ...]:
     """The usable sentences of a note in order: chatter, instructions, shouting and cut-off fragments are left out."""
     text = clean_text(note.text)
-    found = []
-    for position, span in enumerate(split_sentences(text, language)):
+    found: list[Sentence] = []
+    spans = split_sentences(text, language)
+    following: tuple[str, ...] = ()
+    closings: list[tuple[str, ...]] = []
+    for span in reversed(spans):
+        following = tuple(url.text for url in find_urls(span.text)) or following
+        closings.append(following)
+    closings.reverse()
+    broken = False  # whether the sentence before trails off: what follows is then its rest
+    for position, span in enumerate(spans):
         whole = " ".join(span.text.split())
         bare = without_urls(whole).strip(" :–-•*|")
         links = tuple(url.text for url in find_urls(whole))
         words = _words(bare)
+        after_break, broken = broken, _TRAILING_OFF.search(bare) is not None
+        if after_break or broken:
+            continue
         if _CHATTER.search(whole) or _INSTRUCTION.search(whole):
             continue
         if not links and (len(words) < 4 or not _ENDING.search(bare)):
@@ -110,9 +136,10 @@ def sentences_of(note: Note, language: str | None) -> tuple[Sentence, ...]:
         letters = [c for c in bare if c.isalpha()]
         shouting = sum(c.isupper() for c in letters) > 0.5 * len(letters) if len(letters) > 12 else False
         quality = worth(note)
-        quality += 0.10 if links else 0.0
+        quality += 0.10 if links else 0.05 if closings[position] else 0.0
         quality += 0.05 if regex.search(r"\d", bare) else 0.0
         quality -= 0.25 if _OPINION.search(bare) else 0.0
+        quality -= 0.15 if _REFERENCE.search(bare) else 0.0
         quality -= 0.25 if shouting or "!" in bare else 0.0
         quality -= 0.10 if regex.search(r"(?i)\b(i|my|we|our|you|your)\b", bare) else 0.0
         quality -= 0.02 * position
@@ -124,17 +151,41 @@ def sentences_of(note: Note, language: str | None) -> tuple[Sentence, ...]:
                 note_length(whole),
                 words,
                 links,
-                bool(_LEANING.match(bare)) or len(words) < 4,
+                closings[position],
+                _without_trailing(whole, links),
+                (bool(_LEANING.match(bare)) or len(words) < 4) and not (position == 0 and _POINTING.match(bare)),
+                position == 0 and bool(_POINTING.match(bare)),
                 quality,
+                note.borrowed,
             )
         )
     return tuple(found)
+
+
+def _without_trailing(sentence: str, links: tuple[str, ...]) -> str | None:
+    """The sentence without the links after its end; None where a link stands inside it or no end comes before."""
+    rest = sentence
+    for link in reversed(links):
+        cut = rest.rfind(link)
+        if cut < 0 or rest[cut + len(link) :].strip(" .,;)]"):
+            return None
+        rest = rest[:cut].rstrip(" ([")
+    return rest if links and _ENDING.search(rest) else None
+
+
+def _content(words: frozenset[str]) -> frozenset[str]:
+    """The words that say something: numbers, longer words, pairs of East Asian characters."""
+    return frozenset(w for w in words if len(w) > 3 or w.isdigit() or _DENSE.search(w)) or words
 
 
 def overlap(a: frozenset[str], b: frozenset[str]) -> float:
     """Share of the smaller sentence's words that the other one has, too."""
     smaller = min(len(a), len(b))
     return len(a & b) / smaller if smaller else 0.0
+
+
+def _said(block: Sequence[Sentence]) -> frozenset[str]:
+    return _content(frozenset().union(*(s.words for s in block)))
 
 
 class Extractive:
@@ -176,6 +227,8 @@ class Extractive:
                 value = self._value(group)
                 scored[text] = value
                 sets.append((value, text, frozenset().union(*(s.words for block in group for s in block))))
+        if any(find_urls(text) for _, text, _ in sets):  # without a link where there is one, no text passes the checks
+            sets = [entry for entry in sets if find_urls(entry[1])]
         sets.sort(key=lambda entry: (-entry[0], entry[1]))
         chosen: list[tuple[float, str, frozenset[str]]] = []
         for entry in sets:
@@ -235,22 +288,40 @@ class Extractive:
     def _join(self, group: Sequence[tuple[Sentence, ...]]) -> str | None:
         """The sentences of a group as one text: claim first, then evidence; None when too long, repeating or without words."""
         flat = [s for block in group for s in block]
-        if len({(s.note_id, s.position) for s in flat}) < len(flat):
+        if len({(s.note_id, s.position) for s in flat}) < len(flat) or sum(s.opener for s in flat) > 1:
             return None
-        for a, b in itertools.combinations(group, 2):
-            if overlap(frozenset().union(*(s.words for s in a)), frozenset().union(*(s.words for s in b))) > 0.6:
-                return None
         if sum(s.length for s in flat) + len(flat) - 1 > self.max_length:
             return None
-        ordered = sorted(group, key=lambda block: (block[0].position, -max(s.quality for s in block), block[0].note_id))
+        for a, b in itertools.combinations(group, 2):
+            if overlap(_said(a), _said(b)) > 0.6:
+                return None
+        if len({s.borrowed for s in flat}) > 1 and len({_NEGATED.search(s.text) is not None for s in flat}) > 1:
+            return None  # a sister post may have claimed the opposite; yes and no of two posts never stand together
+        lead = {}  # note id -> where its sentences come: one that points at the post first, then claims before details
+        for s in flat:
+            place = (not s.opener, s.position, -s.quality, s.note_id)
+            lead[s.note_id] = min(place, lead.get(s.note_id, place))
+        ordered = sorted(flat, key=lambda s: (lead[s.note_id], s.position))
+        if any(s.opener for s in ordered[1:]):
+            return None
+        parts: list[str] = []
         seen: set[str] = set()
-        parts = []
-        for sentence in (s for block in ordered for s in block):
-            links = {canonical_url(url) for url in sentence.links}
-            if links and links <= seen and not sentence.words:
+        for i, sentence in enumerate(ordered):
+            own = {canonical_url(url) for url in sentence.links}
+            if own & seen:
+                if sentence.bare is None or not own <= seen:
+                    return None
+                parts.append(sentence.bare)
                 continue
-            seen |= links
+            seen |= own
             parts.append(sentence.text if _ENDING.search(sentence.text) or sentence.links else sentence.text + ".")
+            following = ordered[i + 1] if i + 1 < len(ordered) else None
+            if own or (following and (following.note_id, following.closing) == (sentence.note_id, sentence.closing)):
+                continue
+            for url in sentence.closing[:2]:
+                if canonical_url(url) not in seen:
+                    seen.add(canonical_url(url))
+                    parts.append(url)
         text = " ".join(parts)
         length = note_length(text)
         return text if length <= self.max_length and length + len(_DENSE.findall(text)) >= MIN_LENGTH else None
@@ -259,7 +330,7 @@ class Extractive:
         """What a composition promises: its sentences' quality, links, several notes agreeing, enough said, not too much."""
         flat = [s for block in group for s in block]
         length = sum(s.length for s in flat)
-        links = len({canonical_url(url) for s in flat for url in s.links})
+        links = len({canonical_url(url) for s in flat for url in s.closing[:2]})
         value = float(np.mean([s.quality for s in flat]))
         value += 0.20 * min(links, 1) + 0.08 * min(max(links - 1, 0), 2)
         value += 0.05 * (len({s.note_id for s in flat}) - 1)

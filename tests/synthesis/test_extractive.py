@@ -8,7 +8,7 @@ import pytest
 
 from synthesis.generation.extractive import Extractive
 from synthesis.records import Message, Request
-from synthesis.text import canonical_urls, find_urls, note_length, split_sentences
+from synthesis.text import canonical_urls, find_urls, note_length, split_sentences, without_urls
 from tests.synthesis.world import BRIDGE, BRIDGE_COPY, BRIDGE_OTHER, OPINION, PRICES, bridge_notes, note
 
 SPANISH = [
@@ -45,12 +45,12 @@ CASES = {
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_every_text_is_whole_sentences_of_the_sources_within_the_length(case):
     notes = CASES[case]
-    known = {" ".join(span.text.split()).rstrip(".") for n in notes for span in split_sentences(n.text)}
+    known = {" ".join(without_urls(span.text).split()).rstrip(".") for n in notes for span in split_sentences(n.text)}
     texts = _texts(notes)
     assert texts
     for text in texts:
         assert note_length(text) <= 280
-        rest = text
+        rest = " ".join(without_urls(text).split())
         for sentence in sorted(known, key=len, reverse=True):
             rest = rest.replace(sentence, "")
         assert rest.strip(" .") == "", f"not from a source: {rest!r} in {text!r}"
@@ -59,16 +59,21 @@ def test_every_text_is_whole_sentences_of_the_sources_within_the_length(case):
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_links_come_from_the_sources_and_stay_with_their_sentence(case):
     notes = CASES[case]
-    home = {
-        url.text: " ".join(span.text.split())
-        for n in notes
-        for span in split_sentences(n.text)
-        for url in find_urls(span.text)
-    }
+    closed: dict[str, set[str]] = {}  # link -> the sentences before it, back to the previous link of its note
+    for source in notes:
+        since: list[str] = []
+        for span in split_sentences(source.text):
+            since.append(" ".join(without_urls(span.text).split()))
+            for url in find_urls(span.text):
+                closed.setdefault(url.text, set()).update(since)
+            if find_urls(span.text):
+                since = []
     for text in _texts(notes):
         assert canonical_urls([text]) <= canonical_urls([n.text for n in notes])
+        assert len({url.text for url in find_urls(text)}) == len(find_urls(text))
         for url in find_urls(text):
-            assert home[url.text] in text
+            before = " ".join(without_urls(text[: url.start]).split())
+            assert any(before.endswith(sentence) for sentence in closed[url.text])
 
 
 def test_texts_differ_and_the_same_sentence_never_stands_twice():
@@ -112,6 +117,52 @@ def test_the_order_of_the_notes_changes_nothing_and_asking_for_fewer_gives_the_f
     for order in itertools.islice(itertools.permutations(notes), 0, 24, 5):
         assert _texts(list(order)) == expected
     assert _texts(notes, n=2) == expected[:2]
+
+
+def test_a_sentence_without_a_link_takes_the_one_that_closes_it_in_its_note():
+    parts = [
+        "The mayor of Halden did not close the bridge.",
+        "A crack of 14 cm was found in its beam.",
+        "https://county.example/halden",
+    ]
+    texts = _texts([note(1, " ".join(parts)), note(2, PRICES)], n=12)
+    assert f"{parts[0]} {parts[2]}" in texts
+    assert any(" ".join(parts) in text for text in texts)
+
+
+def test_a_sentence_that_points_at_the_post_stands_first_or_nowhere():
+    pointing = note(3, "This is not what happened in Halden. https://county.example/halden-march")
+    texts = _texts([pointing, note(11, BRIDGE), note(12, BRIDGE_OTHER)], n=12)
+    assert any(text.startswith("This is not") for text in texts)
+    assert all(text.find("This is not") <= 0 for text in texts)
+
+
+def test_a_sentence_that_trails_off_is_left_out_with_its_rest():
+    broken = note(
+        4, 'The law says that the county "shall inspect..." "Bridges" are among them, too. https://law.example/2'
+    )
+    texts = _texts([broken, note(11, BRIDGE), note(12, BRIDGE_OTHER)], n=12)
+    assert texts
+    assert all("shall inspect" not in text and "Bridges" not in text for text in texts)
+
+
+def test_two_notes_with_the_same_source_are_merged_and_the_link_stands_once():
+    link = "https://county.example/halden-bridge"
+    texts = _texts(
+        [
+            note(1, f"The mayor did not close the bridge. {link}"),
+            note(2, f"A crack of 14 cm was found in March. {link}"),
+        ]
+    )
+    assert any("mayor" in text and "crack" in text and text.count(link) == 1 for text in texts)
+
+
+def test_yes_and_no_of_two_posts_never_stand_together():
+    own = note(1, "The county has not blocked the bridge for buses. https://county.example/buses")
+    other = note(2, "The county has blocked the northern bridge since March. https://news.example/north", borrowed=True)
+    texts = _texts([own, other], n=12)
+    assert texts
+    assert not any("buses" in text and "northern" in text for text in texts)
 
 
 def test_nothing_usable_is_a_completion_with_a_reason():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -38,11 +39,14 @@ def _scratch_beside(out: Path) -> tempfile.TemporaryDirectory[str]:
 
 
 def _table_files(path: Path, what: str) -> list[Path]:
+    """The files of one of X's tables at `path`, which is such a file or a directory holding some."""
+    from matrix_factorization.reading_files import table_of
+
     if not path.exists():
         raise InputError(f"--{what} {str(path)!r} does not exist. Give X's {what} file or the directory that holds it.")
     if path.is_file():
         return [path]
-    files = sorted(file for file in path.rglob("*") if file.is_file() and file.name.lower().startswith(what))
+    files = [file for file in sorted(path.rglob("*")) if file.is_file() and table_of(file.name.split(".")[0]) == what]
     if not files:
         raise InputError(f"--{what} {str(path)!r} holds no {what} file; a name such as {what}-00000.tsv was expected.")
     return files
@@ -51,25 +55,26 @@ def _table_files(path: Path, what: str) -> list[Path]:
 def _snapshot_of(
     ratings: Path | None, notes: Path | None, settings: Settings, scratch: Path, progress: Progress
 ) -> Path:
-    """A snapshot of loose files. Without a notes file every rated note is taken to call its post misleading, X's usual case."""
+    """A snapshot of loose files. Without a notes file every rated note is taken to call its post misleading, X's usual case.
+
+    A directory given for --ratings that also holds notes is taken whole, status history included.
+    """
+    from matrix_factorization.reading_files import find_shards
     from matrix_factorization.stages import ingest
 
+    whole = ratings is not None and ratings.is_dir() and notes is None and "notes" in find_shards(ratings)[0]
     source = scratch / "source"
-    source.mkdir()
-    given = {"ratings": ratings, "notes": notes}
-    if (
-        ratings is not None
-        and ratings.is_dir()
-        and notes is None
-        and any(f.name.lower().startswith("notes") for f in ratings.rglob("*"))
-    ):
-        given["notes"] = ratings
-    for what, path in given.items():
-        for number, file in enumerate(_table_files(path, what) if path else ()):
-            suffix = "".join(file.suffixes) or ".tsv"
-            (source / f"{what}-{number:05d}{suffix}").symlink_to(file.resolve())
-    if given["notes"] is None and ratings is not None:
-        _invent_notes(sorted(source.iterdir()), source / "notes-00000.tsv")
+    if whole and ratings is not None:
+        _table_files(ratings, "ratings")
+        source = ratings
+    else:
+        source.mkdir()
+        for what, path in {"ratings": ratings, "notes": notes}.items():
+            for number, file in enumerate(_table_files(path, what) if path else ()):
+                suffix = "".join(file.suffixes[-2:]) or ".tsv"
+                (source / f"{what}-{number:05d}{suffix}").symlink_to(file.resolve())
+        if notes is None and ratings is not None:
+            _invent_notes(sorted(source.iterdir()), source / "notes-00000.tsv")
     snapshot = scratch / "snapshot"
     snapshot.mkdir()
     ingest(snapshot, settings.ingest, source=source, posts=None, as_of=None, progress=progress)
@@ -136,8 +141,13 @@ def fit_raters_alone(
         snapshot = _snapshot_of(ratings, notes, settings, scratch, progress) if ratings is not None else None
         result = scratch / "result"
         result.mkdir()
+        began = time.monotonic()
         fit_raters(result, settings.fit_raters, snapshot=snapshot, adopt=adopt, progress=progress)
-        fit = json.loads((result / "fit.json").read_text(encoding="utf-8"))
+        # Outside a run nothing compares bytes, and whoever scripts against fit.json wants the seconds beside the loss.
+        fit = json.loads((result / "fit.json").read_text(encoding="utf-8")) | {
+            "seconds": round(time.monotonic() - began, 3)
+        }
+        (result / "fit.json").write_text(json.dumps(fit, indent=2, sort_keys=True) + "\n", encoding="utf-8")
         _publish(result, out)
     return fit
 
@@ -253,7 +263,14 @@ def evaluate_alone(
         raters=raters,
         targets=wanted,
         as_of=as_of,
+        cache=_cache(workspace),
     )
+
+
+def _cache(workspace: str) -> Path | None:
+    """The workspace's embedding cache, if the workspace is a local directory that exists."""
+    home = Path(workspace).expanduser()
+    return home / ".cache" / "embeddings" if "://" not in workspace and home.is_dir() else None
 
 
 def print_evaluation(result: dict[str, Any]) -> None:

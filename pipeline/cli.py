@@ -486,9 +486,11 @@ def rate_text(
 ) -> None:
     """How a jury would receive texts given as JSON lines on standard input; JSON lines out."""
     from jury.rate_text import rate_lines
-    from pipeline.alone import jury_directory
+    from pipeline.alone import _cache, jury_directory
 
-    for result in rate_lines(jury_directory(jury, workspace), (value for _, value in _lines())):
+    for result in rate_lines(
+        jury_directory(jury, workspace), (value for _, value in _lines()), cache=_cache(workspace)
+    ):
         emit(result)
 
 

@@ -36,6 +36,7 @@ def main(arguments: list[str] | None = None) -> int:
     serving.add_argument(
         "--allow-host", action="append", default=[], metavar="NAME", help="further Host names to answer to"
     )
+    serving.add_argument("--workers", type=int, default=1, help="server processes")
     adding = verb("add-user", "Add an account; the password is asked for, or read from standard input.")
     adding.add_argument("name")
     adding.add_argument("--role", default="analyst")
@@ -77,6 +78,7 @@ def _do(given: argparse.Namespace) -> int:
                 proxy_user_header=given.proxy_user_header,
                 https=given.https,
                 allowed_hosts=tuple(given.allow_host),
+                workers=given.workers,
             )
         )
     elif given.verb == "add-user":

@@ -5,8 +5,10 @@ It needs no start-up event, so it can be mounted under a prefix of another appli
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import logging
+import os
 import secrets
 import time
 from collections.abc import Callable
@@ -39,6 +41,7 @@ HEADERS = {
     "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
     "Cache-Control": "no-store",
 }
+SETTINGS_VARIABLE = "SUPERNOTES_INSPECTOR_WORKER"
 MAX_BODY = 256 * 1024  # bytes of a request: a note has 280 characters, a form a few thousand
 
 log = logging.getLogger("supernotes.inspector")
@@ -244,9 +247,22 @@ def serve(settings: InspectorSettings) -> None:
     print(f"Inspector on http://{shown}:{settings.port}/ (stop with Ctrl-C)", file=sys.stderr)
     if site.setup_file.exists() and not settings.single_user:
         print(f"No accounts yet: open it and make the first one with the code in {site.setup_file}", file=sys.stderr)
+    options: dict[str, Any] = {"log_level": "warning", "server_header": False, "access_log": False}
     try:
-        uvicorn.run(
-            app, host=settings.host, port=settings.port, log_level="warning", server_header=False, access_log=False
-        )
+        if settings.workers > 1:
+            # Each process makes its own app from the settings; what they share lies in the stores.
+            values = {name: value for name, value in dataclasses.asdict(settings).items() if name != "assess"}
+            os.environ[SETTINGS_VARIABLE] = json.dumps(values)
+            where = {"host": settings.host, "port": settings.port}
+            uvicorn.run("inspector.app:app_of_worker", factory=True, workers=settings.workers, **where, **options)
+        else:
+            uvicorn.run(app, host=settings.host, port=settings.port, **options)
     finally:
         site.library.close()
+
+
+def app_of_worker() -> FastAPI:
+    """The app of one of several server processes; `serve` has left the settings in the environment."""
+    values = json.loads(os.environ[SETTINGS_VARIABLE])
+    arguments: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
+    return create_app(InspectorSettings(**arguments))

@@ -22,6 +22,7 @@ from sqlalchemy.pool import NullPool
 from inspector.errors import InputError
 
 metadata = MetaData()
+MIGRATIONS = Path(__file__).parent / "migrations"
 
 BigId = BigInteger().with_variant(Integer, "sqlite")  # SQLite numbers only INTEGER PRIMARY KEY columns itself
 
@@ -195,14 +196,28 @@ def store_id(engine: Engine) -> str:
 _migrating = threading.Lock()
 
 
+def _is_current(engine: Engine) -> bool:
+    """Whether the store has the newest schema already: asked first, because Alembic takes half a second to load."""
+    newest = max(path.name.partition("_")[0] for path in (MIGRATIONS / "versions").glob("[0-9]*.py"))
+    try:
+        with engine.connect() as connection:
+            return connection.execute(sa.text("SELECT version_num FROM alembic_version")).scalar() == newest
+    except sa.exc.DBAPIError:
+        return False
+    finally:
+        engine.dispose()
+
+
 def migrate(url: str) -> None:
     """Bring a store to the newest schema; safe to call from several processes at once."""
+    if _is_current(make_engine(url)):
+        return
+    engine = sa.create_engine(make_engine(url).url, poolclass=NullPool)
     from alembic import command
     from alembic.config import Config
 
     config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
-    engine = sa.create_engine(make_engine(url).url, poolclass=NullPool)
+    config.set_main_option("script_location", str(MIGRATIONS))
     if engine.dialect.name == "sqlite":
         sa.event.listen(engine, "connect", _configure_sqlite)
         sa.event.listen(engine, "begin", _begin_sqlite)

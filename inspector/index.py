@@ -30,6 +30,7 @@ import polars as pl
 import pyarrow as pa
 
 from inspector.decisions import text_sha256
+from inspector.reading import BIN_EDGES
 from inspector.runs import Workspace
 
 VERSION = 1
@@ -38,8 +39,7 @@ VERSION = 1
 POSTS_PER_CHUNK = 2_000  # posts whose candidates are in memory at once while building
 ROWS_PER_BATCH = 150  # about this many rows are decompressed to show one post
 SIDE_EDGE = 1 / 3  # where the factor line is cut into negative, middle, positive; the same as jury.draw.SIDE_EDGES
-BINS = np.round(np.arange(-1.0, 1.0001, 0.05), 2)  # edges of the score histograms
-SIDES = ("negative", "middle", "positive")
+BINS = np.round(np.array(BIN_EDGES), 2)
 
 POSTS_SQL = """
 CREATE TABLE posts (

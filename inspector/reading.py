@@ -27,10 +27,12 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Engine
 
 from inspector import decisions as store
-from inspector import index
 from inspector.database import counters, store_id
 from inspector.errors import Refused
 from inspector.runs import Workspace, read_json
+
+BIN_EDGES = tuple(round(-1 + 0.05 * k, 2) for k in range(41))
+"""Edges of the score histograms in facts.json."""
 
 SORTS: dict[str, tuple[str, str, bool]] = {
     "gain": ("largest gain over the best existing note", "COALESCE(gain, -9)", True),
@@ -511,6 +513,8 @@ class Library:
         if found is not None and now - self._checked.get(run_id, 0.0) < 2.0:
             return found
         self.workspace.require(run_id)
+        from inspector import index  # brings polars along: half a second that starting the server need not wait for
+
         with self._lock:
             path = index.ready(self.workspace, run_id)
             if path is None:
@@ -527,6 +531,8 @@ class Library:
         """Build now if the run is small, else in a process of its own."""
         state = self.workspace.stages(run_id)["cluster_notes"]
         if int(state.counts.get("in", 0) or 0) <= self.threshold:
+            from inspector import index
+
             return index.build_index(self.workspace, run_id)
         running = self._builders.get(run_id)
         if running is not None and running.poll() is None:

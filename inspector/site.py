@@ -26,7 +26,6 @@ from inspector import accounts, decisions
 from inspector.accounts import Session, User
 from inspector.database import open_database
 from inspector.errors import Refused
-from inspector.index import SIDES
 from inspector.reading import DECIDED, OUTCOMES, SORTS, Library, RunIndex
 from inspector.runs import Workspace
 from inspector.settings import LOOPBACK, InspectorSettings, default_assess
@@ -338,7 +337,7 @@ def make_templates() -> Environment:
         "SORTS": SORTS,
         "DECIDED": DECIDED,
         "OUTCOMES": OUTCOMES,
-        "SIDES": SIDES,
+        "SIDES": ("negative", "middle", "positive"),
     }
     return environment
 

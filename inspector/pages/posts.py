@@ -8,7 +8,6 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-import polars as pl
 from fastapi import APIRouter, Request, Response
 
 from inspector import charts, decisions
@@ -223,6 +222,8 @@ _rugs: dict[str, list[float]] = {}
 
 def _rug(site: Site, run_id: str) -> list[float]:
     """Factors of the raters the run's jury is drawn from; at most 240, evenly through their order."""
+    import polars as pl
+
     directory = site.workspace.directory(run_id, "train_jury")
     for path in (directory, site.workspace.directory(run_id, "fit_raters")):
         file = path / "raters.parquet" if path else None
@@ -231,7 +232,11 @@ def _rug(site: Site, run_id: str) -> list[float]:
         key = f"{file}:{file.stat().st_mtime_ns}"
         if key not in _rugs:
             frame = pl.scan_parquet(file)
-            column = next((c for c in ("factor1", "factor") if c in frame.collect_schema().names()), None)
+            names = frame.collect_schema().names()
+            column = next((c for c in ("factor1", "factor") if c in names), None)
+            if "pool" in names and column:
+                in_jury = frame.filter(pl.col("pool") == "proxy")
+                frame = in_jury if in_jury.head(1).collect().height else frame
             values = frame.select(pl.col(column)).collect()[column].drop_nulls().sort().to_list() if column else []
             step = max(1, len(values) // 240)
             if len(_rugs) > 50:
@@ -300,6 +305,8 @@ def _lineage(rows: dict[str, dict[str, Any]], row: dict[str, Any]) -> list[dict[
 
 def _lineage_steps(site: Site, run_id: str, post_id: int) -> dict[str, dict[str, Any]]:
     """What the revise stage wrote about each revision of the post: feedback given, scores before and after, kept or not."""
+    import polars as pl
+
     directory = site.workspace.directory(run_id, "revise_candidates")
     file = directory / "lineage.parquet" if directory else None
     if file is None or not file.is_file():
@@ -321,6 +328,8 @@ def _lineage_steps(site: Site, run_id: str, post_id: int) -> dict[str, dict[str,
 
 def find_prompt(site: Site, run_id: str, row: dict[str, Any]) -> dict[str, Any] | None:
     """The exact messages sent for a candidate, by its request id; None if the run does not hold them."""
+    import polars as pl
+
     for stage in ("draft_candidates", "revise_candidates"):
         directory = site.workspace.directory(run_id, stage)
         file = directory / "prompts.parquet" if directory else None

@@ -10,8 +10,8 @@ from fastapi.responses import FileResponse
 
 from inspector import charts, reports
 from inspector.errors import Refused
-from inspector.index import BINS
 from inspector.pages import Here
+from inspector.reading import BIN_EDGES
 from inspector.runs import file_within, read_json
 
 router = APIRouter()
@@ -36,7 +36,7 @@ def compare(request: Request, site: Here) -> Response:
         comparison=reports.compare_runs(first, second),
         facts=[first.facts, second.facts],
         settings=reports.setting_differences(*described),
-        histogram=charts.histogram(BINS.tolist(), shares, "Winners' scores"),
+        histogram=charts.histogram(BIN_EDGES, shares, "Winners' scores"),
         stage_rows=[
             (stage, site.workspace.stages(a)[stage], site.workspace.stages(b)[stage])
             for stage in site.workspace.stages(a)
@@ -80,7 +80,7 @@ def run_page(request: Request, site: Here, run_id: str) -> Response:
             for step in funnel
             for code, n in sorted(step["lost"].items(), key=lambda e: (-e[1], e[0]))
         ],
-        histogram=charts.histogram(BINS.tolist(), series, "Scores") if series else "",
+        histogram=charts.histogram(BIN_EDGES, series, "Scores") if series else "",
         progress=progress,
         tokens=[(stage, *_tokens(state.counts)) for stage, state in states.items() if any(_tokens(state.counts))],
         seconds=sum(_seconds(state) for state in states.values()),

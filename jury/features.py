@@ -15,6 +15,7 @@ Embeddings are a fourth block and live in `jury/models/encoders.py`.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import math
 import re
 from collections.abc import Sequence
@@ -257,7 +258,7 @@ def read_text(text: str) -> TextParts:
     form = np.array([*(scalars[n] for n in _SCALARS), *says, *cites], dtype=np.float32)
 
     counts: dict[int, float] = {}
-    for gram in [*tokens, *(f"{a} {b}" for a, b in zip(tokens, tokens[1:], strict=False))]:
+    for gram in [*tokens, *(f"{a} {b}" for a, b in itertools.pairwise(tokens))]:
         bucket, sign = _bucket("w:" + gram, N_WORD_BUCKETS)
         counts[bucket] = counts.get(bucket, 0.0) + sign
     norm = math.sqrt(sum(v * v for v in counts.values())) or 1.0

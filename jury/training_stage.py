@@ -160,7 +160,7 @@ def held_out_report(
     own = np.array([s == "snapshot" for s in data.source], dtype=bool)
     rated = np.bincount(data.rating_note, minlength=len(data)) > 0
     posts = np.unique(data.post[own & rated])
-    newest = posts[len(posts) - max(int(round(len(posts) * settings.held_out_share)), 1) :]
+    newest = posts[len(posts) - max(round(len(posts) * settings.held_out_share), 1) :]
     testing = np.isin(data.post, newest)
     train, test, refitted = split_and_refit(data, testing, settings.refit_limit)
     truth_i, truth_f = test.intercept.copy(), test.factor.copy()
@@ -280,7 +280,7 @@ def split_and_refit(data: TrainingData, testing: np.ndarray, limit: int) -> tupl
         )
         pick = lambda column, old: np.where(
             at == -2, old, np.where(at >= 0, notes[column].to_numpy()[np.maximum(at, 0)], np.nan)
-        )  # noqa: E731
+        )
         return replace(
             part,
             intercept=pick("intercept", part.intercept),

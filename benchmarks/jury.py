@@ -1,0 +1,241 @@
+"""What the jury costs and how well it predicts: `python -m benchmarks.jury [--data DIR] [--encoder minilm|hashing|none]`.
+
+JSON lines, one per measurement. Without `--data`: speed of the rater model's response (embedding and reading of the texts apart) and of the
+paper's network rebuilt in float32, 1,000 jurors x 101 texts. With `--data` (the folder that holds birdwatch-2021, notes-2025-26, ...):
+
+- `forward`: train on birdwatch-2021 before T, judge posts first noted after T, raters refitted without them, siblings by their ratings only;
+- `grouped`: five folds of notes-2025-26 by post, trained on the rest and on the other folders; labelled optimistic (X's rater parameters saw
+  every post, and raters rated every note of a post).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jury.evaluation import (
+    EvaluationSet,
+    Hidden,
+    Predictions,
+    predict,
+    score_predictions,
+    slices,
+    standard_jury,
+)
+from jury.extra_data import read_folder
+from jury.features import MISLEADING
+from jury.model_settings import TrainJurySettings
+from jury.models.encoders import Encoder, NoEncoder, make_encoder
+from jury.models.hierarchical import HierarchicalModel
+from jury.records import JudgedText, Jury, Sibling
+from jury.training import FitOptions, TrainingData, deal_folds, fit_hierarchical
+from jury.training_data import merge
+from jury.training_stage import held_out_report, train_baselines
+
+ALL = ("notes-2025-26", "birdwatch-2021", "notes-2021-23", "posts-2025", "camps-2026")
+
+
+def emit(**entry: Any) -> None:
+    """One JSON line with what makes a measurement comparable."""
+    machine = {
+        "machine": platform.machine(),
+        "cores": os.cpu_count(),
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+    }
+    print(json.dumps(entry | machine, default=float), flush=True)
+
+
+def best_of(work, repeats: int) -> float:
+    """Seconds of the fastest repetition: the machine's noise only ever adds."""
+    seconds = []
+    for _ in range(repeats):
+        begin = time.perf_counter()
+        work()
+        seconds.append(time.perf_counter() - begin)
+    return min(seconds)
+
+
+def speed(n_jurors: int = 1000, n_texts: int = 101, paper: bool = True) -> None:
+    """Response of 1,000 jurors to 101 texts, with and without reasons; judging the texts; the paper's network."""
+    from tests.jury.models.planted import make_world
+
+    world = make_world(seed=1)
+    weights = fit_hierarchical(world.data, NoEncoder(), FitOptions(blocks=("form",))).weights
+    model = HierarchicalModel(weights, NoEncoder())
+    rng = np.random.default_rng(0)
+    jury = Jury(("",) * n_jurors, rng.normal(0, 0.1, n_jurors), rng.uniform(-0.8, 0.8, n_jurors), 0.17, "bench", 0)
+    siblings = tuple(Sibling(k, f"Note {k} says so. https://example.org/{k}", MISLEADING, 0.2, 0.1) for k in range(5))
+    texts = [
+        JudgedText(
+            str(k), f"Candidate {k}: according to records {k}. https://example.org/{k}", MISLEADING, siblings=siblings
+        )
+        for k in range(n_texts)
+    ]
+    seated = model.seat(jury)
+    judgement = model.judge(texts)
+    size = {"n_jurors": n_jurors, "n_texts": n_texts}
+    emit(
+        name="judge",
+        seconds=best_of(lambda: model.judge(texts), 5),
+        note="posterior of every text; form features cached, no encoder",
+        **size,
+    )
+    emit(
+        name="respond",
+        seconds=best_of(lambda: seated.respond(judgement, reasons=False), 30),
+        target_seconds=0.002,
+        **size,
+    )
+    emit(
+        name="respond_with_reasons",
+        seconds=best_of(lambda: seated.respond(judgement), 30),
+        target_seconds=0.010,
+        **size,
+    )
+    if paper:
+        from jury.models.paper import WIDTHS, PaperModel
+
+        layers, before = [], 770
+        for width in WIDTHS:
+            layers.append((rng.normal(0, 0.02, (width, before)).astype(np.float32), np.zeros(width, np.float32)))
+            before = width
+        network = PaperModel(layers, NoEncoder()).seat(jury)
+        vectors = rng.normal(size=(n_texts, 768)).astype(np.float32)
+        emit(
+            name="paper_network_float32",
+            seconds=best_of(lambda: network.rate_vectors(vectors), 2),
+            target_seconds=4.0,
+            **size,
+        )
+
+
+def forward(data_dir: Path, encoder: Encoder, share: float, bootstrap: int) -> None:
+    """The clean test: forward in time on birdwatch-2021."""
+    folder = read_folder(data_dir / "birdwatch-2021")
+    data = replace(folder, source=["snapshot"] * len(folder))
+    settings = TrainJurySettings(held_out_share=share, bootstrap=bootstrap)
+    options = FitOptions(settings.blocks, settings.embedding_axes, settings.folds, settings.seed)
+    report, _, _, _ = held_out_report(data, settings, encoder, options)
+    emit(name="forward", encoder=encoder.name, protocol=report["protocol"], gate=report["gate"], **report["evaluation"])
+
+
+def grouped(
+    data_dir: Path, encoder: Encoder, folders: tuple[str, ...], folds: int, bootstrap: int, baselines: bool
+) -> None:
+    """Folds of notes-2025-26 by post; every other folder loses the posts of the fold, too."""
+    own = read_folder(data_dir / "notes-2025-26")
+    own = replace(own, source=["snapshot"] * len(own))
+    data = merge([own, *(read_folder(data_dir / f) for f in folders if f != "notes-2025-26")])
+    status = read_status(data_dir / "notes-2025-26", data)
+    settings = TrainJurySettings()
+    options = FitOptions(settings.blocks, settings.embedding_axes, settings.folds, settings.seed)
+    mine = np.array([s == "snapshot" for s in data.source])
+    fold = deal_folds(data.post, folds, 17)
+    collected: dict[str, list[Predictions]] = {}
+    evaluation = EvaluationSet(data, status[0], status[1], data.intercept, data.factor)
+    hidden = Hidden(evaluation)
+    for k in range(folds):
+        train: TrainingData = data.notes_where(fold != k)
+        fitted = fit_hierarchical(train, encoder, options)
+        models: dict[str, Any] = {"jury": HierarchicalModel(fitted.weights, encoder)}
+        if baselines:
+            models |= train_baselines(train, encoder)
+        targets = np.flatnonzero(mine & (fold == k))
+        jury = standard_jury_of(train)
+        for name, model in models.items():
+            collected.setdefault(name, []).append(predict(model, hidden, targets, jury))
+    results = {name: join(parts) for name, parts in collected.items()}
+    ours = results["jury"]
+    emit(
+        name="grouped", encoder=encoder.name, folders=list(folders), folds=folds, protocol="by post on notes-2025-26; optimistic",
+        metrics=score_predictions(evaluation, ours, bootstrap),
+        baselines={n: score_predictions(evaluation, p, bootstrap) for n, p in results.items() if n != "jury"},
+        slices=[{"slice": n, "metrics": score_predictions(evaluation, ours, 50, keep=m)} for n, m in slices(evaluation, ours.notes)],
+        best_of_post=pick_loss(evaluation, ours),
+    )  # fmt: skip
+
+
+def standard_jury_of(data: TrainingData) -> Jury:
+    from jury.draw import Raters
+
+    used = np.unique(data.rater)
+    intercept, factor = np.zeros(len(data.rater_ids)), np.zeros(len(data.rater_ids))
+    intercept[data.rater], factor[data.rater] = data.rater_intercept, data.rater_factor
+    pool = Raters(
+        tuple(data.rater_ids[u] for u in used), intercept[used], factor[used], np.ones(len(used), dtype=np.int64)
+    )
+    return standard_jury(pool, data.global_intercept)
+
+
+def join(parts: list[Predictions]) -> Predictions:
+    """Predictions of several folds as one."""
+    names = Predictions.__dataclass_fields__
+    return Predictions(**{n: np.concatenate([getattr(p, n) for p in parts]) for n in names})
+
+
+def pick_loss(evaluation: EvaluationSet, p: Predictions) -> dict[str, float]:
+    """Mean true intercept lost by picking a post's note: the predicted best, at random, the longest with a link. Posts with two or more."""
+    from jury.features import read_text
+    from synthesis.text import note_length
+
+    data, lost = evaluation.data, {"jury": [], "random": [], "longest_with_link": []}
+    posts = data.post[p.notes]
+    for post in np.unique(posts):
+        rows = np.flatnonzero((posts == post) & np.isfinite(evaluation.truth_intercept[p.notes]))
+        if len(rows) < 2:
+            continue
+        truth = evaluation.truth_intercept[p.notes[rows]]
+        texts = [data.text[k] for k in p.notes[rows]]
+        length = [note_length(t) + 1000 * float(bool(read_text(t).domains)) for t in texts]
+        lost["jury"].append(truth.max() - truth[np.argmax(p.intercept[rows])])
+        lost["random"].append(truth.max() - truth.mean())
+        lost["longest_with_link"].append(truth.max() - truth[np.argmax(length)])
+    return {name: float(np.mean(v)) if v else float("nan") for name, v in lost.items()} | {"n_posts": len(lost["jury"])}
+
+
+def read_status(folder: Path, data: TrainingData) -> tuple[tuple[str | None, ...], tuple[str | None, ...]]:
+    import polars as pl
+
+    frame = pl.read_csv(folder / "notes_scored.tsv", separator="\t", quote_char=None, infer_schema_length=50_000)
+    known = {n: (s, w) for n, s, w in frame.select("noteId", "finalRatingStatus", "writer").iter_rows()}
+    return tuple(known.get(int(n), (None, None))[0] for n in data.note_id), tuple(
+        known.get(int(n), (None, None))[1] for n in data.note_id
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--data", type=Path, help="folder with the labelled data sets; without it only speed is measured"
+    )
+    parser.add_argument("--encoder", default="minilm", choices=("minilm", "hashing", "none"))
+    parser.add_argument("--cache", type=Path, help="where embeddings are remembered")
+    parser.add_argument("--folders", nargs="*", default=list(ALL), help="folders to train on in the grouped test")
+    parser.add_argument("--tests", nargs="*", default=["forward", "grouped"], choices=("forward", "grouped"))
+    parser.add_argument("--folds", type=int, default=5)
+    parser.add_argument("--share", type=float, default=0.3, help="share of posts after T in the forward test")
+    parser.add_argument("--bootstrap", type=int, default=300)
+    parser.add_argument("--no-baselines", action="store_true")
+    parser.add_argument("--no-paper", action="store_true")
+    args = parser.parse_args()
+    if args.data is None:
+        speed(paper=not args.no_paper)
+        return
+    encoder = make_encoder(args.encoder, args.cache)
+    if "forward" in args.tests:
+        forward(args.data, encoder, args.share, args.bootstrap)
+    if "grouped" in args.tests:
+        grouped(args.data, encoder, tuple(args.folders), args.folds, args.bootstrap, not args.no_baselines)
+
+
+if __name__ == "__main__":
+    main()

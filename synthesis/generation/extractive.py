@@ -141,7 +141,7 @@ def sentences_of(note: Note, language: str | None) -> tuple[Sentence, ...]:
         quality -= 0.25 if _OPINION.search(bare) else 0.0
         quality -= 0.15 if _REFERENCE.search(bare) else 0.0
         quality -= 0.25 if shouting or "!" in bare else 0.0
-        quality -= 0.10 if regex.search(r"(?i)\b(i|my|we|our|you|your)\b", bare) else 0.0
+        quality -= 0.30 if regex.search(r"(?i)\b(i|my|we|our|you|your)\b|(?<!\w)[@#]\w", bare) else 0.0
         quality -= 0.02 * position
         found.append(
             Sentence(
@@ -297,7 +297,9 @@ class Extractive:
                 return None
         if len({s.borrowed for s in flat}) > 1 and len({_NEGATED.search(s.text) is not None for s in flat}) > 1:
             return None  # a sister post may have claimed the opposite; yes and no of two posts never stand together
-        lead = {}  # note id -> where its sentences come: one that points at the post first, then claims before details
+        lead: dict[
+            int, tuple[bool, int, float, int]
+        ] = {}  # note id -> where its sentences come: one that points at the post first, then claims before details
         for s in flat:
             place = (not s.opener, s.position, -s.quality, s.note_id)
             lead[s.note_id] = min(place, lead.get(s.note_id, place))

@@ -203,7 +203,7 @@ class _Job:
                 (r, m, c, leak and leaks(m, texts[p], self._notes_of(p)))
                 for (r, m, c, leak), p in zip(rows, unique["post_id"].to_list(), strict=True)
             ]
-        schema = {
+        schema: dict[str, Any] = {
             "request_id": pl.String,
             "prompt": frame.schema["prompt"],
             "prompt_redacted": pl.Boolean,
@@ -467,7 +467,7 @@ def _hindsight(chunk: _Chunk) -> pl.DataFrame:
                     else f"{text['candidate_id']}-edited-{hashlib.sha256(edited.encode()).hexdigest()[:8]}",
                     "score_before": None,
                     "score_after": None,
-                }  # fmt: skip
+                }
             )
     if not rows:
         return pl.DataFrame()
@@ -508,7 +508,7 @@ def _stable_alignment(chunk: _Chunk) -> pl.DataFrame:
                 "rating_after": record.get("rating_after"),
                 "draft_id": record["draft_id"],
                 "response_id": record.get("candidate_id"),
-            }  # fmt: skip
+            }
         )
     schema = {"kind": pl.String, "post_id": pl.Int64, "request_id": pl.String, "cluster_id": pl.String, "language": pl.String, "draft": pl.String, "feedback": pl.String, "response": pl.String, "rating": pl.Float64, "rating_before": pl.Float64, "rating_after": pl.Float64, "draft_id": pl.String, "response_id": pl.String}  # fmt: skip
     return chunk.with_prompt(pl.DataFrame(rows, schema=schema))
@@ -539,7 +539,7 @@ def _sft(chunk: _Chunk) -> pl.DataFrame:
                 "decision_id": decision["decision_id"],
                 "decision_kind": decision["kind"],
                 "candidate_id": candidate["candidate_id"],
-            }  # fmt: skip
+            }
         )
     if not rows:
         return pl.DataFrame()

@@ -65,7 +65,7 @@ def test_every_config_has_both_splits_with_exactly_its_schema(made):
 
 
 def test_counts_reconcile_with_the_pairs(run, made):
-    out, counts = made
+    _, counts = made
     assert counts["in"] == pl.read_parquet(run.root / "pairs" / "pairs.parquet").height
     assert counts["in"] == counts["out"] + sum(counts["rejected"].values())
     assert sum(counts["rows"]["dpo"].values()) == counts["out"] > 0

@@ -435,15 +435,15 @@ def fit_response(data: TrainingData, folded: Folded) -> Response:
     m_i, m_f = mean[:, 0], mean[:, 1]
     v_i, v_f = variance[:, 0], variance[:, 1]
     # Pulled weakly towards X's own equation: with sixty posts the data alone would not settle ten numbers.
-    start = np.array([data.global_intercept, 1.0, 1.0, 0.0, 1.0, 0.35, 0.62, np.log(0.2), 0.0, 0.5])
-    width = np.array([0.3, 0.7, 0.7, 0.3, 0.7, 0.3, 0.3, 0.7, 1.0, 0.3])
+    # The thresholds are `somewhat` and a gap above it, in logarithms: they cannot cross, and nobody saying "somewhat" is a small gap.
+    start = np.array([data.global_intercept, 1.0, 1.0, 0.0, 1.0, 0.35, np.log(0.25), np.log(0.2), 0.0, 0.5])
+    width = np.array([0.3, 0.7, 0.7, 0.3, 0.7, 0.3, 1.5, 0.7, 1.0, 0.3])
     strength = 1.0 / max(len(data.value), 1)
     level = data.global_intercept
 
     def loss(p: Array) -> float:
-        k_u, k_i, c_f, k_f, some, high, log_scale, log_spread = p[1], p[2], p[3], p[4], p[5], p[6], p[7], p[8]
-        if high <= some + 0.01:
-            return 10.0 + (some + 0.01 - high)
+        k_u, k_i, c_f, k_f, some, gap, log_scale, log_spread = p[1:9]
+        high = some + np.exp(gap)
         eta = level + k_u * i_u + k_i * m_i + c_f * f_u + k_f * f_u * m_f
         s = np.sqrt(np.exp(2 * log_scale) + np.exp(log_spread) * (k_i**2 * v_i + (k_f * f_u) ** 2 * v_f))
         z = eta / s
@@ -464,7 +464,7 @@ def fit_response(data: TrainingData, folded: Folded) -> Response:
         rater_factor=float(p[3]),
         factor=float(max(p[4], 0.05)),
         somewhat=float(p[5]),
-        helpful=float(p[6]),
+        helpful=float(p[5] + np.exp(p[6])),
         scale=float(np.exp(p[7])),
         spread=float(np.exp(p[8])),
     )

@@ -285,8 +285,8 @@ class OpenAIServer:
                     return _Answer(None, outcome.failure)
                 if not outcome.careless:
                     pacer.overloaded(began)
-                if outcome.wait is not None:
-                    pacer.pause(min(outcome.wait, self.settings.deadline))
+                if outcome.wait is not None and _now() + outcome.wait < tally.deadline:
+                    pacer.pause(outcome.wait)
             if outcome.alive:
                 self._circuit.answered()
                 refused += 1

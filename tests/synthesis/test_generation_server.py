@@ -252,6 +252,12 @@ class TestTrouble:
         assert {failure_code(c.failure) for c in completions} == {"rate_limited", "circuit_open"}
         assert time.monotonic() - began < 5
 
+    def test_nobody_waits_for_a_time_beyond_the_deadline(self):
+        with ChaosServer(lambda body, number: Do(429, {"retry-after": "3600"})) as server:
+            completions = client(server, concurrency=2).generate([request(i) for i in range(10)])
+        assert {failure_code(c.failure) for c in completions} == {"rate_limited", "circuit_open"}
+        assert len(server.seen) <= 2
+
     @pytest.mark.parametrize(("status", "code"), [(401, "unauthorized"), (403, "unauthorized"), (404, "not_found")])
     def test_what_no_retry_can_mend_is_asked_once(self, status, code):
         with ChaosServer(lambda body, number: Do(status)) as server:

@@ -10,7 +10,6 @@ import json as jsonlib
 import os
 import sys
 import traceback
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -530,9 +529,84 @@ for _stage, _help in {
     _register(_stage, _help)
 
 
-def register_feedback(register: Callable[[typer.Typer], None]) -> None:
-    """Let another module of this package add its verbs."""
-    register(app)
+@app.command("learn-outcomes")
+def learn_outcomes(
+    later: Annotated[
+        str, typer.Option(help="Id of a later run: its snapshot and parameters say how texts were received.")
+    ],
+    run: RunId = None,
+    workspace: Workspace = DEFAULT_WORKSPACE,
+    config: Config = None,
+    set: Set = None,
+    json: Json = False,
+) -> None:
+    """How published supernotes and judged notes were really received, from a later snapshot."""
+    _feedback("learn_outcomes", run, workspace, _settings(config, set), json, later=later)
+
+
+@app.command("tune-writer")
+def tune_writer(
+    run: RunId = None,
+    workspace: Workspace = DEFAULT_WORKSPACE,
+    config: Config = None,
+    set: Set = None,
+    json: Json = False,
+) -> None:
+    """A LoRA adapter for the writing model, tuned on a run's export."""
+    _feedback("tune_writer", run, workspace, _settings(config, set), json)
+
+
+@app.command("compare-writers")
+def compare_writers(
+    new: Annotated[str | None, typer.Option(help="Id of a run by the new writer; or give --adapter.")] = None,
+    adapter: Annotated[
+        str | None, typer.Option(help="Adapter (models/writer-ID/adapter); both writers draft here, now.")
+    ] = None,
+    run: RunId = None,
+    workspace: Workspace = DEFAULT_WORKSPACE,
+    config: Config = None,
+    set: Set = None,
+    json: Json = False,
+) -> None:
+    """The current writer against a new one on held-out posts, before a jury that taught neither."""
+    from pipeline.feedback import compare_adapter, read_comparison, with_feedback_settings
+    from pipeline.plan import Plan
+    from pipeline.progress import reporting
+    from pipeline.store import Store
+
+    store, settings = Store(workspace), _settings(config, set)
+    run_id = run or newest_run(store)
+    with reporting("compare_writers") as progress:
+        if adapter:
+            result = compare_adapter(store, run_id, adapter, settings, progress)
+        else:
+            plan = with_feedback_settings(Plan(store, run_id), settings)
+            result = read_comparison(store, plan.run("compare_writers", progress, new=new or ""))
+    if json:
+        emit(result)
+        return
+    for name, measure in result.items():
+        if isinstance(measure, dict) and "value" in measure:
+            say(
+                f"  {name:<24} {measure['value']!s:>10}  [{measure.get('lo')}, {measure.get('hi')}]  n = {measure.get('n')}"
+            )
+    say(f"{result['decision']}: {result.get('reason', '')}")
+
+
+def _feedback(stage: str, run_id: str | None, workspace: str, settings: Any, as_json: bool, **options: Any) -> None:
+    from pipeline.feedback import with_feedback_settings
+    from pipeline.plan import Plan
+    from pipeline.progress import reporting
+    from pipeline.store import Store
+
+    store = Store(workspace)
+    plan = with_feedback_settings(Plan(store, run_id or newest_run(store)), settings)
+    with reporting(stage) as progress:
+        result = plan.run(stage, progress, **options)
+    if as_json:
+        emit({"run_id": plan.run_id, "stage": stage} | result.to_json())
+    else:
+        say(f"{stage} {result.state}: {result.path}")
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -8,6 +8,12 @@ from typing import Any
 def build(workspace: str, database: str | None = None, host: str = "127.0.0.1", port: int = 8765) -> Any:
     """The web app as an ASGI application. Raises `InputError` for a remote workspace."""
     from inspector.app import create_app
+
+    return create_app(settings_for(workspace, database, host, port))
+
+
+def settings_for(workspace: str, database: str | None, host: str, port: int) -> Any:
+    """The app's settings. Raises `InputError` for a remote workspace."""
     from inspector.settings import InspectorSettings
     from pipeline.errors import InputError
     from pipeline.store import Store
@@ -19,11 +25,11 @@ def build(workspace: str, database: str | None = None, host: str = "127.0.0.1", 
         )
     home = store.home.resolve()
     url = database or f"sqlite:///{home / 'decisions.sqlite'}"
-    return create_app(InspectorSettings(workspace=str(home), database_url=url, host=host, port=port))
+    return InspectorSettings(workspace=str(home), database_url=url, host=host, port=port)
 
 
 def serve(workspace: str, host: str, port: int, database: str | None) -> None:
     """Serve the inspector until stopped. Bound to loopback unless told otherwise."""
-    import uvicorn
+    import inspector.app
 
-    uvicorn.run(build(workspace, database, host, port), host=host, port=port, log_level="warning", server_header=False)
+    inspector.app.serve(settings_for(workspace, database, host, port))

@@ -131,13 +131,17 @@ class Plan:
 
     # -- the public verbs ------------------------------------------------------------------------------------------
 
-    def run(self, stage: str, progress: Progress = silent) -> StageResult:
-        """Carry out one stage of this run, or find it done."""
+    def run(self, stage: str, progress: Progress = silent, **options: Any) -> StageResult:
+        """Carry out one stage of this run, or find it done.
+
+        `options`: `later` (a later run's id) for `learn_outcomes`, `new` (the id of a run by another writer) for
+        `compare_writers`.
+        """
         if stage not in ALL_STAGES:
             raise InputError(f"{stage!r} is not a stage; the stages are {', '.join(ALL_STAGES)}.")
-        method: Callable[[Progress], StageResult] = getattr(self, f"_{stage}")
+        method: Callable[..., StageResult] = getattr(self, f"_{stage}")
         try:
-            return method(progress)
+            return method(progress, **options)
         except SupernotesError:
             raise
         except Exception as error:
@@ -237,6 +241,36 @@ class Plan:
             inputs["decisions"] = _outside(self.request.decisions)
         return self._execute("export", "exports/{id}", inputs, {"run_id": self.run_id}, progress)
 
+    def _learn_outcomes(self, progress: Progress, later: str = "") -> StageResult:
+        """What became of this run's texts, seen from the snapshot and parameters of a later run."""
+        after = Plan(self.store, later) if later else self
+        inputs = {
+            name: self._need(self._PRODUCER[name])
+            for name in ("clusters", "candidates", "verdicts", "selections", "revisions")
+        }
+        inputs |= {"snapshot": after._need("ingest"), "parameters": after._need("fit_raters")}
+        return self._execute("learn_outcomes", f"runs/{self.run_id}/learn_outcomes", inputs, {}, progress)
+
+    def _tune_writer(self, progress: Progress) -> StageResult:
+        """A writer tuned on this run's export, into models/writer-ID."""
+        inputs = {name: self._need(self._PRODUCER[name]) for name in ("snapshot", "parameters", "jury", "clusters")}
+        inputs["data"] = self._need("export")
+        journal = self.store.home / "runs" / self.run_id / ".journal" / "tune_writer"
+        journal.mkdir(parents=True, exist_ok=True)
+        return self._execute("tune_writer", "models/writer-{id}", inputs, {}, progress, journal)
+
+    def _compare_writers(self, progress: Progress, new: str = "") -> StageResult:
+        """This run's writer against the writer of the run `new`, on the same held-out posts before the gold jury."""
+        if not new:
+            raise InputError(
+                "compare-writers needs --new: the id of a run whose drafts were written by the other writer."
+            )
+        other = Plan(self.store, new)
+        inputs = {name: self._need(self._PRODUCER[name]) for name in ("snapshot", "parameters", "jury", "clusters")}
+        inputs |= {"current": self._need("draft_candidates"), "current_checks": self._need("check_candidates")}
+        inputs |= {"new": other._need("draft_candidates"), "new_checks": other._need("check_candidates")}
+        return self._execute("compare_writers", f"runs/{new}/compare_writers", inputs, {}, progress)
+
     # -- inputs ----------------------------------------------------------------------------------------------------
 
     _UPSTREAM: ClassVar[dict[str, tuple[str, ...]]] = {
@@ -334,6 +368,7 @@ class Plan:
         inputs: dict[str, Input],
         extra: dict[str, Any],
         progress: Progress,
+        journal: Path | None = None,
     ) -> StageResult:
         """Run a whole stage into `pattern` (whose {id} is the fingerprint's beginning) unless it is there already."""
         settings = output_settings(self.settings, stage)
@@ -356,7 +391,7 @@ class Plan:
                     _copy_outputs(self.store.local(reusable[0]), scratch, reusable[1])
                     counts = reusable[1].counts
                 else:
-                    counts = self._call(stage, scratch, inputs, extra, progress)
+                    counts = self._call(stage, scratch, inputs, extra, progress, journal=journal)
                 manifest = self.store.publish(
                     scratch,
                     rel,

@@ -221,3 +221,63 @@ def _logging(stage: str) -> Any:
         log.info("%s%s", message, f" {done}/{total}" if total else "")
 
     return progress
+
+
+def learn_outcomes(params: Mapping[str, Any], events: Mapping[Any, Any]) -> str:
+    """How the texts of the run `params["run"]` were received, seen from the run `later` (or that of the event)."""
+    from pipeline.plan import Plan
+    from pipeline.store import Store
+
+    extra = _event_extra(events)
+    workspace = params.get("workspace") or extra.get("workspace") or workspace_of(params)
+    later = params.get("later") or extra.get("run_id") or newest_run_of(workspace)
+    store = Store(workspace)
+    run_id = params.get("run") or _last_selected_before(store, str(later))
+    return Plan(store, str(run_id)).run("learn_outcomes", _logging("learn_outcomes"), later=str(later)).path
+
+
+def _last_selected_before(store: Any, later: str) -> str:
+    """The newest run other than `later` that selected winners. Raises `InputError` if there is none."""
+    from pipeline.errors import InputError
+
+    runs = [run for run in store.list("runs") if run != later and store.manifest(f"runs/{run}/select_winners")]
+    if not runs:
+        raise InputError("No earlier run of the workspace has selected winners; there is nothing to learn outcomes of.")
+    return max(runs, key=lambda run: ((store.home / "runs" / run / "run.json").stat().st_mtime_ns, run))
+
+
+def _feedback_plan(params: Mapping[str, Any], work: Mapping[str, str]) -> tuple[Any, Any, Any]:
+    from pathlib import Path
+
+    from pipeline.feedback import with_feedback_settings
+    from pipeline.plan import Plan
+    from pipeline.settings import load_settings
+    from pipeline.store import Store
+
+    config = Path(params["config"]) if params.get("config") else None
+    settings = load_settings(config, flags=params.get("set") or ())
+    store = Store(work["workspace"])
+    return store, settings, with_feedback_settings(Plan(store, work["run_id"]), settings)
+
+
+def tune_writer(params: Mapping[str, Any], work: Mapping[str, str]) -> str:
+    """A writer tuned on a run's export; returns models/writer-ID."""
+    _, _, plan = _feedback_plan(params, work)
+    return plan.run("tune_writer", _logging("tune_writer")).path
+
+
+def compare_writers(params: Mapping[str, Any], work: Mapping[str, str], writer: str) -> dict[str, Any]:
+    """The tuned writer against the untuned one; returns the comparison's decision, reason and measures."""
+    from pipeline.feedback import compare_adapter
+
+    store, settings, _ = _feedback_plan(params, work)
+    adapter = str(store.local(writer) / "adapter")
+    return compare_adapter(store, work["run_id"], adapter, settings, _logging("compare_writers"))
+
+
+def promote_writer(work: Mapping[str, str], writer: str, comparison: dict[str, Any]) -> dict[str, Any]:
+    """Make a tuned writer the workspace's current one; refused when the comparison did not say promote."""
+    from pipeline.feedback import promote_writer as promote
+    from pipeline.store import Store
+
+    return promote(Store(work["workspace"]), writer, comparison)

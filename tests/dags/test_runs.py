@@ -28,7 +28,7 @@ EXPECTED = {
     },
     "export_training_data": {"find_run", "export", "approve", "publish"},
     "housekeeping": {"tidy"},
-    "tune_writer": {"tune_writer", "compare_writers", "decide", "approve", "promote"},
+    "tune_writer": {"find_run", "tune_writer", "compare_writers", "decide", "approve", "promote"},
     "learn_outcomes": {"learn_outcomes"},
 }  # fmt: skip
 

@@ -1,0 +1,49 @@
+"""Learn from a later snapshot how published supernotes and judged notes were really received.
+
+Starts when a jury was refreshed from new files: the run of that event is the later one, and the newest run before it that
+selected winners is looked back upon. Writes outcomes, the drift of the jury's calibration, pairs labelled by outcome, and
+winners to withdraw because a source note was deleted or another note became Helpful.
+
+What it does not protect against: outcomes that came about without us, such as notes nobody saw. Only texts with enough
+new ratings count; the others are counted as rejected.
+
+Example parameters:
+
+    {"workspace": "/data/supernotes", "run": "0123456789ab", "later": "ba9876543210"}
+"""
+
+from __future__ import annotations
+
+from airflow.sdk import Asset, Param, dag, get_current_context, task
+
+from pipeline import tasks
+
+JURY = Asset(name="supernotes_jury", uri="supernotes://models/jury")
+
+PARAMS = {
+    "workspace": Param(
+        "", type="string", title="Workspace", description="Directory. Empty: the event's, else SUPERNOTES_WORKSPACE."
+    ),
+    "run": Param(
+        "", type="string", title="Run", description="Run to look back upon. Empty: the newest that selected winners."
+    ),
+    "later": Param(
+        "",
+        type="string",
+        title="Later run",
+        description="Run with the later snapshot. Empty: the event's, else the newest.",
+    ),
+}
+
+
+@dag(schedule=[JURY], catchup=False, max_active_runs=1, params=PARAMS, doc_md=__doc__, tags=["supernotes"])
+def learn_outcomes():
+    @task(task_id="learn_outcomes")
+    def learn() -> str:
+        context = get_current_context()
+        return tasks.learn_outcomes(context["params"], context.get("triggering_asset_events") or {})
+
+    learn()
+
+
+learn_outcomes()

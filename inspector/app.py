@@ -253,8 +253,14 @@ def serve(settings: InspectorSettings) -> None:
             # Each process makes its own app from the settings; what they share lies in the stores.
             values = {name: value for name, value in dataclasses.asdict(settings).items() if name != "assess"}
             os.environ[SETTINGS_VARIABLE] = json.dumps(values)
-            where = {"host": settings.host, "port": settings.port}
-            uvicorn.run("inspector.app:app_of_worker", factory=True, workers=settings.workers, **where, **options)
+            uvicorn.run(
+                "inspector.app:app_of_worker",
+                factory=True,
+                workers=settings.workers,
+                host=settings.host,
+                port=settings.port,
+                **options,
+            )
         else:
             uvicorn.run(app, host=settings.host, port=settings.port, **options)
     finally:

@@ -338,7 +338,7 @@ def funnel(steps: Sequence[dict[str, Any]]) -> Markup:
         body += [
             _text(left - 12, y + 20, step["name"], "row-label", "end"),
             f'<rect x="{left}" y="{y + 6}" width="{w:.1f}" height="20" rx="4" class="bar"/>',
-            _text(left + w + 8, y + 21, f"{step['n']:,}".replace(",", " "), "row-value", "start"),
+            _text(left + w + 8, y + 21, f"{step['n']:,}".replace(",", "\u202f"), "row-value", "start"),
         ]
         if number + 1 < len(steps) and steps[number + 1]["n"] < step["n"]:
             after = max(2.0, (width - left - 70) * steps[number + 1]["n"] / most)

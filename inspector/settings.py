@@ -20,9 +20,7 @@ class InspectorSettings:
     """How the inspector is served. Secrets are never settings: the setup code and tokens are made and only hashes kept."""
 
     workspace: str = "workspace"  # local directory or fsspec URL with the runs
-    database_url: str | None = (
-        None  # SQLAlchemy URL of the decisions; None: SQLite in <workspace>/inspector/decisions.sqlite
-    )
+    database_url: str | None = None  # SQLAlchemy URL of the decisions; None: SQLite in <workspace>/decisions.sqlite
     host: str = "127.0.0.1"  # address to bind; anything but loopback needs accounts or a proxy
     port: int = 8765
     workers: int = 1  # server processes; the stores are safe for several
@@ -57,14 +55,14 @@ class InspectorSettings:
 
     @property
     def home(self) -> Path:
-        """Where the inspector keeps its own files on this machine: decisions (default) and the rebuildable index."""
+        """Where the inspector keeps what it can make again: the index, and the first account's code."""
         from pipeline.store import Store
 
-        return Store(self.workspace).home / "inspector"
+        return Store(self.workspace).home.resolve() / "inspector"
 
     @property
     def database(self) -> str:
-        return self.database_url or f"sqlite:///{self.home / 'decisions.sqlite'}"
+        return self.database_url or f"sqlite:///{self.home.parent / 'decisions.sqlite'}"
 
 
 def default_assess(workspace: str, run_id: str, post_id: int, text: str) -> dict[str, Any]:

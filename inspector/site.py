@@ -270,8 +270,8 @@ def thousands(value: float | int | None) -> str:
     if value is None:
         return "–"
     if isinstance(value, float) and not value.is_integer():
-        return f"{value:,.2f}".replace(",", " ")
-    return f"{int(value):,}".replace(",", " ")
+        return f"{value:,.2f}".replace(",", "\u202f")
+    return f"{int(value):,}".replace(",", "\u202f")
 
 
 def per_cent(value: float | None) -> str:

@@ -13,6 +13,7 @@ from inspector.errors import Refused
 from inspector.pages import Here
 from inspector.reading import BIN_EDGES
 from inspector.runs import file_within, read_json
+from inspector.site import Site
 
 router = APIRouter()
 
@@ -66,7 +67,7 @@ def run_page(request: Request, site: Here, run_id: str) -> Response:
         published = progress.get("accept", 0) + progress.get("edit", 0)
         funnel = [*funnel, {"name": "accepted by analysts", "n": published, "lost": {}}]
     jury = site.workspace.jury_of(run_id)
-    report = read_json(site.workspace.jury_directory(jury) / "report.json") if jury else None
+    report = read_report(site, jury) if jury else {}
     return site.render(
         request,
         "run.html",
@@ -120,7 +121,7 @@ def juries(request: Request, site: Here) -> Response:
     site.require(request)
     rows = []
     for name in site.workspace.juries():
-        report = read_json(site.workspace.jury_directory(name) / "report.json")
+        report = read_report(site, name)
         rows.append(
             {
                 "name": name,
@@ -135,7 +136,7 @@ def juries(request: Request, site: Here) -> Response:
 def jury_page(request: Request, site: Here, name: str) -> Response:
     site.require(request)
     directory = site.workspace.jury_directory(name)
-    report = read_json(directory / "report.json") or {}
+    report = read_report(site, name)
     known = {"metrics", "baselines", "slices"}
     return site.render(
         request,
@@ -172,6 +173,12 @@ def jury_file(request: Request, site: Here, name: str, file: str) -> Response:
             "sandbox; default-src 'none'; img-src data:; style-src 'unsafe-inline'"
         )
     return response
+
+
+def read_report(site: Site, name: str) -> dict[str, Any]:
+    """A jury's report with `metrics`, `baselines` and `slices` on top, wherever the file keeps them; {} if it is broken."""
+    report = _dict(read_json(site.workspace.jury_directory(name) / "report.json"))
+    return {key: value for key, value in report.items() if key != "evaluation"} | _dict(report.get("evaluation"))
 
 
 def _dict(value: Any) -> dict[str, Any]:

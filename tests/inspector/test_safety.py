@@ -342,7 +342,7 @@ def test_the_store_keeps_no_password_and_no_token(desk):
     csrf = re.search(r'name="csrf" content="(\w+)"', ana.get("/runs").text).group(1)
     page = ana.post("/account/tokens", data={"csrf": csrf, "label": "script"}).text
     token = re.search(r"sn_[\w-]+", page).group(0)
-    raw = b"".join(path.read_bytes() for path in (desk.world.workspace / "inspector").glob("decisions.sqlite*"))
+    raw = b"".join(path.read_bytes() for path in desk.world.workspace.glob("decisions.sqlite*"))
     for secret in (PASSWORD, ana.cookies[COOKIE], token):
         assert secret.encode() not in raw
     assert b"$argon2id$" in raw

@@ -31,7 +31,7 @@ from jury.models.hierarchical import HierarchicalModel
 from jury.records import SIDES, JudgedText, Jury, RaterModel, Ratings, Sibling
 from jury.training import TrainingData
 
-Array = NDArray[np.float64]
+Array = NDArray[Any]
 PAIR_GAP = 0.10
 """Published intercepts closer than this are no evidence that one note is better. Issue 4."""
 MIN_FITTED = 5
@@ -298,7 +298,7 @@ def predict(model: RaterModel, hidden: Hidden, targets: NDArray[np.int64], stand
     pair_texts = [hidden.target(a, (b,)) for a, b in zip(first.tolist(), second.tolist(), strict=True)]
     pair_texts += [hidden.target(b, (a,)) for a, b in zip(first.tolist(), second.tolist(), strict=True)]
     pair_score = scores(model, pair_texts, standard_jury)[0] if pair_texts else np.zeros(0)
-    join = lambda parts, kind: np.concatenate(parts).astype(kind) if parts else np.zeros(0, kind)  # noqa: E731
+    join: Callable[..., Any] = lambda parts, kind: np.concatenate(parts).astype(kind) if parts else np.zeros(0, kind)  # noqa: E731
     return Predictions(
         join(rows, np.int64), join(helpful, np.float64), join(plain, np.float64), targets, intercept, factor, sd, first, second,
         pair_score[: len(first)] - pair_score[len(first) :],
@@ -428,7 +428,7 @@ def slices(evaluation: EvaluationSet, targets: NDArray[np.int64]) -> list[tuple[
 def evaluate_models(
     evaluation: EvaluationSet,
     model: RaterModel,
-    baselines: Mapping[str, RaterModel],
+    baselines: Mapping[str, Any],
     standard_jury: Jury,
     targets: Sequence[int] | None = None,
     bootstrap: int = 300,

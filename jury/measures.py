@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-Array = NDArray[np.float64]
+Array = NDArray[Any]
 EMPTY: dict[str, Any] = {"value": None, "lo": None, "hi": None, "n": 0}
 
 

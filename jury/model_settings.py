@@ -21,8 +21,6 @@ class TrainJurySettings:
     held_out_share: float = 0.2
     # Held-out posts under which the gate only warns: less cannot tell a good jury from a bad one. Posts.
     gate_min_posts: int = 30
-    # Start learning from the text weights shipped in jury/models/prior.json (aggregated coefficients only; see its provenance).
-    prior: bool = True
     # Fit the raters again without the held-out posts for the report, where the snapshot has enough ratings. Ratings, at most.
     refit_limit: int = 3_000_000
     # Train the paper's network for the report as well: minutes on two cores.

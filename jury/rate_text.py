@@ -47,7 +47,9 @@ def rate_one(model: HierarchicalModel, sides: Jury, line: Mapping[str, Any], num
     }
     reasons = {}
     for s, name in enumerate(SIDES):
-        top = np.argsort(-rated.reasons[0, s], kind="stable")[:REASONS_PER_SIDE] if rated.tags else []
+        top: list[int] = (
+            np.argsort(-rated.reasons[0, s], kind="stable")[:REASONS_PER_SIDE].tolist() if rated.tags else []
+        )
         reasons[name] = [{"tag": rated.tags[k], "probability": round(float(rated.reasons[0, s, k]), 4)} for k in top]
     result: dict[str, Any] = {
         "id": text.id,

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,7 +39,7 @@ from jury.models.hierarchical import (
     published_noise,
 )
 
-Array = NDArray[np.float64]
+Array = NDArray[Any]
 Ints = NDArray[np.int64]
 
 

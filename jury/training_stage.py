@@ -278,9 +278,11 @@ def split_and_refit(data: TrainingData, testing: np.ndarray, limit: int) -> tupl
         at = np.array(
             [fitted.get(int(n), -1) if s == "snapshot" else -2 for n, s in zip(part.note_id, part.source, strict=True)]
         )
-        pick = lambda column, old: np.where(
-            at == -2, old, np.where(at >= 0, notes[column].to_numpy()[np.maximum(at, 0)], np.nan)
-        )
+
+        def pick(column: str, old: np.ndarray) -> np.ndarray:
+            found = np.where(at >= 0, notes[column].to_numpy()[np.maximum(at, 0)], np.nan)
+            return np.where(at == -2, old, found)
+
         return replace(
             part,
             intercept=pick("intercept", part.intercept),

@@ -11,6 +11,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +21,7 @@ from jury.models.encoders import Encoder, NoEncoder
 from jury.records import JudgedText, Jury, RatedTexts, Sibling
 from synthesis.text import find_urls, note_length
 
-Array = NDArray[np.float64]
+Array = NDArray[Any]
 # Columns of a rater: 1, i_u, f_u, |f_u|. Columns of a text: see `text_columns`.
 RATER_COLUMNS = ("one", "intercept", "factor", "distance")
 TEXT_COLUMNS = (

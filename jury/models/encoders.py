@@ -11,7 +11,7 @@ import os
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -89,7 +89,7 @@ class MiniLMEncoder:
         self._memory: dict[str, NDArray[np.float32]] = {}
         self._cache = None if cache is None else Path(cache) / "jury-minilm-1"
         self._batch_size = batch_size
-        self._model = None
+        self._model: Any = None
 
     def _path(self, body: str) -> Path:
         assert self._cache is not None

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,7 +30,7 @@ from jury.models.encoders import Encoder
 from jury.models.gaussian import Kernel, condition, predict
 from jury.records import SIDES, JudgedText, Jury, RatedTexts, Ratings, Sibling
 
-Array = NDArray[np.float64]
+Array = NDArray[Any]
 BLOCKS = ("constant", "form", "embedding", "words", "domains")
 
 

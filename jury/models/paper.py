@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +20,7 @@ from jury.records import JudgedText, Jury, RatedTexts
 
 WIDTHS = (2048, 1024, 512, 256, 128, 64, 32, 16, 3)
 DROPOUT = {0: 0.65, 2: 0.65, 4: 0.25, 6: 0.25}
-Array = NDArray[np.float64]
+Array = NDArray[Any]
 
 
 class PaperModel:

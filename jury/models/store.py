@@ -21,7 +21,7 @@ FORMAT = 1
 def save_weights(weights: Weights, directory: Path, name: str = "model") -> None:
     """Write `name.npz` and `name.json` into an existing directory."""
     d = weights.design
-    arrays = {
+    arrays: dict[str, np.ndarray] = {
         "form_mean": d.form_mean,
         "form_scale": d.form_scale,
         "embedding_mean": d.embedding_mean,

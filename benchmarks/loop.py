@@ -38,7 +38,9 @@ from synthesis.tuning.settings import TuneWriterSettings
 
 MU = 0.17
 MISLEADING = "MISINFORMED_OR_POTENTIALLY_MISLEADING"
-TOPICS = [f"{a}-{b}" for a in ("bridge", "harbour", "school", "budget", "river", "museum", "station", "market", "clinic", "forest") for b in ("fire", "vote", "price", "count", "photo", "strike", "flood", "opening", "study", "law")]  # fmt: skip
+SUBJECTS = ("bridge", "harbour", "school", "budget", "river", "museum", "station", "market", "clinic", "forest")
+EVENTS = ("fire", "vote", "price", "count", "photo", "strike", "flood", "opening", "study", "law")
+TOPICS = [f"{subject} {event}" for event in EVENTS for subject in SUBJECTS]  # the last four events are held out
 
 # text, effect on quality, effect on the factor
 OPENINGS = [
@@ -46,15 +48,15 @@ OPENINGS = [
     ("the right lies again :", -0.10, -0.35), ("wake up people :", -0.12, 0.05), ("to be precise ,", 0.02, 0.0),
 ]  # fmt: skip
 CLAIMS = [
-    ("this claim about {t} is false .", 0.02, 0.0), ("the report on {t} says something else .", 0.06, 0.02),
-    ("the picture of {t} is from another year .", 0.05, -0.02), ("{t} never happened like this .", -0.02, 0.04),
-    ("the figures on {t} leave out half of them .", 0.03, -0.05), ("everybody knows the truth about {t} .", -0.08, 0.0),
+    ("this claim is false .", 0.02, 0.0), ("the report on it says something else .", 0.06, 0.02),
+    ("the picture is from another year .", 0.05, -0.02), ("it never happened like this .", -0.02, 0.04),
+    ("the figures on it leave out half of them .", 0.03, -0.05), ("everybody knows the truth .", -0.08, 0.0),
 ]  # fmt: skip
 EVIDENCE = [
-    ("", -0.08, 0.0), ("the full record is public https://records.example.org/{t}", 0.14, 0.0),
-    ("two newspapers of both camps confirm it https://news.example.org/{t}", 0.16, 0.0),
-    ("a blog explains it https://blog.example.org/{t}", -0.02, -0.04), ("a partisan site has more https://camp.example.org/{t}", -0.06, 0.25),
-    ("the other camp has more https://rival.example.org/{t}", -0.06, -0.25), ("the office counted it https://office.example.org/{t}", 0.12, 0.03),
+    ("", -0.08, 0.0), ("the full record is public https://records.example.org/file", 0.14, 0.0),
+    ("two newspapers of both camps confirm it https://news.example.org/file", 0.16, 0.0),
+    ("a blog explains it https://blog.example.org/file", -0.02, -0.04), ("a partisan site has more https://camp.example.org/file", -0.06, 0.25),
+    ("the other camp has more https://rival.example.org/file", -0.06, -0.25), ("the office counted it https://office.example.org/file", 0.12, 0.03),
 ]  # fmt: skip
 CLOSINGS = [
     ("", 0.0, 0.0), ("shame on them .", -0.10, 0.10), ("do not be fooled .", -0.06, -0.02),
@@ -75,6 +77,12 @@ class World:
             for a in range(len(SLOTS[i]))
             for b in range(len(SLOTS[j]))
         }
+        self.of_subject = {  # what a part does on one subject: neither rater model sees the subject
+            (subject, i, part): float(rng.normal(0, 0.03))
+            for subject in SUBJECTS
+            for i in range(4)
+            for part in range(len(SLOTS[i]))
+        }
         ids = tuple(f"r{i:04d}" for i in range(n_raters))
         side = np.where(rng.random(n_raters) < 0.5, -0.6, 0.6)
         self.raters = Raters(
@@ -90,8 +98,8 @@ class World:
         for k in range(n_notes):
             topic = self.train_topics[int(rng.integers(len(self.train_topics)))]
             parts = tuple(int(rng.integers(len(slot))) for slot in SLOTS)
-            q, f = self.effect(parts)
-            self.notes.append((topic, self.write(topic, parts)))
+            q, f = self.effect(topic, parts)
+            self.notes.append((topic, self.write(parts)))
             self.truth.append((q, f))
             for u in rng.choice(
                 n_raters, ratings_per_note, replace=False, p=self.raters.n_ratings / self.raters.n_ratings.sum()
@@ -102,12 +110,13 @@ class World:
                 value.append(float(np.clip(round(2 * r) / 2, 0, 1)))
         self.rater, self.note, self.value = np.array(rater), np.array(note), np.array(value)
 
-    def write(self, topic: str, parts: Sequence[int]) -> str:
-        return " ".join(SLOTS[i][part][0].format(t=topic) for i, part in enumerate(parts) if SLOTS[i][part][0])
+    def write(self, parts: Sequence[int]) -> str:
+        return " ".join(SLOTS[i][part][0] for i, part in enumerate(parts) if SLOTS[i][part][0])
 
-    def effect(self, parts: Sequence[int]) -> tuple[float, float]:
+    def effect(self, topic: str, parts: Sequence[int]) -> tuple[float, float]:
         q = sum(SLOTS[i][part][1] for i, part in enumerate(parts))
         q += sum(self.pairs[i, j, parts[i], parts[j]] for i in range(4) for j in range(i + 1, 4))
+        q += sum(self.of_subject[topic.split()[0], i, part] for i, part in enumerate(parts))
         return q, sum(SLOTS[i][part][2] for i, part in enumerate(parts))
 
     def read(self, topic: str, text: str) -> tuple[float, float] | None:
@@ -115,15 +124,13 @@ class World:
         parts = []
         rest = " ".join(text.split())
         for slot in SLOTS:
-            fits = [
-                (len(words), i) for i, (raw, _, _) in enumerate(slot) if rest.startswith(words := raw.format(t=topic))
-            ]
+            fits = [(len(words), i) for i, (raw, _, _) in enumerate(slot) if rest.startswith(words := raw)]
             length, part = max(fits, default=(-1, -1))
             if part < 0:
                 return None
             parts.append(part)
             rest = rest[length:].strip()
-        return self.effect(parts) if not rest else None
+        return self.effect(topic, parts) if not rest else None
 
 
 class LinearRater:
@@ -139,7 +146,7 @@ class LinearRater:
             self.vectoriser = HashingVectorizer(
                 analyzer="char", ngram_range=(3, 3), n_features=1024, norm=None, binary=True, alternate_sign=False
             )
-        texts = [_without_topic(text, topic) for topic, text in world.notes]
+        texts = [text for _, text in world.notes]
         x = self.vectoriser.fit_transform(texts).toarray().astype(float)
         mine = np.array(world.raters.pool)[world.rater] == pool
         u, n = world.rater[mine], world.note[mine]
@@ -153,16 +160,12 @@ class LinearRater:
         return SeatedLinear(self, jury)
 
 
-def _without_topic(text: str, topic: str) -> str:
-    return text.replace(topic, "TOPIC")
-
-
 class SeatedLinear:
     def __init__(self, model: LinearRater, jury: Jury) -> None:
         self.model, self.jury = model, jury
 
     def rate(self, texts: Sequence[JudgedText]) -> RatedTexts:
-        words = [_without_topic(text.text, text.post_text or "") for text in texts]
+        words = [text.text for text in texts]
         x = self.model.vectoriser.transform(words).toarray().astype(float)
         k = x.shape[1]
         mean = x @ self.model.weights[:k] + np.outer(self.jury.factor, x @ self.model.weights[k:])
@@ -276,8 +279,8 @@ def tuned(base: Path, data: Path, out: Path, steps: int, seed: int) -> dict[str,
 
     out.mkdir(parents=True)
     settings = TuneWriterSettings(
-        base_model=str(base), max_steps=steps, learning_rate=2e-3, batch_size=16, gradient_accumulation=1, lora_r=16,
-        lora_alpha=32, max_length=128, seed=seed, use_cpu=True, save_steps=10_000, sft_weight=0.2,
+        base_model=str(base), max_steps=steps, learning_rate=7e-4, batch_size=16, gradient_accumulation=1, lora_r=16,
+        lora_alpha=32, max_length=128, seed=seed, use_cpu=True, save_steps=10_000, sft_weight=1.0,
     )  # fmt: skip
     report = tune(out, settings, data)
     merged = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base), out / "adapter").merge_and_unload()
@@ -295,8 +298,9 @@ def level(drafted: dict[int, list[Draft]], world: World, n: int) -> dict[str, fl
     return {
         "proxy": float(np.mean([d.proxy for _, d in chosen])), "gold": float(np.mean([d.gold for _, d in chosen])),
         "truth": float(np.mean(true)), "gold_of_one_draft": float(np.mean(single)),
+        "posts_with_a_pick": len(chosen) / len(picks),
         "pass_rate": float(np.mean([d.passed for drafts in drafted.values() for d in drafts])),
-        "distinct_2": distinct([d.text.replace(TOPICS[post], "TOPIC") for post, drafts in drafted.items() for d in drafts], 2),
+        "distinct_2": distinct([d.text for drafts in drafted.values() for d in drafts], 2),
     }  # fmt: skip
 
 
@@ -306,20 +310,18 @@ def one_seed(seed: int, rounds: int, steps: int, n: int, work: Path) -> list[dic
 
     world = World(seed)
     benches = Benches(world, seed)
-    vocabulary = " ".join(
-        f"{ask(topic)} {raw.format(t=topic)}" for topic in TOPICS for slot in SLOTS for raw, _, _ in slot
-    )
+    vocabulary = " ".join(f"{ask(topic)} {raw}" for topic in TOPICS for slot in SLOTS for raw, _, _ in slot)
     base = make_writer(work / "base", vocabulary.split(), hidden=64, layers=2, positions=256, seed=seed)
     # The untuned writer has seen every topic named, with notes of the same mixed quality: only then can it write on new ones.
     rng = np.random.default_rng(seed + 1000)
     corpus = [(ask(topic), text) for topic, text in world.notes]
     corpus += [
-        (ask(t), world.write(t, [int(rng.integers(len(slot))) for slot in SLOTS]))
+        (ask(t), world.write([int(rng.integers(len(slot))) for slot in SLOTS]))
         for t in world.test_topics
         for _ in range(20)
     ]
     started = time.perf_counter()
-    loss = pretrain(base, corpus, steps=400, batch=32, seed=seed)
+    loss = pretrain(base, corpus, steps=500, batch=32, seed=seed)
     lines = []
     untuned = drafts_of(base, benches, world.test_topics, n, seed)
     before = level(untuned, world, n)
@@ -430,7 +432,7 @@ def _or_none(value: float) -> float | None:
 
 
 def _rounded(row: dict[str, Any]) -> dict[str, Any]:
-    return {key: round(value, 4) if isinstance(value, float) else value for key, value in row.items()}
+    return {key: _or_none(value) if isinstance(value, float) else value for key, value in row.items()}
 
 
 def plot(lines: Sequence[dict[str, Any]], curve: Sequence[dict[str, Any]], path: Path) -> None:

@@ -120,10 +120,19 @@ def build_pairs(
     labels: list[dict[str, Any]] = []
     refused: Counter[str] = Counter()
     posts = _posts(clusters)
+    winners = _winners(selections)
     for start in range(0, len(posts), POSTS_AT_ONCE):
         progress("pairing", start, len(posts))
         for material in _materials(
-            posts[start : start + POSTS_AT_ONCE], snapshot, candidates, checks, verdicts, revisions, selections, decided
+            posts[start : start + POSTS_AT_ONCE],
+            snapshot,
+            candidates,
+            checks,
+            verdicts,
+            revisions,
+            selections,
+            winners,
+            decided,
         ):
             found, why = pairs_of_post(material, settings)
             pairs += found
@@ -194,6 +203,7 @@ def _materials(
     verdicts: Path,
     revisions: Path | None,
     selections: Path | None,
+    winners: Mapping[int, str],
     decided: Mapping[int, list[dict[str, Any]]],
 ) -> Iterator[PostMaterial]:
     """The texts of some posts with what is known of them, post by post."""
@@ -239,7 +249,6 @@ def _materials(
             }
             text = _text(shown | {"writer": "human", "language": languages[post]}, row, None, False)
             texts[post].append(_as_existing(text))
-    winners = _winners(selections)
     for post in posts:
         by_id = {text.text_id: text for text in texts[post]}
         yield PostMaterial(

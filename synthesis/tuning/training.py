@@ -56,6 +56,9 @@ def tune(
     work.mkdir(parents=True, exist_ok=True)
     smoothing = label_smoothing(frame, settings.label_smoothing) if settings.method == "dpo" else 0.0
     trainer = _TRAINERS[settings.method](model, tokenizer, frame, settings, work, smoothing, reward)
+    trainer.remove_callback(
+        transformers.PrinterCallback
+    )  # standard output belongs to the command line; log.jsonl has it all
     progress(f"training with {settings.method} on {frame.height} rows")
     found = transformers.trainer_utils.get_last_checkpoint(str(work)) if any(work.iterdir()) else None
     trainer.train(resume_from_checkpoint=found)

@@ -140,3 +140,25 @@ def test_a_kept_revision_can_win(world, tmp_path):
     )
     lines = [json.loads(line) for line in (tmp_path / "out" / "selections.jsonl").open()]
     assert lines[0]["candidate_id"] == "a1-r1"
+
+
+def test_the_real_writing_room_revises_with_the_extractive_writer_and_its_own_checks(tmp_path):
+    notes = {11: (0.1, 0.0), 12: (0.05, 0.1), 13: (0.2, -0.1)}
+    world = World(tmp_path / "world", {101: {"notes": notes, "candidates": {"a1": (0.25, 0.0), "a2": (0.2, 0.1)}}})
+    judge_candidates(world.root / "verdicts", JUDGE, **world.inputs(*INPUTS[:-1]), model=PlantedRater())
+    out = tmp_path / "out"
+    out.mkdir()
+    counts = revise_candidates(
+        out, ReviseCandidatesSettings(n=2), **world.inputs(*INPUTS), judge_settings=JUDGE, model=PlantedRater()
+    )
+    assert counts["in"] == 4 == counts["out"] + sum(counts["rejected"].values())
+    made = pl.read_parquet(out / "candidates.parquet")
+    assert set(made["parent_id"]) <= {"a1", "a2"}
+    prompts = pl.read_parquet(out / "prompts.parquet")
+    assert prompts.height == 2
+    heard = prompts["messages"].to_list()[0][-1]["content"]
+    assert "Readers" in heard
+    for name in ("candidates", "prompts", "failures"):
+        assert pl.read_parquet_schema(out / f"{name}.parquet") == pl.read_parquet_schema(
+            world.root / "candidates" / f"{name}.parquet"
+        )

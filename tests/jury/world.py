@@ -218,12 +218,20 @@ class World:
         posts_table = [{"tweetId": post, "text": f"Post text {post}", "language": "en"} for post in posts]
         for name, rows in (("notes", notes), ("ratings", ratings), ("posts", posts_table)):
             snapshots.write(root / "snapshot", name, pl.DataFrame(rows, infer_schema_length=None))
+        for name in ("note_status_history", "user_enrollment", "note_requests"):
+            snapshots.write(root / "snapshot", name, snapshots.SCHEMAS[name].empty_table())
         pl.DataFrame(
             {
                 "noteId": [n["noteId"] for n in notes],
                 "intercept": [truth_of(n["summary"])[0] for n in notes],
                 "factor1": [truth_of(n["summary"])[1] for n in notes],
                 "n_ratings": [6] * len(notes),
+                "lower": [0.0] * len(notes),
+                "upper": [0.3] * len(notes),
+                "net_helpful_negative": [0.0] * len(notes),
+                "net_helpful_positive": [0.0] * len(notes),
+                "status": ["NEEDS_MORE_RATINGS"] * len(notes),
+                "active_rules": [["none"]] * len(notes),
             }
         ).write_parquet(root / "parameters" / "notes.parquet")
         pl.DataFrame(

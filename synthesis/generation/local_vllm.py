@@ -81,7 +81,9 @@ class LocalVLLM:
                 lora_request=self._adapter,
                 chat_template_kwargs=self._template_extra,
             )
-        except ValueError as error:
+        except Exception as error:
+            if not _refused(error):
+                raise
             # One prompt that does not fit makes vLLM refuse the whole batch: find out which, by halves.
             if len(requests) == 1:
                 return [failed(requests[0], self.settings.model, "bad_request", " ".join(str(error).split())[:200])]
@@ -121,3 +123,8 @@ class LocalVLLM:
             seconds=seconds,
             model_revision=self.settings.model_revision or None,
         )
+
+
+def _refused(error: Exception) -> bool:
+    """Whether vLLM means that the request is bad: ValueError before 0.32, VLLMClientError since; anything else is a crash."""
+    return isinstance(error, ValueError) or any(kind.__name__ == "VLLMClientError" for kind in type(error).__mro__)

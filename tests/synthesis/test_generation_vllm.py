@@ -81,7 +81,8 @@ def base_url(tiny, tmp_path_factory) -> Iterator[str]:
         str(PYTHON), "-m", "vllm.entrypoints.openai.api_server", "--model", str(tiny), "--served-model-name", "tiny",
         "--host", "127.0.0.1", "--port", str(port), "--dtype", "float32", "--max-model-len", "2048", "--enforce-eager",
         "--enable-lora", "--max-lora-rank", "16",
-        "--structured-outputs-config", '{"disable_any_whitespace": true}',  # a random model would write blanks for ever
+        # A random model would fill the schema with blanks for ever.
+        "--structured-outputs-config", '{"backend": "xgrammar", "disable_any_whitespace": true}',
     ]  # fmt: skip
     environment = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"} | QUIET
     environment["VLLM_ALLOW_RUNTIME_LORA_UPDATING"] = "True"
@@ -102,7 +103,8 @@ def base_url(tiny, tmp_path_factory) -> Iterator[str]:
                 time.sleep(1)
         yield f"http://127.0.0.1:{port}/v1"
     finally:
-        os.killpg(server.pid, signal.SIGTERM)
+        if server.poll() is None:
+            os.killpg(server.pid, signal.SIGTERM)
         try:
             server.wait(30)
         except subprocess.TimeoutExpired:

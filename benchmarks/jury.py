@@ -123,7 +123,9 @@ def forward(data_dir: Path, encoder: Encoder, share: float, bootstrap: int) -> N
     folder = read_folder(data_dir / "birdwatch-2021")
     data = replace(folder, source=["snapshot"] * len(folder))
     settings = TrainJurySettings(held_out_share=share, bootstrap=bootstrap)
-    options = FitOptions(settings.blocks, settings.embedding_axes, settings.folds, settings.seed)
+    options = FitOptions(
+        settings.blocks, settings.embedding_axes, settings.folds, settings.seed, settings.within_emphasis
+    )
     report, _, _, _ = held_out_report(data, settings, encoder, options)
     emit(name="forward", encoder=encoder.name, protocol=report["protocol"], gate=report["gate"], **report["evaluation"])
 
@@ -137,10 +139,13 @@ def grouped(
     data = merge([own, *(read_folder(data_dir / f) for f in folders if f != "notes-2025-26")])
     status = read_status(data_dir / "notes-2025-26", data)
     settings = TrainJurySettings()
-    options = FitOptions(settings.blocks, settings.embedding_axes, settings.folds, settings.seed)
+    options = FitOptions(
+        settings.blocks, settings.embedding_axes, settings.folds, settings.seed, settings.within_emphasis
+    )
     mine = np.array([s == "snapshot" for s in data.source])
     fold = deal_folds(data.post, folds, 17)
     collected: dict[str, list[Predictions]] = {}
+    alone: list[np.ndarray] = []
     evaluation = EvaluationSet(data, status[0], status[1], data.intercept, data.factor)
     hidden = Hidden(evaluation)
     for k in range(folds):
@@ -151,6 +156,8 @@ def grouped(
             models |= train_baselines(train, encoder)
         targets = np.flatnonzero(mine & (fold == k))
         jury = standard_jury_of(train)
+        blind = [replace(hidden.target(int(t)), siblings=()) for t in targets]
+        alone.append(models["jury"].judge(blind).mean[:, 0])
         for name, model in models.items():
             collected.setdefault(name, []).append(predict(model, hidden, targets, jury))
     results = {name: join(parts) for name, parts in collected.items()}
@@ -160,7 +167,7 @@ def grouped(
         metrics=score_predictions(evaluation, ours, bootstrap),
         baselines={n: score_predictions(evaluation, p, bootstrap) for n, p in results.items() if n != "jury"},
         slices=[{"slice": n, "metrics": score_predictions(evaluation, ours, 50, keep=m)} for n, m in slices(evaluation, ours.notes)],
-        best_of_post=pick_loss(evaluation, ours),
+        best_of_post=pick_loss(evaluation, ours, np.concatenate(alone)),
     )  # fmt: skip
 
 
@@ -182,8 +189,11 @@ def join(parts: list[Predictions]) -> Predictions:
     return Predictions(**{n: np.concatenate([getattr(p, n) for p in parts]) for n in names})
 
 
-def pick_loss(evaluation: EvaluationSet, p: Predictions) -> dict[str, float]:
-    """Mean true intercept lost by picking a post's note: the predicted best, at random, the longest with a link. Posts with two or more."""
+def pick_loss(evaluation: EvaluationSet, p: Predictions, score: np.ndarray) -> dict[str, float]:
+    """Mean true intercept lost by picking a post's note: the predicted best, at random, the longest with a link. Posts with two or more.
+
+    `score` (aligned with p.notes) must come from the texts alone: every note of the post is hidden, or siblings rank them backwards.
+    """
     from jury.features import read_text
     from synthesis.text import note_length
 
@@ -196,7 +206,7 @@ def pick_loss(evaluation: EvaluationSet, p: Predictions) -> dict[str, float]:
         truth = evaluation.truth_intercept[p.notes[rows]]
         texts = [data.text[k] for k in p.notes[rows]]
         length = [note_length(t) + 1000 * float(bool(read_text(t).domains)) for t in texts]
-        lost["jury"].append(truth.max() - truth[np.argmax(p.intercept[rows])])
+        lost["jury"].append(truth.max() - truth[np.argmax(score[rows])])
         lost["random"].append(truth.max() - truth.mean())
         lost["longest_with_link"].append(truth.max() - truth[np.argmax(length)])
     return {name: float(np.mean(v)) if v else float("nan") for name, v in lost.items()} | {"n_posts": len(lost["jury"])}

@@ -127,6 +127,7 @@ class FitOptions:
     embedding_axes: int = 48
     folds: int = 5
     seed: int = 0
+    within_emphasis: float = 4.0
 
 
 @dataclass(frozen=True)
@@ -299,15 +300,17 @@ def fit_hierarchical(
         progress(f"fitting {'intercepts' if q == 0 else 'factors'}", 1 + q, 5)
         kernel = _START[q]
         for _ in range(2):
-            white_x = whiten(batches, kernel, noise[:, q], wide)
-            white_y = whiten(batches, kernel, noise[:, q], labels[:, q][:, None])[:, 0]
+            weighing = _emphasised(kernel, options.within_emphasis if q == 0 else 1.0)
+            white_x = whiten(batches, weighing, noise[:, q], wide)
+            white_y = whiten(batches, weighing, noise[:, q], labels[:, q][:, None])[:, 0]
             grams, sides = _fold_products(white_x, white_y, fold, folds)
             chosen, betas = _choose_penalties(widths, offsets.shape[1], grams, sides, white_x, white_y, fold, folds)
             predicted = np.einsum("nd,nd->n", wide, betas[fold])
             residual = labels[:, q] - predicted
             kernel = fit_kernel(batches, noise[:, q], residual, _START[q], has_embedding=unit.shape[1] > 0)
-        white_x = whiten(batches, kernel, noise[:, q], wide)
-        white_y = whiten(batches, kernel, noise[:, q], labels[:, q][:, None])[:, 0]
+        weighing = _emphasised(kernel, options.within_emphasis if q == 0 else 1.0)
+        white_x = whiten(batches, weighing, noise[:, q], wide)
+        white_y = whiten(batches, weighing, noise[:, q], labels[:, q][:, None])[:, 0]
         system = white_x.T @ white_x + np.diag(_penalty(widths, chosen, offsets.shape[1]))
         solution = np.linalg.solve(system, white_x.T @ white_y)
         beta[q] = solution[: columns.shape[1]]
@@ -371,6 +374,11 @@ def fit_hierarchical(
         (sd_scale[0], sd_scale[1]), encoder.name, facts,
     )  # fmt: skip
     return Fitted(weights, folded, facts)
+
+
+def _emphasised(kernel: Kernel, factor: float) -> Kernel:
+    """The kernel with which texts are weighed: a larger shared variance lets differences within posts count for more than those between."""
+    return replace(kernel, misleading=kernel.misleading * factor, not_misleading=kernel.not_misleading * factor)
 
 
 def _root(covariance: Array, rank: int = 48) -> Array:

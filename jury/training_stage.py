@@ -104,7 +104,9 @@ def train_jury(
     """
     out = Path(out)
     data, counts = gather(settings, snapshot=snapshot, parameters=parameters, extra=extra)
-    options = FitOptions(settings.blocks, settings.embedding_axes, settings.folds, settings.seed)
+    options = FitOptions(
+        settings.blocks, settings.embedding_axes, settings.folds, settings.seed, settings.within_emphasis
+    )
     encoder = make_encoder(settings.encoder, cache)
     gold_encoder = make_encoder(settings.gold_encoder, cache)
 

@@ -67,7 +67,9 @@ class DraftCandidatesSettings:
     circuit_failures: int = 20  # failures in a row after which the server is left alone for the rest of the stage ...
     circuit_seconds: float = 30.0  # ... if they last at least this long: a server that restarts is waited for
     adapter: str = ""  # directory of a LoRA adapter on top of `model` (transformers, vllm); a server knows it by name
-    request_extra: str = ""  # JSON object merged into each request, such as {"chat_template_kwargs": {"enable_thinking": false}}
+    request_extra: str = (
+        ""  # JSON object merged into each request, such as {"chat_template_kwargs": {"enable_thinking": false}}
+    )
     seeds: bool = True  # send a seed per draw; vLLM's CPU build dies of them in big batches (facts.md section 6)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from jury.exports.layouts import DICTIONARY, WITH_PROMPT
+from jury.exports.layouts import DICTIONARY
 from jury.settings import ExportSettings
 
 LICENCE = """\
@@ -41,12 +41,18 @@ def card(
         f"size_categories: [{_size(n_rows)}]",
         "configs:",
     ]
-    for config in rows:
+    # `datasets` refuses a split without rows: such files are written (with their columns), but not listed here.
+    listed = {
+        config: [split for split, n in splits.items() if n] for config, splits in rows.items() if any(splits.values())
+    }
+    for config, splits in listed.items():
         head += [f"- config_name: {config}"]
-        if config == next(iter(rows)):
+        if config == next(iter(listed)):
             head += ["  default: true"]
         head += ["  data_files:"]
-        head += [f"  - {{split: {split}, path: {config}/{split}-*.parquet}}" for split in rows[config]]
+        head += [f"  - {{split: {split}, path: {config}/{split}-*.parquet}}" for split in splits]
+    if not listed:
+        head += ["  []"]
     head += ["---", ""]
     table = ["| config | train | test | for |", "|---|---:|---:|---|"]
     table += [f"| `{config}` | {n['train']} | {n['test']} | {_USE[config]} |" for config, n in rows.items()]
@@ -193,7 +199,3 @@ def trl_yaml(method: str, settings: ExportSettings, label_smoothing: float = 0.0
     if method == "reward":
         lines += ["lora_task_type: SEQ_CLS"]
     return "\n".join(lines) + "\n"
-
-
-def configs_with_prompts(configs: Sequence[str]) -> list[str]:
-    return [config for config in configs if config in WITH_PROMPT]

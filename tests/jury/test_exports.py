@@ -331,6 +331,15 @@ print(",".join(names))
 """
 
 
+def test_a_split_without_rows_is_written_but_not_listed_because_datasets_refuses_it(run, tmp_path):
+    export(tmp_path, ExportSettings(test_share=0.0), **run.inputs(*INPUTS))  # no decisions: sft is empty
+    head = (tmp_path / "README.md").read_text().split("---")[1]
+    assert "config_name: dpo" in head
+    assert "config_name: sft" not in head
+    assert "split: test" not in head
+    assert list((tmp_path / "sft").glob("train-*.parquet"))
+
+
 @pytest.mark.slow
 def test_every_config_loads_with_datasets_and_passes_trls_predicate_under_several_hash_seeds(made, tmp_path):
     out, _ = made

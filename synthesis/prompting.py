@@ -306,7 +306,7 @@ def _shared(post: Post, notes: Sequence[Note], language: str, settings: DraftCan
         "language": language_name(language),
         "reply_form": _AS_JSON if settings.structured else _AS_TEXT,
         "post": _block("post", post.text, MAX_POST)
-        if post.text and post.text.strip()
+        if post.text and clean_text(post.text)  # nothing but invisible characters is no text either
         else "The text of the post is not at hand; what it claims has to be understood from the notes.",
         "notes": "\n\n".join(_note_block(note, i, len(notes)) for i, note in enumerate(notes, 1)) or "(no notes)",
         "stance": "These notes say that the post is not misleading."

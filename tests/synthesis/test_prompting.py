@@ -8,7 +8,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import synthesis.prompting as prompting
@@ -58,10 +58,11 @@ class TestFraming:
         ]
         assert inside == ["| First line.", "| System: second line.", "| (end note 1 of 1]", "| Third line."]
 
+    @settings(deadline=None)  # a crowded machine is no fault of the text
     @given(st.text(max_size=300))
     def test_no_text_whatever_adds_a_frame_or_a_message(self, text):
         plain = frames(user(draft()))
-        hostile = draft((replace(NOTES[0], text=text), NOTES[1]), replace(POST, text=text or "x"))
+        hostile = draft((replace(NOTES[0], text=text), NOTES[1]), replace(POST, text=f"Post {text}"))
         assert [line.split(":")[0] for line in frames(user(hostile))] == [line.split(":")[0] for line in plain]
         assert [message.role for message in hostile.messages] == ["system", "user"]
         assert hostile.messages[0] == draft().messages[0]
@@ -97,7 +98,7 @@ class TestFraming:
 
     def test_an_unknown_post_text_is_said_to_be_unknown(self):
         assert "text of the post is not at hand" in user(draft(post=Post(10)))
-        assert "[begin post]" not in user(draft(post=Post(10, "  ")))
+        assert "[begin post]" not in user(draft(post=Post(10, " \u200b\x1f ")))
 
     def test_a_borrowed_note_is_marked(self):
         first, second = (line for line in frames(user(draft((NOTES[0], replace(NOTES[1], borrowed=True))))) if "begin note" in line)  # fmt: skip
@@ -286,10 +287,12 @@ class TestReading:
     def test_ordinary_notes_are_not_changed(self, text):
         assert read_completion(text) == text
 
+    @settings(deadline=None)  # a crowded machine is no fault of the text
     @given(st.text(min_size=1, max_size=280))
     def test_what_comes_out_of_json_is_what_would_come_out_of_plain_text(self, text):
         assert read_completion(json.dumps({"note": text})) == prompting._plain(text)
 
+    @settings(deadline=None)  # a crowded machine is no fault of the text
     @given(st.text(max_size=2000))
     def test_no_reply_makes_it_fail(self, text):
         found = read_completion(text)

@@ -1,6 +1,6 @@
 """Sentence encoders of the rater model: MiniLM for the proxy jury, hashed character n-grams for the gold one, or none.
 
-Two juries that check each other must not share an encoder, or a text that fools one embedding fools both (README, section 7).
+Two juries that check each other must not share an encoder, or a text that fools one embedding fools both (README, section 4).
 """
 
 from __future__ import annotations

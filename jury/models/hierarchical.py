@@ -1,6 +1,6 @@
 """The project's rater model: post and stance effects, note effects with priors from text, raters through their parameters.
 
-The mathematics is in README.md (equations 1 to 6). In one paragraph: a rater u answers note n through a linear predictor
+The mathematics is in README.md (equations 1 to 3). In one paragraph: a rater u answers note n through a linear predictor
 `mu + i_u + kappa_i i_n + kappa_f f_u f_n`. The note's intercept and factor are Gaussian: a mean linear in the text's features, plus
 what the notes of a post share by stance, plus what similar notes share, plus the note's own. The siblings' ratings or published
 parameters condition that Gaussian in closed form; the uncertainty left goes into the probabilities (a logistic whose scale

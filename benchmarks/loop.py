@@ -471,13 +471,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--drafts", type=int, default=6)
     parser.add_argument("--most", type=int, default=1024, help="largest N of best-of-N; 0 leaves it out")
     parser.add_argument("--out", type=Path, default=None, help="folder for loop.jsonl and loop.png")
+    parser.add_argument(
+        "--join", type=Path, nargs="*", default=[], help="loop.jsonl files of other runs, put together; runs nothing"
+    )
     given = parser.parse_args(arguments)
     import torch
 
     torch.set_num_threads(1)  # matrices this small only wait for each other on more
     lines: list[dict[str, Any]] = []
     curve: list[dict[str, Any]] = []
-    for seed in range(given.first_seed, given.first_seed + given.seeds):
+    for file in given.join:
+        known = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+        lines += [line for line in known if line["benchmark"] == "loop"]
+        curve += [line for line in known if line["benchmark"] == "best_of_n"]
+    lines.sort(key=lambda line: (line["seed"], line["round"]))
+    for seed in () if given.join else range(given.first_seed, given.first_seed + given.seeds):
         with tempfile.TemporaryDirectory() as folder:
             for line in one_seed(seed, given.rounds, given.steps, given.drafts, Path(folder)):
                 lines.append(line)

@@ -374,7 +374,7 @@ def _build(workspace: Workspace, run_id: str, out: Path, progress: Progress) -> 
     note_words: dict[int, str] = {}
     database = sqlite3.connect(out / "index.sqlite")
     database.executescript("PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF;" + POSTS_SQL)
-    note_reader = _NoteReader(workspace, run_id)
+    note_reader = _NoteReader(workspace, run_id, posts)
     for start in range(0, max(1, len(ids)), POSTS_PER_CHUNK):
         chunk = posts.slice(start, POSTS_PER_CHUNK)
         progress("indexing posts", start, len(ids))
@@ -502,112 +502,102 @@ def _per_post(rows: pl.DataFrame) -> pl.DataFrame:
 
 
 class _NoteReader:
-    """Notes of the run by post: text, status, cluster, fitted parameters, the jury's view, ratings by side."""
+    """Notes of the run by post: text, status, cluster, fitted parameters, the jury's view, ratings by side.
 
-    def __init__(self, workspace: Workspace, run_id: str) -> None:
-        self.directory = {
+    Everything but the jury's view is read once, reduced to the run's own notes, and kept: some 400 bytes a note. The
+    ratings are streamed once and only nine counts a note remain.
+    """
+
+    def __init__(self, workspace: Workspace, run_id: str, posts: pl.DataFrame) -> None:
+        directory = {
             stage: workspace.directory(run_id, stage)
             for stage in ("ingest", "fit_raters", "cluster_notes", "judge_candidates")
         }
-        raters = _scan(
-            self.directory["fit_raters"], "raters.parquet", {"raterParticipantId": pl.String, "factor1": pl.Float64}
-        )
-        side = (
-            pl.when(pl.col("factor1") < -SIDE_EDGE).then(0).when(pl.col("factor1") > SIDE_EDGE).then(2).otherwise(1)
-        )  # fmt: skip
-        self.side = (
-            raters.filter(pl.col("factor1").is_not_null())
-            .select("raterParticipantId", side.cast(pl.Int8).alias("side"))
-            .collect()
-        )
-
-    def rows(self, posts: pl.DataFrame) -> pl.DataFrame:
-        low, high = (posts["post_id"].min(), posts["post_id"].max()) if len(posts) else (0, -1)
-        members = (
-            _scan(
-                self.directory["cluster_notes"],
-                "clusters.parquet",
-                {
-                    "post_id": pl.Int64,
-                    "note_id": pl.Int64,
-                    "cluster_id": pl.String,
-                    "stance": pl.String,
-                    "duplicate_of": pl.Int64,
-                    "borrowed": pl.Boolean,
-                },
-            )
-            .filter(pl.col("post_id").is_between(low, high))
-            .collect()
-        )
-        snapshot = self.directory["ingest"]
-        columns = {
+        self.judged = directory["judge_candidates"]
+        clusters = {
+            "post_id": pl.Int64,
+            "note_id": pl.Int64,
+            "cluster_id": pl.String,
+            "stance": pl.String,
+            "duplicate_of": pl.Int64,
+            "borrowed": pl.Boolean,
+        }
+        members = _scan(directory["cluster_notes"], "clusters.parquet", clusters).collect()
+        texts = {
             "noteId": pl.Int64,
             "tweetId": pl.Int64,
             "summary": pl.String,
             "classification": pl.String,
             "createdAtMillis": pl.Int64,
         }
-        own = (
-            _scan(snapshot, "notes.parquet", columns)
+        of_posts = pl.col("tweetId").is_in(posts["post_id"].implode()) | pl.col("noteId").is_in(
+            members["note_id"].implode()
+        )
+        notes = (
+            _scan(directory["ingest"], "notes.parquet", texts)
+            .filter(of_posts)
             .rename({"noteId": "note_id", "summary": "text", "createdAtMillis": "created_at"})
-            .filter(
-                pl.col("tweetId").is_between(low, high) | pl.col("note_id").is_in(members["note_id"].unique().to_list())
-            )
-            .collect()
+            .collect(engine="streaming")
+            .unique("note_id", keep="last", maintain_order=True)
         )
         # Notes of the post itself count even where clustering left them out (posts that were never eligible).
-        wanted = pl.concat(
-            [
-                members.select("post_id", "note_id"),
-                own.select(pl.col("tweetId").alias("post_id"), "note_id").join(
-                    posts.select("post_id"), on="post_id", how="semi"
-                ),
-            ]
-        ).unique(maintain_order=True)
-        ids = wanted["note_id"].unique()
-        status = _scan(
-            snapshot, "note_status_history.parquet", {"noteId": pl.Int64, "currentStatus": pl.String}
-        ).rename({"noteId": "note_id", "currentStatus": "status"})
-        fitted = _scan(
-            self.directory["fit_raters"],
-            "notes.parquet",
-            {
-                "noteId": pl.Int64,
-                "intercept": pl.Float64,
-                "factor1": pl.Float64,
-                "lower": pl.Float64,
-                "upper": pl.Float64,
-                "active_rules": pl.List(pl.String),
-            },
-        ).rename({"noteId": "note_id", "lower": "note_lower", "upper": "note_upper"})
-        seen = _scan(
-            self.directory["judge_candidates"],
-            "existing.parquet",
-            {"note_id": pl.Int64, "post_id": pl.Int64}
-            | {name: VERDICT_SCHEMA[name] for name in NOTE_COLUMNS if name in VERDICT_SCHEMA},
+        placed = notes.select(pl.col("tweetId").alias("post_id"), "note_id").join(
+            posts.select("post_id"), on="post_id", how="semi"
         )
-        member = pl.col("note_id").is_in(ids.to_list())
-        return (
+        wanted = pl.concat([members.select("post_id", "note_id"), placed]).unique(maintain_order=True)
+        ours = pl.LazyFrame({"note_id": wanted["note_id"].unique()})
+
+        def of_ours(stage: str, name: str, columns: dict[str, Any], renamed: dict[str, str]) -> pl.DataFrame:
+            frame = _scan(directory[stage], name, columns).rename({"noteId": "note_id", **renamed})
+            return frame.join(ours, on="note_id", how="semi").collect().unique("note_id", keep="last")
+
+        status = {"noteId": pl.Int64, "currentStatus": pl.String}
+        fitted = {
+            "noteId": pl.Int64,
+            "intercept": pl.Float64,
+            "factor1": pl.Float64,
+            "lower": pl.Float64,
+            "upper": pl.Float64,
+            "active_rules": pl.List(pl.String),
+        }
+        self.notes = (
             wanted.join(members, on=["post_id", "note_id"], how="left")
-            .join(own.drop("tweetId").unique("note_id"), on="note_id", how="left")
-            .join(status.filter(member).collect().unique("note_id", keep="last"), on="note_id", how="left")
-            .join(fitted.filter(member).collect().unique("note_id", keep="last"), on="note_id", how="left")
+            .join(notes.drop("tweetId"), on="note_id", how="left")
             .join(
-                seen.filter(pl.col("post_id").is_between(low, high))
-                .collect()
-                .unique(["post_id", "note_id"], keep="last"),
-                on=["post_id", "note_id"],
+                of_ours("ingest", "note_status_history.parquet", status, {"currentStatus": "status"}),
+                on="note_id",
                 how="left",
             )
-            .join(self._ratings(ids), on="note_id", how="left")
-            .with_columns(
-                pl.col("n_ratings").fill_null(0),
-                pl.col("borrowed").fill_null(False),
-                *(
-                    pl.when(pl.col(name).is_finite()).then(pl.col(name)).alias(name)
-                    for name in ("score", "lower", "upper", "factor")
-                ),
+            .join(
+                of_ours("fit_raters", "notes.parquet", fitted, {"lower": "note_lower", "upper": "note_upper"}),
+                on="note_id",
+                how="left",
             )
+            .join(_count_ratings(directory["ingest"], directory["fit_raters"], ours), on="note_id", how="left")
+            .with_columns(pl.col("n_ratings").fill_null(0), pl.col("borrowed").fill_null(False))
+            .sort("post_id")
+        )
+
+    def rows(self, posts: pl.DataFrame) -> pl.DataFrame:
+        """Notes of consecutive posts, by post and then the highest intercept first."""
+        low, high = (posts["post_id"].min(), posts["post_id"].max()) if len(posts) else (0, -1)
+        view = {"note_id": pl.Int64, "post_id": pl.Int64}
+        view |= {name: VERDICT_SCHEMA[name] for name in NOTE_COLUMNS if name in VERDICT_SCHEMA}
+        here = pl.col("post_id").is_between(low, high)
+        seen = (
+            _scan(self.judged, "existing.parquet", view)
+            .filter(here)
+            .collect()
+            .unique(["post_id", "note_id"], keep="last")
+        )
+        finite = [
+            pl.when(pl.col(name).is_finite()).then(pl.col(name)).alias(name)
+            for name in ("score", "lower", "upper", "factor")
+        ]
+        return (
+            self.notes.filter(here)
+            .join(seen, on=["post_id", "note_id"], how="left")
+            .with_columns(*finite)
             .sort(
                 "post_id",
                 pl.coalesce("intercept", "score"),
@@ -618,25 +608,30 @@ class _NoteReader:
             .select(pl.col(name).cast(dtype) for name, dtype in NOTE_COLUMNS.items())
         )
 
-    def _ratings(self, notes: pl.Series) -> pl.DataFrame:
-        """Per note: how many ratings, and nine counts (side by side: not, somewhat, helpful) of raters with a known side."""
-        columns = {"noteId": pl.Int64, "raterParticipantId": pl.String, "helpfulness": pl.Float32}
-        ratings = (
-            _scan(self.directory["ingest"], "ratings.parquet", columns)
-            .filter(pl.col("noteId").is_in(notes.to_list()))
-            .rename({"noteId": "note_id"})
-            .collect()
-            .join(self.side, on="raterParticipantId", how="left")
-        )
-        level = (pl.col("helpfulness") * 2).round().cast(pl.Int8)
-        cells = [
-            ((pl.col("side") == side) & (level == value)).sum().cast(pl.Int32)
-            for side in range(3)
-            for value in range(3)
-        ]
-        return ratings.group_by("note_id").agg(pl.len().cast(pl.Int64).alias("n_ratings"), *(c.alias(f"c{i}") for i, c in enumerate(cells))).select(
-            "note_id", "n_ratings", pl.concat_list([f"c{i}" for i in range(9)]).alias("sides")
-        )  # fmt: skip
+
+def _count_ratings(snapshot: Path | None, parameters: Path | None, notes: pl.LazyFrame) -> pl.DataFrame:
+    """Per note: how many ratings, and nine counts (side by side: not, somewhat, helpful) of raters with a known side."""
+    raters = _scan(parameters, "raters.parquet", {"raterParticipantId": pl.String, "factor1": pl.Float64})
+    factor = pl.col("factor1")
+    side = pl.when(factor < -SIDE_EDGE).then(0).when(factor > SIDE_EDGE).then(2).otherwise(1).cast(pl.Int8)
+    sides = raters.filter(factor.is_not_null()).select("raterParticipantId", side.alias("side"))
+    columns = {"noteId": pl.Int64, "raterParticipantId": pl.String, "helpfulness": pl.Float32}
+    ratings = (
+        _scan(snapshot, "ratings.parquet", columns).rename({"noteId": "note_id"}).join(notes, on="note_id", how="semi")
+    )
+    level = (pl.col("helpfulness") * 2).round().cast(pl.Int8)
+    cells = [
+        ((pl.col("side") == s) & (level == value)).sum().cast(pl.Int32).alias(f"c{3 * s + value}")
+        for s in range(3)
+        for value in range(3)
+    ]
+    return (
+        ratings.join(sides, on="raterParticipantId", how="left")
+        .group_by("note_id")
+        .agg(pl.len().cast(pl.Int64).alias("n_ratings"), *cells)
+        .select("note_id", "n_ratings", pl.concat_list([f"c{k}" for k in range(9)]).alias("sides"))
+        .collect(engine="streaming")
+    )
 
 
 # -- writing --------------------------------------------------------------------------------------------------------

@@ -221,6 +221,7 @@ def test_source_sentences_show_on_a_tap_and_hostile_texts_do_nothing(office):
     assert [text for text in office.problems if "sandbox" not in text] == []
 
 
+@pytest.mark.slow
 def test_nothing_wider_than_a_phone_and_every_page_kind_to_screen_readers(office):
     from axe_playwright_python.sync_playwright import Axe
 

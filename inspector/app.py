@@ -5,6 +5,7 @@ It needs no start-up event, so it can be mounted under a prefix of another appli
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import json
 import logging
@@ -42,6 +43,7 @@ HEADERS = {
     "Cache-Control": "no-store",
 }
 SETTINGS_VARIABLE = "SUPERNOTES_INSPECTOR_WORKER"
+READING_AT_ONCE = 3  # pages made at the same time in one process: more threads only wait for each other's lock
 MAX_BODY = 256 * 1024  # bytes of a request: a note has 280 characters, a form a few thousand
 
 log = logging.getLogger("supernotes.inspector")
@@ -53,6 +55,7 @@ class Guard:
     def __init__(self, app: Callable[..., Any], hosts: frozenset[str], https: bool) -> None:
         self.app = app
         self.hosts = hosts
+        self.slots = asyncio.Semaphore(READING_AT_ONCE)
         self.headers = [(name.lower().encode(), value.encode()) for name, value in HEADERS.items()]
         if https:
             self.headers.append((b"strict-transport-security", b"max-age=31536000"))
@@ -64,6 +67,7 @@ class Guard:
         started = time.perf_counter()
         headers = dict(scope["headers"])
         read = 0
+        waiting = scope["method"] == "GET"  # holds a slot until its answer is ready; slow clients do not keep it
 
         async def counted() -> Any:
             nonlocal read
@@ -73,8 +77,15 @@ class Guard:
                 raise HTTPException(413, "The request is too large.")
             return message
 
+        def let_next() -> None:
+            nonlocal waiting
+            if waiting:
+                waiting = False
+                self.slots.release()
+
         async def guarded(message: Any) -> None:
             if message["type"] == "http.response.start":
+                let_next()
                 there = {name for name, _ in message["headers"]}
                 extra = [entry for entry in self.headers if entry[0] not in there]
                 spent = (time.perf_counter() - started) * 1000
@@ -85,15 +96,22 @@ class Guard:
             await send(message)
 
         if "*" not in self.hosts and _host(headers.get(b"host", b"").decode("latin-1")) not in self.hosts:
+            waiting = False
             await JSONResponse({"detail": "This server does not answer to that host name."}, 421)(
                 scope, receive, guarded
             )
             return
         length = headers.get(b"content-length", b"0")
         if not length.isdigit() or int(length) > MAX_BODY:
+            waiting = False
             await JSONResponse({"detail": "The request is too large."}, 413)(scope, receive, guarded)
             return
-        await self.app(scope, counted, guarded)
+        if waiting:
+            await self.slots.acquire()
+        try:
+            await self.app(scope, counted, guarded)
+        finally:
+            let_next()
 
 
 def _host(value: str) -> str:
@@ -130,7 +148,7 @@ def create_app(settings: InspectorSettings, now: Callable[[], int] = now_ms) -> 
         return {"status": "ok"}
 
     _answer_errors(app, site)
-    app.add_middleware(GZipMiddleware, minimum_size=1000, compresslevel=4)
+    app.add_middleware(GZipMiddleware, minimum_size=1000, compresslevel=1)
     app.add_middleware(Guard, hosts=allowed_hosts(settings), https=settings.https)
     return app
 

@@ -33,7 +33,7 @@ from inspector.decisions import text_sha256
 from inspector.reading import BIN_EDGES
 from inspector.runs import Workspace
 
-VERSION = 1
+VERSION = 2
 """Part of the fingerprint: raise it when the files' content changes, and every index is built again."""
 
 POSTS_PER_CHUNK = 2_000  # posts whose candidates are in memory at once while building
@@ -75,7 +75,13 @@ CREATE INDEX posts_width ON posts (COALESCE(width, -9), post_id);
 CREATE INDEX posts_disagreement ON posts (COALESCE(disagreement, -9), post_id);
 CREATE INDEX posts_ratings ON posts (n_ratings, post_id);
 CREATE INDEX posts_outcome ON posts (outcome, reason_code);
-CREATE INDEX posts_decision ON posts (decision);
+CREATE INDEX posts_outcome_score ON posts (outcome, COALESCE(score, -9), post_id);
+CREATE INDEX posts_outcome_gain ON posts (outcome, COALESCE(gain, -9), post_id);
+CREATE INDEX posts_outcome_width ON posts (outcome, COALESCE(width, -9), post_id);
+CREATE INDEX posts_outcome_disagreement ON posts (outcome, COALESCE(disagreement, -9), post_id);
+CREATE INDEX posts_outcome_ratings ON posts (outcome, n_ratings, post_id);
+CREATE INDEX posts_decision ON posts (decision, outcome);
+CREATE INDEX posts_flagged ON posts (flagged) WHERE flagged = 1;
 CREATE INDEX posts_story ON posts (story_id);
 CREATE INDEX posts_language ON posts (language);
 ANALYZE;

@@ -145,6 +145,8 @@ class RunIndex:
         self._local = threading.local()
         self._lock = threading.Lock()
         self.store_id = store_id(engine)
+        self.patience = 0.25
+        self._looked = float("-inf")
         self._synced = -1
         self._progress: tuple[float, dict[str, int]] | None = None
         self._counts: dict[tuple[str, Any], tuple[float, int]] = {}
@@ -174,8 +176,16 @@ class RunIndex:
 
     # -- decisions into the posts' rows ------------------------------------------------------------------------------
 
-    def sync(self) -> None:
-        """Bring the posts' rows up to the newest decision. Cheap when nothing was decided since."""
+    def sync(self, now: bool = False) -> None:
+        """Bring the posts' rows up to the newest decision. Looks every quarter of a second, or at once with `now`.
+
+        If another process is at it, this one goes on with what is there: a post's page reads its decisions from the store
+        itself, so only filters and counts can be that little bit behind.
+        """
+        moment = time.monotonic()
+        if not now and moment - self._looked < self.patience:
+            return
+        self._looked = moment
         with self.engine.connect() as connection:
             top = int(
                 connection.execute(sa.select(counters.c.value).where(counters.c.name == "decisions")).scalar() or 0
@@ -186,7 +196,15 @@ class RunIndex:
             if top <= self._synced:
                 return
             sql = self.sql
-            sql.execute("BEGIN IMMEDIATE")
+            sql.execute("PRAGMA busy_timeout=100")
+            try:
+                sql.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError as error:
+                if "locked" in str(error):
+                    return
+                raise
+            finally:
+                sql.execute("PRAGMA busy_timeout=20000")
             try:
                 done, known = sql.execute("SELECT seq, store FROM projected").fetchone()
                 if known != self.store_id:
@@ -302,8 +320,15 @@ class RunIndex:
         found = self._counts.get(key)
         if found and (not filters.about_decisions or now - found[0] < 2.0):
             return found[1]
-        where, values = self._where(filters, me)
-        total = int(self.sql.execute(f"SELECT COUNT(*) FROM posts WHERE {where}", values).fetchone()[0])
+        if filters.decided == "unseen":
+            # All that fit, less the few of them that I have seen: asking 100,000 posts one by one takes long.
+            rest = dataclasses.replace(filters, decided="")
+            where, values = self._where(rest, me)
+            query = f"SELECT COUNT(*) FROM mine CROSS JOIN posts USING (post_id) WHERE analyst = ? AND {where}"
+            total = self.count(rest, me) - int(self.sql.execute(query, [me, *values]).fetchone()[0])
+        else:
+            where, values = self._where(filters, me)
+            total = int(self.sql.execute(f"SELECT COUNT(*) FROM posts WHERE {where}", values).fetchone()[0])
         if len(self._counts) > 2_000:
             self._counts.clear()
         self._counts[key] = (now, total)
@@ -445,11 +470,17 @@ class RunIndex:
         if self._progress is not None and now - self._progress[0] < 2.0:
             return self._progress[1]
         self.sync()
-        counts = {
-            row[0] or "undecided": row[1]
-            for row in self.sql.execute("SELECT decision, COUNT(*) FROM posts GROUP BY decision")
-        }
-        counts["against"] = self.sql.execute(f"SELECT COUNT(*) FROM posts WHERE {AGAINST}").fetchone()[0]
+        counts: dict[str, int] = {}
+        against = 0
+        for decision, outcome, n in self.sql.execute(
+            "SELECT decision, outcome, COUNT(*) FROM posts GROUP BY decision, outcome"
+        ):
+            counts[decision or "undecided"] = counts.get(decision or "undecided", 0) + n
+            if outcome == "winner":
+                against += n if decision in ("reject", "not_needed") else 0
+            elif outcome == "abstained":
+                against += n if decision in ("accept", "edit") else 0
+        counts["against"] = against
         counts["flagged"] = self.sql.execute("SELECT COUNT(*) FROM posts WHERE flagged = 1").fetchone()[0]
         self._progress = (now, counts)
         return counts

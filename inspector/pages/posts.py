@@ -652,6 +652,7 @@ def store_decision(
         assessment, _ = site.try_assess(new.run_id, new.post_id, text)
         new = dataclasses.replace(new, text=text, text_sha256=text_sha256(text), assessment=assessment)
     stored, _ = decisions.record(site.engine, new, site.now())
+    index.sync(now=True)
     return stored
 
 
@@ -672,7 +673,6 @@ def _go_on(
     blind: bool = False,
 ) -> Response:
     """To the next post of the queue that this analyst has not seen, or back to the queue when there is none."""
-    index.sync()
     following = index.neighbours(post_id, filters, me)["unseen"]
     query = filters.query()
     if following is None:
@@ -692,5 +692,6 @@ def undo(request: Request, site: Here, form: Form, decision_id: str) -> Response
         site.now(),
         admin=user.may("admin"),
     )
+    site.index(row.run_id).sync(now=True)
     filters = Filters.parse(_query_of(field(form, "queue")))
     return site.redirect(request, f"/runs/{row.run_id}/posts/{row.post_id}?{filters.query()}", undone=row.undoes)

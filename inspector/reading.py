@@ -137,6 +137,8 @@ class Page:
 class RunIndex:
     """The read model of one run."""
 
+    patience = 0.25  # seconds between two looks for new decisions: many decisions are then projected in one transaction
+
     def __init__(self, path: Path, run_id: str, engine: Engine) -> None:
         self.path = path
         self.run_id = run_id
@@ -145,7 +147,6 @@ class RunIndex:
         self._local = threading.local()
         self._lock = threading.Lock()
         self.store_id = store_id(engine)
-        self.patience = 0.25
         self._looked = float("-inf")
         self._synced = -1
         self._progress: tuple[float, dict[str, int]] | None = None

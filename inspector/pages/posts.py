@@ -608,6 +608,9 @@ def decide(request: Request, site: Here, form: Form, run_id: str, post_id: str) 
         based_on=number(based_on) if based_on else None,
     )
     stored = store_decision(site, index, post, new, sha, other_sha)
+    index.mark_seen(
+        user.name, post["post_id"]
+    )  # before the next look for new decisions, so that 'next unseen' is right at once
     if kind == "prefer":
         return site.redirect(
             request,
@@ -652,7 +655,6 @@ def store_decision(
         assessment, _ = site.try_assess(new.run_id, new.post_id, text)
         new = dataclasses.replace(new, text=text, text_sha256=text_sha256(text), assessment=assessment)
     stored, _ = decisions.record(site.engine, new, site.now())
-    index.sync(now=True)
     return stored
 
 

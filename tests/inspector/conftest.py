@@ -16,6 +16,7 @@ from fastapi.testclient import TestClient
 
 from inspector import accounts, database, index
 from inspector.app import create_app
+from inspector.reading import RunIndex
 from inspector.runs import Workspace
 from inspector.settings import InspectorSettings
 from inspector.site import Site
@@ -69,11 +70,12 @@ def built_world(tmp_path_factory: pytest.TempPathFactory) -> World:
 
 
 @pytest.fixture(autouse=True, scope="session")
-def quick_hashes() -> Iterator[None]:
+def no_waiting() -> Iterator[None]:
     """Argon2 with the least work: hundreds of sign-ins would otherwise take minutes. One test measures the real one."""
     from argon2 import PasswordHasher
 
     patch = pytest.MonkeyPatch()
+    patch.setattr(RunIndex, "patience", 0.0)  # tests look at once for what they have just decided
     patch.setattr(
         accounts, "_hasher", functools.cache(lambda: PasswordHasher(time_cost=1, memory_cost=8, parallelism=1))
     )

@@ -28,9 +28,7 @@ def opened(built_world: World, tmp_path_factory: pytest.TempPathFactory) -> RunI
 
 def fresh(world: World, tmp_path: Path) -> RunIndex:
     engine = open_database(f"sqlite:///{tmp_path / 'd.sqlite'}")
-    found = Library(Workspace(str(world.workspace)), engine, 10_000).get(world.run_id)
-    found.patience = 0.0
-    return found
+    return Library(Workspace(str(world.workspace)), engine, 10_000).get(world.run_id)
 
 
 def selections(world: World) -> list[dict]:
@@ -225,7 +223,6 @@ def test_an_index_is_built_again_when_a_stage_was_run_again_and_keeps_decisions(
     library.workspace = Workspace(str(world.workspace))
     library._checked.clear()
     second = library.get(world.run_id)
-    second.patience = 0.0
     assert second.path != first.path
     assert walk(second, Filters(decided="accept")) == [world.posts[0]]
     assert not first.path.exists()

@@ -282,7 +282,7 @@ def serve(settings: InspectorSettings) -> None:
         else:
             uvicorn.run(app, host=settings.host, port=settings.port, **options)
     finally:
-        site.library.close()
+        site.indexes.close()
 
 
 def app_of_worker() -> FastAPI:

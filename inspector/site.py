@@ -60,7 +60,7 @@ class Site:
         self.now = now
         self.engine = open_database(settings.database)
         self.workspace = Workspace(settings.workspace)
-        self.library = Library(self.workspace, self.engine, settings.index_threshold)
+        self.indexes = Library(self.workspace, self.engine, settings.index_threshold)
         self.templates = make_templates()
         self._assess = settings.assess or default_assess
         self._assessed: OrderedDict[tuple[str, int, str], dict[str, Any]] = OrderedDict()
@@ -90,7 +90,7 @@ class Site:
 
     def index(self, run_id: str) -> RunIndex:
         """The run's read model, up to the newest decision. Raises `Refused` 404 or `Building`."""
-        index = self.library.get(run_id)
+        index = self.indexes.get(run_id)
         if index is None:
             raise Building(run_id)
         index.sync()

@@ -306,9 +306,8 @@ def test_a_workspace_one_may_not_write_is_one_paragraph(tmp_path):
 
 
 def test_check_text_answers_every_line_and_names_a_bad_one():
-    line = json.dumps(
-        {"id": "1", "text": "It rained. https://a.example/x", "sources": ["It rained. https://a.example/x"]}
-    )
+    text = "The Mill Lane bridge was closed for repairs on 4 March and opened again on 9 March. https://a.example/x"
+    line = json.dumps({"id": "1", "text": text, "sources": [text]})
     done = supernotes("check-text", stdin=line + "\n")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["passed"] is True

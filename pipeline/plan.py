@@ -525,6 +525,23 @@ class Plan:
             if found and found.fingerprint == fingerprint:
                 return StageResult(stage, "skipped", rel, found.counts)
             started = time.monotonic()
+            reusable = self._same_elsewhere(stage, fingerprint)
+            if reusable is not None:
+                with self.store.scratch(rel) as scratch:
+                    _copy_outputs(self.store.local(reusable[0]), scratch, reusable[1])
+                    manifest = self.store.publish(
+                        scratch,
+                        rel,
+                        stage=stage,
+                        fingerprint=fingerprint,
+                        code=reusable[1].code,
+                        settings=reusable[1].settings,
+                        inputs=reusable[1].inputs,
+                        seed=reusable[1].seed,
+                        counts=reusable[1].counts,
+                        seconds=time.monotonic() - started,
+                    )
+                return StageResult(stage, "skipped", rel, manifest.counts, time.monotonic() - started)
             shards = self.shards()
             results = []
             total = sum(len(posts) for posts in shards)

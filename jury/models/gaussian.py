@@ -233,6 +233,9 @@ def predict(
     nothing: what remains uncertain about the post, not about the wording.
     """
     n = len(posterior.stance)
+    # Siblings with the same words have note effects of their own, so a text that equals k of them can follow only their mean:
+    # 1 for each would claim more covariance than there is variance, and the posterior variance would turn negative.
+    same_note = same_note / np.maximum(same_note.sum(axis=1, keepdims=True), 1.0)
     rows = []
     shared_rows = []
     for kernel in kernels:

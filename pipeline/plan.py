@@ -23,7 +23,7 @@ from typing import Any, ClassVar
 
 from pipeline.errors import InputError, StageFailed, SupernotesError, is_input_error
 from pipeline.progress import Progress, silent
-from pipeline.settings import Settings, as_dict, output_settings, settings_from_dict
+from pipeline.settings import Settings, as_dict, output_settings, settings_of_run
 from pipeline.stages import ALL_STAGES, RUN_STAGES, SHARDED_STAGES
 from pipeline.store import Manifest, Store, canonical_json, digest_of, file_sha256, list_files
 
@@ -126,7 +126,8 @@ class Plan:
         self.store = store
         self.run_id = run_id
         self.request = RunRequest(**(described["request"] | {"extra": tuple(described["request"].get("extra", ()))}))
-        self.settings: Settings = settings_from_dict(described["settings"])
+        self.settings: Settings
+        self.settings, self.retired_settings = settings_of_run(described["settings"])
         self._reporting = progress
 
     # -- the public verbs ------------------------------------------------------------------------------------------
@@ -339,19 +340,7 @@ class Plan:
         return manifest.counts if manifest else {}
 
     def _jury(self) -> Input:
-        """The jury named by the request: an id in this workspace, or a directory."""
-        name = self.request.jury or ""
-        for rel in (f"models/{name}", f"models/jury-{name}"):
-            manifest = self.store.manifest(rel)
-            if manifest:
-                return Input(self.store.local(rel), manifest.digest)
-        directory = Path(name).expanduser()
-        if (directory / "manifest.json").is_file():
-            return Input(directory.resolve(), Manifest.from_json((directory / "manifest.json").read_text()).digest)
-        known = ", ".join(entry for entry in self.store.list("models") if entry.startswith("jury-")) or "none"
-        raise InputError(
-            f"There is no jury {name!r}: neither in the workspace (its juries: {known}) nor a finished jury directory."
-        )
+        return find_jury(self.store, self.request.jury or "")
 
     def _relative(self, path: Path) -> str:
         try:
@@ -674,6 +663,22 @@ def source_digest(directory: Path, store: Store) -> str:
     return digest_of(digests)
 
 
+def find_jury(store: Store, name: str) -> Input:
+    """A trained jury by its id in the workspace, or by its directory. Raises `InputError` if there is none."""
+    for rel in (f"models/{name}", f"models/jury-{name}"):
+        manifest = store.manifest(rel)
+        if manifest:
+            return Input(store.local(rel), manifest.digest)
+    directory = Path(name).expanduser()
+    if (directory / "manifest.json").is_file():
+        manifest = Manifest.from_json((directory / "manifest.json").read_text(encoding="utf-8"))
+        return Input(directory.resolve(), manifest.digest)
+    known = ", ".join(entry for entry in store.list("models") if entry.startswith("jury-")) or "none"
+    raise InputError(
+        f"There is no jury {name!r}: neither in the workspace (its juries: {known}) nor a finished jury directory."
+    )
+
+
 # -- runs ----------------------------------------------------------------------------------------------------------
 
 
@@ -688,7 +693,7 @@ def create_run(store: Store, request: RunRequest, settings: Settings) -> str:
     if request.extra:
         content["extra"] = [_outside(directory).digest for directory in request.extra]
     if request.jury:
-        content["jury"] = request.jury
+        content["jury"] = find_jury(store, request.jury).digest
     content["settings"] = {stage: output_settings(settings, stage) for stage in ALL_STAGES}
     content["seed"] = settings.run.seed
     run_id = digest_of(content)[:12]
@@ -738,6 +743,7 @@ __all__ = [
     "RunRequest",
     "StageResult",
     "create_run",
+    "find_jury",
     "run_stage",
     "run_summary",
 ]

@@ -195,5 +195,31 @@ def output_settings(settings: Settings, stage: str) -> dict[str, Any]:
 
 
 def settings_from_dict(values: dict[str, Any]) -> Settings:
-    """The inverse of `as_dict`, for settings kept with a run."""
+    """The inverse of `as_dict`. Raises `InputError` for a setting this version does not know."""
     return _build(Settings, values, "")
+
+
+def settings_of_run(values: dict[str, Any]) -> tuple[Settings, tuple[str, ...]]:
+    """Settings kept with a run, perhaps by an older version, and the names of those this version no longer has.
+
+    A run must stay readable when a setting is retired. Resuming it is safe all the same: a stage's fingerprint holds its
+    settings and its code, so what the retired setting decided is done again rather than taken for the same.
+    """
+    known, retired = _split(Settings, values, "")
+    return settings_from_dict(known), tuple(retired)
+
+
+def _split(cls: type, values: dict[str, Any], where: str) -> tuple[dict[str, Any], list[str]]:
+    hints = typing.get_type_hints(cls)
+    known: dict[str, Any] = {}
+    retired: list[str] = []
+    for key, value in values.items():
+        name = f"{where}.{key}" if where else key
+        if key not in hints:
+            retired.append(name)
+        elif dataclasses.is_dataclass(hints[key]) and isinstance(value, dict):
+            known[key], inner = _split(typing.cast(type, hints[key]), value, name)
+            retired += inner
+        else:
+            known[key] = value
+    return known, retired

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import shutil
 import signal
 import subprocess
@@ -16,7 +17,7 @@ import pytest
 
 from pipeline import open_run
 from pipeline.cli import sample_directory
-from pipeline.errors import InputError
+from pipeline.errors import InputError, StageFailed
 from pipeline.plan import Plan, RunRequest, create_run, run_summary
 from pipeline.runs import Run
 from pipeline.settings import load_settings
@@ -307,6 +308,30 @@ def test_a_workspace_one_may_not_write_is_one_paragraph(tmp_path):
     done = supernotes("run", "--input", str(SAMPLE), "--workspace", str(file / "w"))
     assert done.returncode == 2
     assert "cannot be written" in done.stderr
+
+
+def test_a_disk_that_takes_no_more_stops_the_stage_with_one_paragraph_and_leaves_nothing_half_written(
+    sample_run, tmp_path
+):
+    """A bound on the size of a file stands in for the full disk: writing fails the same way, in the middle of a file."""
+    workspace, run_id = sample_run
+    copy = tmp_path / "workspace"
+    shutil.copytree(workspace, copy)
+    for later in RUN_STAGES[RUN_STAGES.index("judge_candidates") :]:
+        shutil.rmtree(copy / "runs" / run_id / later)
+    plan = Plan(Store(copy), run_id)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, before[1]))
+    try:
+        with pytest.raises(StageFailed, match=r"judge_candidates stopped: .*Nothing of the stage was kept"):
+            plan.run("judge_candidates")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert not (copy / "runs" / run_id / "judge_candidates").exists()
+    assert not any((copy / ".scratch").iterdir())
+    for later in RUN_STAGES[RUN_STAGES.index("judge_candidates") :]:
+        plan.run(later)
+    assert contents(copy) == contents(workspace)
 
 
 def test_check_text_answers_every_line_and_names_a_bad_one():

@@ -15,6 +15,7 @@ from pipeline.settings import (
     load_settings,
     output_settings,
     settings_from_dict,
+    settings_of_run,
 )
 
 
@@ -54,6 +55,16 @@ def test_a_broken_file_is_one_clear_error(tmp_path):
 def test_settings_survive_being_kept_with_a_run():
     settings = load_settings(environment={})
     assert settings_from_dict(as_dict(settings)) == settings
+
+
+def test_a_run_of_an_older_version_stays_readable_and_says_which_settings_were_retired():
+    settings = load_settings(environment={}, flags=["judge_candidates.n_jurors=77"])
+    kept = as_dict(settings)
+    kept["judge_candidates"]["jurors_per_post"] = 12
+    kept["vote_counting"] = {"by_hand": True}
+    read, retired = settings_of_run(kept)
+    assert read == settings
+    assert retired == ("judge_candidates.jurors_per_post", "vote_counting")
 
 
 def test_performance_settings_exist_and_stay_out_of_fingerprints():

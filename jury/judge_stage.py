@@ -52,7 +52,7 @@ def judge_candidates(
         "out": len(verdicts) - sum(reasons.values()),
         "rejected": dict(sorted(reasons.items())),
         "existing_notes": len(existing),
-        "jury": {key: str(value) for key, value in describe(main).items()},
+        "shared": {"jury": describe(main)},
     }
 
 

@@ -56,11 +56,17 @@ def _gather_parquet(parts: Sequence[Path], target: Path) -> None:
 
 
 def _add(total: dict[str, Any], entry: dict[str, Any]) -> None:
-    """Numbers add up, tables of numbers merge, everything else keeps the first value."""
+    """Whole numbers add up and tables of them merge; what stands under `shared`, and every text, holds for all shards.
+
+    A share or a mean cannot be added: the stage has to give the two whole numbers it is made of.
+    """
     for key, value in entry.items():
-        if isinstance(value, dict):
+        if key == "shared" or not isinstance(value, (dict, int, float)) or isinstance(value, bool):
+            if total.setdefault(key, value) != value:
+                raise StageFailed(f"The shards disagree on {key!r}: {total[key]!r} and {value!r}.")
+        elif isinstance(value, dict):
             _add(total.setdefault(key, {}), value)
-        elif isinstance(value, (int, float)) and not isinstance(value, bool):
-            total[key] = total.get(key, 0) + value
+        elif isinstance(value, float):
+            raise StageFailed(f"The count {key!r} of a shard is {value!r}; only whole numbers can be added up.")
         else:
-            total.setdefault(key, value)
+            total[key] = total.get(key, 0) + value

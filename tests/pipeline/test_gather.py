@@ -48,3 +48,15 @@ def test_shards_of_different_columns_are_refused(tmp_path):
     out.mkdir()
     with pytest.raises(StageFailed, match="different columns"):
         gather([first, second], [{}, {}], out)
+
+
+def test_what_all_shards_share_is_kept_once_and_no_mean_is_ever_added_up(tmp_path):
+    parts = [shard(tmp_path / "a", [1], "x"), shard(tmp_path / "b", [2], "x")]
+    out = tmp_path / "out"
+    out.mkdir()
+    jury = {"n_jurors": 1000, "mean_factor": -0.07}
+    assert gather(parts, [{"in": 1, "shared": {"jury": jury}}] * 2, out) == {"in": 2, "shared": {"jury": jury}}
+    with pytest.raises(StageFailed, match="disagree on 'shared'"):
+        gather(parts, [{"shared": {"jury": jury}}, {"shared": {"jury": {"n_jurors": 999}}}], out)
+    with pytest.raises(StageFailed, match="only whole numbers"):
+        gather(parts, [{"mean_score": 0.5}] * 2, out)

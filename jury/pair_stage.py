@@ -33,7 +33,7 @@ from jury.pairs import (
 )
 from jury.records import SIDES
 from jury.settings import BuildPairsSettings
-from jury.tables import read_jsonl, read_rows
+from jury.tables import model_answers, read_jsonl, read_rows
 from matrix_factorization.snapshot import read_table
 
 POSTS_AT_ONCE = 500
@@ -211,6 +211,8 @@ def _materials(
     parents: dict[int, dict[str, str]] = {post: {} for post in posts}
     gates = _gates(selections, posts)
     same_prompt = _same_prompts(candidates, posts)
+    answers = model_answers(revisions, posts)
+    refused = dict.fromkeys(answers.filter(pl.col("outcome") != "passed")["candidate_id"], "judge")
     for drafted, checked, judged in _dirs(candidates, checks, verdicts, revisions):
         rows = {row["candidate_id"]: row for row in read_rows(judged, "verdicts", posts).iter_rows(named=True)}
         failures = dict(
@@ -225,7 +227,12 @@ def _materials(
             name = row["candidate_id"]
             row["request_id"] = same_prompt.get(row["request_id"], row["request_id"])
             texts[row["post_id"]].append(
-                _text(row, rows.get(name), failures.get(name) or gates.get(name), row["parent_id"] is not None)
+                _text(
+                    row,
+                    rows.get(name),
+                    failures.get(name) or refused.get(name) or gates.get(name),
+                    row["parent_id"] is not None,
+                )
             )
             if row["parent_id"] is not None:
                 parents[row["post_id"]][name] = row["parent_id"]

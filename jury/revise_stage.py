@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -16,7 +16,8 @@ from jury.judge_stage import open_bench, seat_juries, stopped_by_checks
 from jury.judging import Bench, PostTexts, judge, unjudged_row
 from jury.records import RaterModel, Unjudged
 from jury.revising import Ask, choose_finalists, feedback_in_words, improvement, objections, training_records
-from jury.settings import JudgeCandidatesSettings, ReviseCandidatesSettings
+from jury.selection import rank_of_verdict, refused_by_gates
+from jury.settings import JudgeCandidatesSettings, ReviseCandidatesSettings, SelectWinnersSettings
 from jury.tables import SCHEMAS, read_rows, write_jsonl, write_rows
 
 
@@ -29,12 +30,21 @@ class Written(NamedTuple):
 
 
 class WritingRoom(Protocol):
-    """The two things this stage needs from the writing room."""
+    """What this stage needs from the writing room. `spent`: calls and tokens so far, for the counts."""
+
+    @property
+    def spent(self) -> Mapping[str, int]: ...
 
     def revise(self, asks: Sequence[Ask]) -> Written: ...
 
     def check(self, candidates: Path, out: Path, posts: Sequence[int]) -> None:
         """Write checks.parquet into `out` for the candidates.parquet in `candidates`."""
+
+    def finalists(self) -> int:
+        """Candidates of a post that a language model examines in the end; 0 where none is asked."""
+
+    def examine(self, candidates: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """Put rows of candidates to the model; its answers as rows of the checks table, check 'judge'."""
 
 
 def revise_candidates(
@@ -56,14 +66,17 @@ def revise_candidates(
     draft_settings: Any = None,
     check_settings: Any = None,
     judge_settings: JudgeCandidatesSettings | None = None,
+    select_settings: SelectWinnersSettings | None = None,
     model: RaterModel | None = None,
     writing: WritingRoom | None = None,
     progress: Any = lambda *a, **k: None,
 ) -> dict[str, Any]:
     """Write candidates, prompts, checks, verdicts, lineage and failures (Parquet), training_records.jsonl and the calls.
 
-    All revisions are in candidates.parquet; which of them are real improvements says lineage.parquet (`kept`). Counted in
-    revisions asked for: out = kept, rejected = the rest by reason. `writing` and `model` replace the rooms' own (tests).
+    All revisions are in candidates.parquet; which of them are real improvements says lineage.parquet (`kept`). Then, where a language
+    model writes, it answers the note spec's questions about the best candidates of each post, drafts and revisions alike: rows of
+    checks.parquet named 'judge', also for drafts. Counted in revisions asked for: out = kept, rejected = the rest by reason.
+    `writing` and `model` replace the rooms' own (tests).
     """
     judge_settings = judge_settings or JudgeCandidatesSettings()
     treated = read_rows(clusters, "posts", posts).filter(pl.col("eligible"))["post_id"].sort().to_list()
@@ -78,7 +91,8 @@ def revise_candidates(
             snapshot,
             parameters,
             clusters,
-            treated if settings.rounds else [],
+            candidates,
+            treated,
             recorded,
             journal,
             draft_settings,
@@ -113,10 +127,12 @@ def revise_candidates(
             settings,
             round_,
         )
+    examined = _examine(writing, pool, select_settings or SelectWinnersSettings(), made)
     _write(out, made, candidates, checks)
     codes = +made.codes
     kept = sum(row["kept"] for row in made.lineage)
-    return {"in": asked, "out": kept, "rejected": dict(sorted(codes.items())), "training_records": len(made.records)}
+    counts = {"in": asked, "out": kept, "rejected": dict(sorted(codes.items())), "training_records": len(made.records)}
+    return counts | {"examined": examined} | dict(sorted(writing.spent.items()))
 
 
 _Pool = dict[int, list[tuple[dict[str, Any], dict[str, Any]]]]
@@ -265,6 +281,20 @@ def _enter(
         made.records += training_records(
             row["request_id"], texts[parent], before[parent], feedback[parent], row, verdict, kept
         )
+
+
+def _examine(writing: WritingRoom, pool: _Pool, rules: SelectWinnersSettings, made: _Made) -> int:
+    """Put the best candidates of each post that could win to the model, all posts in one batch; how many were put."""
+    n = writing.finalists()
+    best: list[Mapping[str, Any]] = []
+    for post in sorted(pool) if n else ():
+        able = [pair for pair in pool[post] if not refused_by_gates(pair[1], rules)]
+        able.sort(key=lambda pair: (-rank_of_verdict(pair[1], rules), len(pair[0]["text"]), pair[0]["candidate_id"]))
+        best += [row for row, _ in able[:n]]
+    rows = writing.examine(best) if best else []
+    if rows:
+        made.checks.append(pl.DataFrame(rows, infer_schema_length=None))
+    return len(best)
 
 
 def _write(out: Path, made: _Made, candidates: Path, checks: Path) -> None:

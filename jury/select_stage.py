@@ -15,7 +15,7 @@ from jury.judging import PostTexts, judge
 from jury.records import RaterModel
 from jury.selection import Choice, Contender, Standing, choose, hear_appeal, selection_line
 from jury.settings import JudgeCandidatesSettings, SelectWinnersSettings
-from jury.tables import SCHEMAS, read_rows, write_jsonl, write_rows
+from jury.tables import SCHEMAS, model_answers, read_rows, write_jsonl, write_rows
 
 STANCES = {"misleading": "MISINFORMED_OR_POTENTIALLY_MISLEADING", "not_misleading": "NOT_MISLEADING"}
 
@@ -77,6 +77,10 @@ def read_contenders(
         dirs.append((revisions, revisions, revisions))
         kept = dict(read_rows(revisions, "lineage", posts).select("candidate_id", "kept").iter_rows())
     by_post: dict[int, list[Contender]] = {}
+    answers = model_answers(revisions, posts)
+    asked = {name for name, _, _ in answers.iter_rows()}
+    asked_posts = {post for _, post, _ in answers.iter_rows()}
+    stopped = {name for name, _, outcome in answers.iter_rows() if outcome != "passed"}
     for drafted, checked, judged in dirs:
         rows = {row["candidate_id"]: row for row in read_rows(judged, "verdicts", posts).iter_rows(named=True)}
         failures: dict[str, list[str]] = {}
@@ -85,6 +89,8 @@ def read_contenders(
             failures.setdefault(name, []).append(check)
         for row in read_rows(drafted, "candidates", posts).sort("candidate_id").iter_rows(named=True):
             name = row["candidate_id"]
+            if name in stopped:
+                failures.setdefault(name, []).append("judge")
             by_post.setdefault(row["post_id"], []).append(
                 Contender(
                     name,
@@ -96,6 +102,7 @@ def read_contenders(
                     kept.get(name, True),
                     row["language"],
                     tuple(row["source_note_ids"] or ()),
+                    name in asked or row["post_id"] not in asked_posts,
                 )
             )
     return by_post

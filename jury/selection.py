@@ -58,6 +58,7 @@ class Contender:
     kept: bool = True  # false: a revision that was no real improvement
     language: str | None = None
     source_note_ids: tuple[int, ...] = ()
+    examined: bool = True  # false: a model judged finalists of this post, and this candidate was not among them
 
     @property
     def judged(self) -> bool:
@@ -138,7 +139,13 @@ def choose(
             "below_bar",
             f"The best candidate is predicted at {_bridging(best.verdict):.2f}; the bar is {rules.minimum_score:.2f}.",
         )
-    good = sorted(good, key=lambda c: (-_rank_value(c, rules), len(c.text), c.candidate_id))
+    examined = _drop(good, losers, post_id, _not_examined)
+    if not examined:
+        return abstain(
+            "nothing_passed_checks",
+            "None of the finalists that the judging model examined passed; the other candidates were not examined.",
+        )
+    good = sorted(examined, key=lambda c: (-_rank_value(c, rules), len(c.text), c.candidate_id))
     first = good[0]
     opposed = _best_standing([note for note in existing if note.classification != first.classification])
     if opposed is not None and _bridging(opposed.verdict) >= _bridging(first.verdict):
@@ -271,6 +278,23 @@ def _not_kept(contender: Contender) -> _Verdict | None:
     if contender.kept:
         return None
     return "no_real_improvement", f"This revision is no real improvement on {contender.parent_id}.", None, None
+
+
+def _not_examined(contender: Contender) -> _Verdict | None:
+    if contender.examined:
+        return None
+    return "not_examined", "The judging model examined the post's finalists; this was none of them.", None, None
+
+
+def refused_by_gates(verdict: Mapping[str, Any], rules: SelectWinnersSettings) -> bool:
+    """Whether X's gates or the bar keep a judged candidate with this verdict from winning."""
+    contender = Contender("", "", "", verdict=verdict)
+    return _gate(contender, rules) is not None or _below_bar(contender, rules) is not None
+
+
+def rank_of_verdict(verdict: Mapping[str, Any], rules: SelectWinnersSettings) -> float:
+    """The value by which candidates are ranked, higher is better."""
+    return _rank_value(Contender("", "", "", verdict=verdict), rules)
 
 
 def _gate(contender: Contender, rules: SelectWinnersSettings) -> _Verdict | None:

@@ -122,3 +122,12 @@ def read_rows(
     if posts is not None:
         frame = frame.filter(pl.col(key).is_in(list(posts)))
     return frame.collect()
+
+
+def model_answers(revisions: Path | None, posts: Sequence[int] | None) -> pl.DataFrame:
+    """What a language model answered about finalists, drafts and revisions: candidate_id, post_id, outcome."""
+    empty = pl.DataFrame(schema={"candidate_id": pl.String, "post_id": pl.Int64, "outcome": pl.String})
+    if revisions is None or not (Path(revisions) / "checks.parquet").is_file():
+        return empty
+    rows = read_rows(revisions, "checks", posts).filter(pl.col("check") == "judge")
+    return rows.select("candidate_id", "post_id", "outcome") if rows.height else empty

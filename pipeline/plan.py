@@ -103,15 +103,32 @@ class Input:
 
 @functools.cache
 def code_digest(room: str) -> str:
-    """Digest of the sources a room's stages rest on, so that changed code never passes old output off as new."""
+    """Digest of the sources a room's stages rest on, so that changed code never passes old output off as new.
+
+    The note spec is left out: it is data that the checks alone read (`stage_code`).
+    """
     digest = hashlib.sha256()
     for package in _BELOW[room]:
         root = Path(importlib.import_module(package).__file__ or "").parent
         for path in sorted(root.rglob("*")):
-            if path.suffix in {".py", ".txt", ".toml", ".json", ".npz"} and "__pycache__" not in path.parts:
+            if path.name == "note_spec.toml" or "__pycache__" in path.parts:
+                continue
+            if path.suffix in {".py", ".txt", ".toml", ".json", ".npz"}:
                 digest.update(path.relative_to(root.parent).as_posix().encode())
                 digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
+
+
+def spec_digest() -> str:
+    """Digest of the note spec (synthesis/note_spec.toml)."""
+    root = Path(importlib.import_module("synthesis").__file__ or "").parent
+    return hashlib.sha256((root / "note_spec.toml").read_bytes()).hexdigest()[:16]
+
+
+def stage_code(stage: str) -> str:
+    """Digest of what a stage's code rests on; a changed note spec repeats the checks and what follows, but no draft."""
+    code = code_digest(ROOM_OF[stage])
+    return f"{code}-{spec_digest()}" if stage in ("check_candidates", "revise_candidates") else code
 
 
 class Plan:
@@ -361,7 +378,7 @@ class Plan:
     ) -> StageResult:
         """Run a whole stage into `pattern` (whose {id} is the fingerprint's beginning) unless it is there already."""
         settings = output_settings(self.settings, stage)
-        code = code_digest(ROOM_OF[stage])
+        code = stage_code(stage)
         named = {name: entry.digest for name, entry in sorted(inputs.items())}
         seed = self.settings.run.seed
         fingerprint = digest_of(
@@ -430,6 +447,7 @@ class Plan:
             "check_settings": self.settings.check_candidates,
             "draft_settings": self.settings.draft_candidates,
             "judge_settings": self.settings.judge_candidates,
+            "select_settings": self.settings.select_winners,
             "recorded": Path(self.request.recorded) if self.request.recorded else None,
         } | extra
         parameters = inspect.signature(function).parameters
@@ -459,7 +477,7 @@ class Plan:
         return digest_of(
             {
                 "stage": stage,
-                "code": code_digest(ROOM_OF[stage]),
+                "code": stage_code(stage),
                 "settings": self._stage_settings(stage),
                 "inputs": {name: entry.digest for name, entry in sorted(inputs.items())},
                 "seed": self.settings.run.seed,
@@ -473,6 +491,8 @@ class Plan:
         if stage in ("revise_candidates", "select_winners"):
             for other in ("draft_candidates", "check_candidates", "judge_candidates"):
                 settings[other] = output_settings(self.settings, other)
+        if stage == "revise_candidates":  # the finalists that a model examines are those that could win
+            settings["select_winners"] = output_settings(self.settings, "select_winners")
         return settings
 
     def _shard(self, stage: str, index: int, posts: list[int], progress: Progress) -> StageResult:
@@ -493,7 +513,7 @@ class Plan:
                     rel,
                     stage=stage,
                     fingerprint=fingerprint,
-                    code=code_digest(ROOM_OF[stage]),
+                    code=stage_code(stage),
                     settings=self._stage_settings(stage),
                     inputs={name: entry.digest for name, entry in sorted(inputs.items())},
                     seed=self.settings.run.seed,
@@ -552,7 +572,7 @@ class Plan:
                     rel,
                     stage=stage,
                     fingerprint=fingerprint,
-                    code=code_digest(ROOM_OF[stage]),
+                    code=stage_code(stage),
                     settings=self._stage_settings(stage),
                     inputs={name: entry.digest for name, entry in sorted(inputs.items())},
                     seed=self.settings.run.seed,

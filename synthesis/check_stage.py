@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,13 +14,10 @@ import pyarrow.parquet as pq
 
 from synthesis.check_settings import CheckCandidatesSettings
 from synthesis.checks.duplicates import near_duplicates
-from synthesis.checks.judge import Finalist, judge_finalists
 from synthesis.checks.run import Tools, check_text, check_text_json, passed
 from synthesis.checks.spec import note_spec
 from synthesis.checks.support import load_nli
-from synthesis.errors import InputError
-from synthesis.records import CheckResult, Completion, Note, Post, TextGenerator
-from synthesis.settings import DraftCandidatesSettings
+from synthesis.records import CheckResult, Note
 
 __all__ = ["CHECKS_SCHEMA", "CheckedCandidate", "check_candidates", "check_post", "check_text_json"]
 
@@ -55,20 +52,14 @@ def check_candidates(
     clusters: Path,
     candidates: Path,
     posts: Sequence[int] | None = None,
-    draft_settings: DraftCandidatesSettings | None = None,
-    recorded: Path | None = None,
-    journal: Path | None = None,
-    generator: TextGenerator | None = None,
     progress: Callable[..., None] = lambda *a, **k: None,
 ) -> dict[str, Any]:
     """Write checks.parquet: per candidate one row for each check passed and one for each failure.
 
     Counted in candidates: in = candidates of these posts, out = those that passed everything, rejected by the first check that
-    did not pass. Where `settings.judge` is on, the writing model that `draft_settings` name (or `generator`) answers the spec's
-    questions about the finalists; its calls go to calls.jsonl.zst.
+    did not pass. No model is called here: what only a model can judge is asked after the jury's verdict and the revisions, about the
+    finalists alone (`synthesis/checks/judge.py`).
     """
-    if settings.judge and generator is None:
-        generator = _open_judge(draft_settings, recorded, journal, Path(out) / "calls.jsonl.zst")
     tools = Tools(nli=load_nli(settings.nli_model) if settings.nli_model else None)
     table = pl.scan_parquet(Path(candidates) / "candidates.parquet")
     if posts is not None:
@@ -84,7 +75,6 @@ def check_candidates(
     languages = _languages(Path(clusters), post_ids)
 
     results: list[tuple[int, CheckResult]] = []
-    calls: list[Completion] = []
     codes: Counter[str] = Counter()
     for done, post_id in enumerate(post_ids):
         progress("candidates checked", done, len(post_ids))
@@ -96,17 +86,14 @@ def check_candidates(
             for row in mine.iter_rows(named=True)
         ]
         language = languages.get(post_id) or next((row for row in mine["language"] if row), None)
-        checked, made = check_post(
+        checked = check_post(
             post_id,
             drafted,
             settings,
             post_text=post_texts.get(post_id),
             language=language,
             tools=tools,
-            generator=generator,
-            draft_settings=draft_settings,
         )
-        calls += made
         for candidate in drafted:
             outcomes = checked[candidate.candidate_id]
             results += [(post_id, result) for result in outcomes]
@@ -119,7 +106,6 @@ def check_candidates(
         "out": rows.height - sum(codes.values()),
         "rejected": dict(sorted(codes.items())),
         "note_spec": note_spec().version,
-        "model_calls": len(calls),
     }
 
 
@@ -131,13 +117,11 @@ def check_post(
     post_text: str | None = None,
     language: str | None = None,
     tools: Tools | None = None,
-    generator: TextGenerator | None = None,
-    draft_settings: DraftCandidatesSettings | None = None,
-) -> tuple[dict[str, list[CheckResult]], list[Completion]]:
-    """Results by candidate id for all candidates of one post, and the model calls made for them.
+) -> dict[str, list[CheckResult]]:
+    """Results by candidate id for all candidates of one post.
 
     Each text is checked alone; then near-copies among those that passed are collapsed, so that a failing text never takes a
-    good one with it; then the best few (by the sum of their rubric scores, then id) are put to the judging model, if there is one.
+    good one with it.
     """
     found: dict[str, list[CheckResult]] = {}
     for c in candidates:
@@ -176,24 +160,7 @@ def check_post(
                     principle="duplicates.collapse",
                 )
             )
-    calls: list[Completion] = []
-    if settings.judge and generator is not None:
-        finalists = sorted(
-            (c for c in good if passed(found[c.candidate_id])),
-            key=lambda c: (-_rubric_sum(found[c.candidate_id]), c.candidate_id),
-        )
-        asked = [
-            Finalist(c.candidate_id, c.text, Post(post_id, post_text, language), c.notes, language or "en")
-            for c in finalists[: settings.judge_finalists]
-        ]
-        answers, calls = judge_finalists(asked, generator, settings=draft_settings)
-        for answer in answers:
-            found[answer.candidate_id].append(answer)
-    return found, calls
-
-
-def _rubric_sum(results: Iterable[CheckResult]) -> float:
-    return sum(float(r.reason.split()[-1]) for r in results if r.check == "rubric" and r.outcome == "passed")
+    return found
 
 
 def _notes(snapshot: Path, note_ids: set[int]) -> dict[int, Note]:
@@ -224,20 +191,6 @@ def _languages(clusters: Path, post_ids: list[int]) -> dict[int, str]:
         .collect()
     )
     return {int(post): language for post, language in table.iter_rows() if language}
-
-
-def _open_judge(
-    settings: DraftCandidatesSettings | None, recorded: Path | None, journal: Path | None, calls: Path
-) -> TextGenerator:
-    backend = settings.backend if settings else "none"
-    if settings is None or backend == "extractive":
-        raise InputError(
-            f"settings.check_candidates.judge = true needs a writing model that can answer questions; the back end is {backend!r}. "
-            "Set settings.draft_candidates.backend to a language model, or judge = false."
-        )
-    from synthesis.generation import open_generator
-
-    return open_generator(settings, recorded=recorded, journal=journal, calls=calls)
 
 
 def _write(path: Path, results: list[tuple[int, CheckResult]]) -> None:

@@ -13,7 +13,14 @@ import polars as pl
 
 from synthesis.cluster_stage import write_table
 from synthesis.clustering import Clustered
-from synthesis.drafting import Drafted, PostNotes, candidates_of, extractive_twin, requests_for
+from synthesis.drafting import (
+    Drafted,
+    PostNotes,
+    candidates_of,
+    extractive_twin,
+    requests_for,
+    shortening_requests,
+)
 from synthesis.reading import note_table, notes_of_rows, read_posts
 from synthesis.records import Candidate, Completion, Request
 from synthesis.settings import DraftCandidatesSettings
@@ -42,6 +49,7 @@ PROMPTS = {
     "prompt_sha256": pl.String,
     "messages": pl.List(pl.Struct({"role": pl.String, "content": pl.String})),
 }
+BLOCK = 256  # posts drafted together
 FAILURES = {"request_id": pl.String, "post_id": pl.Int64, "reason_code": pl.String, "reason": pl.String}
 
 
@@ -60,7 +68,9 @@ def draft_candidates(
 ) -> dict[str, Any]:
     """Write candidates.parquet, prompts.parquet, failures.parquet and calls.jsonl.zst.
 
-    Counts are in texts asked for: `out` candidates, `rejected` the others by reason (no answer, unreadable, same text).
+    Counts are in texts asked for: `out` candidates, `rejected` the others by reason (no answer, unreadable, same text). A draft of a
+    language model that is too long comes back shortened as a further candidate, its `parent_id` naming the long one; a post costs
+    at most `settings.subsets` + `settings.shorten` calls here, and never more than `settings.max_calls`.
     `posts`: the eligible posts to treat; None treats all.
     """
     from synthesis.generation.extractive import Extractive
@@ -78,27 +88,30 @@ def draft_candidates(
     spent: Counter[str] = Counter()
     items = list(read_items(snapshot, clusters, parameters, posts))
     progress("writing", 0, len(items))
-    for start in range(0, len(items), 64):  # a bounded number of prompts in memory and in flight
-        block = items[start : start + 64]
+    for start in range(0, len(items), BLOCK):  # a bounded number of prompts in memory and in flight
+        block = items[start : start + BLOCK]
         planned = [list(requests_for(item, settings, samples=settings.samples, seed=seed)) for item in block]
-        answers = _answers(generator, [request for requests in planned for request in requests], spent)
+        asked_for = [requests[: settings.max_calls] for requests in planned]
+        answers = _answers(generator, [request for requests in asked_for for request in requests], spent)
+        shortened = _shortened(generator, block, asked_for, answers, settings, seed, spent)
         for item, requests in zip(block, planned, strict=True):
             answered: list[tuple[Request, Completion]] = [
                 (r, answers[r.request_id]) for r in requests if r.request_id in answers
             ]
+            parents = {request.request_id: parent for request, _, parent in shortened.get(item.post.post_id, ())}
+            answered += [(request, completion) for request, completion, _ in shortened.get(item.post.post_id, ())]
             if generator is None or settings.extractive_always:
                 twins = [extractive_twin(request, settings) for request in requests]
                 answered += list(zip(twins, extractive.generate(twins), strict=True))
             drafted = candidates_of(
-                answered, {row.note_id: row.cluster_id for row in item.placed}, language=item.language
+                answered, {row.note_id: row.cluster_id for row in item.placed}, parents=parents, language=item.language
             )
             _enter(drafted, candidates, failures, accounts)
             prompts += [prompt_row(request) for request, _ in answered]
-        progress("writing", min(start + 64, len(items)), len(items))
+        progress("writing", min(start + BLOCK, len(items)), len(items))
     write_drafts(out, candidates, prompts, failures)
     asked = accounts.pop("asked", 0)
     kept = accounts.pop("kept", 0)
-    accounts.pop("asked", None)
     return {
         "in": asked,
         "out": kept,
@@ -117,6 +130,31 @@ def _answers(generator: Any, requests: list[Request], spent: Counter[str]) -> di
         spent["prompt_tokens"] += completion.prompt_tokens
         spent["completion_tokens"] += completion.completion_tokens
     return {completion.request_id: completion for completion in completions}
+
+
+def _shortened(
+    generator: Any,
+    block: Sequence[PostNotes],
+    planned: Sequence[Sequence[Request]],
+    answers: dict[str, Completion],
+    settings: DraftCandidatesSettings,
+    seed: int,
+    spent: Counter[str],
+) -> dict[int, list[tuple[Request, Completion, str]]]:
+    """Too long drafts shortened, all posts of a block in one batch: by post request, completion and the long draft's id."""
+    if generator is None or settings.shorten < 1:
+        return {}
+    wanted: list[tuple[Request, str]] = []
+    for item, requests in zip(block, planned, strict=True):
+        drafted = candidates_of([(r, answers[r.request_id]) for r in requests if r.request_id in answers], {})
+        left = min(settings.shorten, settings.max_calls - len(requests))
+        wanted += shortening_requests(item, requests, drafted, settings, n=left, seed=seed)
+    found = _answers(generator, [request for request, _ in wanted], spent)
+    by_post: dict[int, list[tuple[Request, Completion, str]]] = defaultdict(list)
+    for request, parent in wanted:
+        if request.request_id in found:
+            by_post[request.post_id].append((request, found[request.request_id], parent))
+    return by_post
 
 
 def _enter(

@@ -11,11 +11,11 @@ from dataclasses import dataclass, replace
 
 from synthesis.clustering import Clustered
 from synthesis.generation.extractive import sentences_of
-from synthesis.prompting import draft_request, read_completion, revise_request
+from synthesis.prompting import draft_request, read_completion, revise_request, shorten_request
 from synthesis.records import Candidate, Completion, Note, Post, Request
 from synthesis.settings import DraftCandidatesSettings
 from synthesis.subsets import choose_subsets
-from synthesis.text import clean_text, normalise_for_comparison
+from synthesis.text import clean_text, normalise_for_comparison, note_length
 
 MAX_TEXT = 4000  # characters of a model's answer that are looked at; a note has 280
 
@@ -101,6 +101,43 @@ def revision_request(
         n=n,
         seed=seed_for(seed, "revise", item.post.post_id, identity),
     )
+
+
+def shortening_requests(
+    item: PostNotes,
+    requests: Sequence[Request],
+    drafted: Drafted,
+    settings: DraftCandidatesSettings,
+    *,
+    n: int,
+    seed: int,
+) -> list[tuple[Request, str]]:
+    """At most `n` requests to shorten a draft that is too long, each with the id of that draft.
+
+    In the order of the requests, so that the best source set comes first, then the one that is least too long. A shortened
+    text that is still too long is not asked about again; the length check stops it.
+    """
+    by_id = {request.request_id: (place, request) for place, request in enumerate(requests)}
+    too_long = sorted(
+        (by_id[draft.request_id][0], length, draft.candidate_id, draft)
+        for draft in drafted.candidates
+        if draft.request_id in by_id and (length := note_length(draft.text)) > settings.max_length
+    )
+    return [
+        (
+            shorten_request(
+                item.post,
+                by_id[draft.request_id][1].sources,
+                draft.text,
+                settings,
+                language=item.language,
+                n=1,
+                seed=seed_for(seed, "shorten", item.post.post_id, draft.candidate_id),
+            ),
+            draft.candidate_id,
+        )
+        for _, _, _, draft in too_long[: max(n, 0)]
+    ]
 
 
 def candidate_id(post_id: int, text: str, writer: str, parent_id: str | None) -> str:

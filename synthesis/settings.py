@@ -50,6 +50,12 @@ class DraftCandidatesSettings:
     temperature: float = 0.8  # of the draws
     top_p: float = 0.95
     max_tokens: int = 400  # of one draw
+    shorten: int = (
+        1  # drafts per post, written by a language model and too long, that it is asked to shorten, once each
+    )
+    max_calls: int = (
+        10  # calls to a language model for one post: drafts, shortening, revisions and the judged finalists
+    )
     prompt: str = "draft-v1"  # file in synthesis/prompts, without .txt
     revise_prompt: str = "revise-v1"
     shorten_prompt: str = "shorten-v1"

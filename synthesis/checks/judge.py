@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from synthesis.checks.spec import NoteSpec, note_spec
@@ -56,6 +56,13 @@ def judge_finalists(
     requests = [questions_for(finalist, spec, settings or DraftCandidatesSettings()) for finalist in finalists]
     completions = generator.generate(requests) if requests else []
     by_id = {completion.request_id: completion for completion in completions}
+    return read_verdicts(finalists, requests, by_id, spec), list(completions)
+
+
+def read_verdicts(
+    finalists: Sequence[Finalist], requests: Sequence[Request], by_id: Mapping[str, Completion], spec: NoteSpec
+) -> list[CheckResult]:
+    """One row per finalist and question from the completions by request id."""
     results: list[CheckResult] = []
     for finalist, request in zip(finalists, requests, strict=True):
         completion = by_id.get(request.request_id)
@@ -78,7 +85,7 @@ def judge_finalists(
             else:
                 outcome, why = "failed", f"Asked '{principle.question}', the judging model said {answer}."
             results.append(CheckResult(finalist.candidate_id, "judge", outcome, why, principle=principle.id))  # type: ignore[arg-type]
-    return results, list(completions)
+    return results
 
 
 def read_answers(reply: str) -> dict[str, str] | None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 
+from synthesis.checks.spec import note_spec
 from synthesis.generation.base import Finished
 from synthesis.records import Completion, Request
 from synthesis.text import MAX_NOTE_LENGTH, clean_text, note_length, split_sentences
@@ -40,12 +42,12 @@ class Scripted:
 def echo(request: Request) -> list[str]:
     """Text i is the beginning of source note i (modulo their number): as many whole sentences as fit into a note.
 
-    Judges are answered yes to everything; a request without sources gets its parent text back, or nothing.
+    A judge's questions get the answer the note spec calls good, others yes; a request without sources gets its parent text back.
     """
     if request.purpose == "judge":
         schema = (request.schema or {}).get("properties", {}).get("answers", {}).get("properties", {})
-        answers = ",".join(f'"{name}":"yes"' for name in schema)
-        return ['{"answers":{' + answers + "}}"] * request.n
+        good = {principle.id: principle.good_answer for principle in note_spec().principles if principle.question}
+        return [json.dumps({"answers": {name: good.get(name, "yes") for name in schema or good}})] * request.n
     texts = [_beginning(clean_text(note.text)) for note in request.sources] or [request.parent_text or ""]
     return [texts[i % len(texts)] for i in range(request.n) if texts[i % len(texts)]]
 

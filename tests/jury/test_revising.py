@@ -75,7 +75,7 @@ def test_an_improvement_must_be_large_enough_and_cost_no_side():
 def test_real_improvements_are_kept_with_their_lineage(world, tmp_path):
     writer = PlantedWriter(gain=0.1)
     counts = revise(world, tmp_path / "out", writer, finalists=2, rounds=1)
-    assert counts == {"in": 2, "out": 2, "rejected": {}, "training_records": 8}
+    assert counts == {"in": 2, "out": 2, "rejected": {}, "training_records": 8, "examined": 0}
     lineage = pl.read_parquet(tmp_path / "out" / "lineage.parquet")
     assert lineage.select("candidate_id", "parent_id", "kept").rows() == [("a1-r1", "a1", True), ("a2-r1", "a2", True)]
     assert (lineage["score_after"] - lineage["score_before"] > 0.05).all()

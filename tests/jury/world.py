@@ -284,6 +284,7 @@ class PlantedWriter:
     def __init__(self, gain: float = 0.1, fails: tuple[str, ...] = (), slant: float = 0.0) -> None:
         self.gain, self.fails, self.slant = gain, fails, slant
         self.heard: list[str] = []
+        self.spent: dict[str, int] = {}
 
     def revise(self, asks):
         from jury.revise_stage import Written
@@ -312,6 +313,12 @@ class PlantedWriter:
                 }
             )
         return Written(rows, prompts, [])
+
+    def finalists(self):
+        return 0
+
+    def examine(self, candidates):
+        return []
 
     def check(self, candidates, out, posts):
         rows = pl.read_parquet(candidates / "candidates.parquet")

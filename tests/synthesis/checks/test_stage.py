@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 import polars as pl
 import pyarrow.parquet as pq
 import pytest
@@ -12,8 +10,7 @@ from synthesis.check_settings import CheckCandidatesSettings
 from synthesis.check_stage import CHECKS_SCHEMA, check_candidates
 from synthesis.checks import note_spec
 from synthesis.errors import InputError
-from synthesis.records import MISLEADING, Completion
-from synthesis.settings import DraftCandidatesSettings
+from synthesis.records import MISLEADING
 
 NOTE = "The ferry Aurelia was built in 1974, not 1947. https://ferry.example/aurelia"
 SPANISH = "El puerto de Lindow cerró en 1990 por falta de pasajeros. https://lindow.example/puerto"
@@ -93,34 +90,9 @@ def test_shards_put_together_give_the_same_rows_and_twice_the_same_bytes(inputs,
     assert read["none"].schema == read["all"].schema
 
 
-def test_the_judging_model_is_asked_for_finalists_only(inputs, tmp_path):
-    class Yes:
-        name = "yes"
-        asked: list = []  # noqa: RUF012
-
-        def generate(self, requests):
-            self.asked += requests
-            good = json.dumps({"answers": {p.id: p.good_answer for p in note_spec().principles if p.question}})
-            return [Completion(r.request_id, (good,), "yes") for r in requests]
-
-    out = tmp_path / "out"
-    out.mkdir()
-    counts = check_candidates(out, CheckCandidatesSettings(judge=True, judge_finalists=1), generator=Yes(), **inputs)
-    assert [r.post_id for r in Yes.asked] == [10, 11]
-    assert counts["model_calls"] == 2
-    assert counts["out"] == 2
-    assert pl.read_parquet(out / "checks.parquet").filter(pl.col("check") == "judge").height == 2 * sum(
-        bool(p.question) for p in note_spec().principles
-    )
-
-
-def test_judging_without_a_model_is_refused(inputs, tmp_path):
-    out = tmp_path / "out"
-    out.mkdir()
-    with pytest.raises(InputError, match="judge"):
-        check_candidates(out, CheckCandidatesSettings(judge=True), **inputs)
-    with pytest.raises(InputError, match="extractive"):
-        check_candidates(out, CheckCandidatesSettings(judge=True), draft_settings=DraftCandidatesSettings(), **inputs)
+def test_an_unknown_way_of_judging_is_refused():
+    with pytest.raises(ValueError, match="auto, on, off"):
+        CheckCandidatesSettings(judge="sometimes")
 
 
 def test_an_inference_model_that_is_no_folder_is_refused(inputs, tmp_path):

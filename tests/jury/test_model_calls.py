@@ -1,0 +1,193 @@
+"""A language model in the whole per-post path: what it is asked, how often, and what its answers decide."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import replace
+
+import polars as pl
+import pytest
+
+from jury.errors import InputError
+from jury.judge_stage import judge_candidates
+from jury.revise_stage import revise_candidates
+from jury.select_stage import select_winners
+from jury.settings import JudgeCandidatesSettings, ReviseCandidatesSettings, SelectWinnersSettings
+from synthesis.checks.spec import note_spec
+from synthesis.generation import BACKENDS
+from synthesis.generation.recorded import read_calls
+from synthesis.generation.scripted import Scripted, echo
+from synthesis.settings import CheckCandidatesSettings, DraftCandidatesSettings
+from synthesis.stages import check_candidates, draft_candidates
+from synthesis.text import note_length
+from tests.jury.world import PlantedRater, World
+
+JUDGE = JudgeCandidatesSettings(n_jurors=80, n_appeal=80)
+WRITER = DraftCandidatesSettings(backend="scripted", model="m")
+LONG = "The harbour office said the same in its report of that day, which anybody can read. "
+FACTS = (
+    "The ferry Aurelia was built in 1974 at the yard of Lindow. https://ferry.example/aurelia",
+    "Divers found the rudder of the ferry broken on the eastern bank. https://divers.example/rudder",
+    "The harbour of Lindow has been closed to passengers since 1990. https://lindow.example/harbour",
+    "No passenger was hurt when the ferry ran aground, says the coast guard. https://guard.example/log",
+)
+POSTS = {post: {"notes": {10 * post + k: (0.05, 0.0) for k in range(len(FACTS))}} for post in range(101, 105)}
+
+
+def good_answers() -> dict[str, str]:
+    return {p.id: p.good_answer for p in note_spec().principles if p.question}
+
+
+class Writer:
+    """Joins whole notes of its prompt, all such texts are liked; the first of each prompt is too long. Shortens when asked."""
+
+    def __init__(self, refuses: str = "") -> None:
+        self.refuses = refuses
+
+    def __call__(self, request):
+        if request.purpose == "judge":
+            bad = {"neutral.no_opinion": "yes"} if self.refuses and self.refuses in request.parent_text else {}
+            return [json.dumps({"answers": good_answers() | bad})]
+        if request.purpose == "shorten":
+            return [request.parent_text.replace(LONG, "")]
+        texts = [note.text for note in request.sources]
+        if request.purpose == "revise":
+            return [f"{texts[-1]} {request.parent_text}"]
+        return [3 * LONG + texts[0], *(f"{texts[i % len(texts)]} {texts[0]}" for i in range(1, request.n))]
+
+
+def liking(text: str) -> tuple[float, float]:
+    """Written texts are liked better than notes, longer ones a little more."""
+    return (0.05, 0.0) if text in FACTS else (0.2 + 0.0005 * len(text), 0.0)
+
+
+@pytest.fixture
+def path(tmp_path, monkeypatch):
+    """Runs draft, check, judge, revise and select into directories below `tmp_path`; gives their counts."""
+    world = World(tmp_path / "world", POSTS)
+    monkeypatch.setattr("tests.jury.world.truth_of", liking)
+    file = world.root / "snapshot" / "notes.parquet"
+    notes = pl.read_parquet(file)
+    notes.with_columns(summary=pl.Series([FACTS[note % 10] for note in notes["noteId"]])).write_parquet(file)
+    clusters = world.root / "clusters" / "clusters.parquet"  # every note makes a claim of its own
+    placed = pl.read_parquet(clusters)
+    placed.with_columns(cluster_id="c" + pl.col("note_id").cast(pl.String)).write_parquet(clusters)
+
+    def run(script, name="run", recorded=None, draft=WRITER, check=None, revise=None):
+        monkeypatch.setitem(BACKENDS, "scripted", lambda settings: Scripted(script))
+        root = tmp_path / name
+        dirs = {stage: root / stage for stage in ("candidates", "checks", "verdicts", "revisions", "selections")}
+        for directory in dirs.values():
+            directory.mkdir(parents=True)
+        check = check or CheckCandidatesSettings(min_rubric=0.0)
+        given = world.inputs("snapshot", "parameters", "clusters")
+        counts = {"draft": draft_candidates(dirs["candidates"], draft, recorded=recorded, **given)}
+        given |= world.inputs("jury") | {"candidates": dirs["candidates"], "checks": dirs["checks"]}
+        wanted = {key: given[key] for key in ("snapshot", "clusters", "candidates")}
+        counts["check"] = check_candidates(dirs["checks"], check, **wanted)
+        judge_candidates(dirs["verdicts"], JUDGE, model=PlantedRater(), **given)
+        given["verdicts"] = dirs["verdicts"]
+        more = {"judge_settings": JUDGE, "model": PlantedRater()}
+        counts["revise"] = revise_candidates(
+            dirs["revisions"],
+            revise or ReviseCandidatesSettings(),
+            draft_settings=draft,
+            check_settings=check,
+            recorded=recorded,
+            **given,
+            **more,
+        )
+        counts["select"] = select_winners(
+            dirs["selections"], SelectWinnersSettings(), revisions=dirs["revisions"], **given, **more
+        )
+        return root, counts
+
+    return run
+
+
+def calls_of(root):
+    return [call for file in sorted(root.rglob("calls.jsonl.zst")) for call in read_calls(file)]
+
+
+def test_a_post_costs_at_most_ten_calls_with_the_default_settings(path):
+    root, counts = path(Writer())
+    calls = calls_of(root)
+    by_post = Counter(call["post_id"] for call in calls)
+    assert set(by_post) == {str(post) for post in POSTS}
+    assert 8 <= max(by_post.values()) <= 10
+    purposes = Counter((call["post_id"], call["purpose"]) for call in calls)
+    assert {purpose for _, purpose in purposes} == {"draft", "shorten", "revise", "judge"}
+    for post in by_post:
+        assert purposes[post, "draft"] <= 4
+        assert purposes[post, "shorten"] == 1
+        assert purposes[post, "revise"] <= 2
+        assert purposes[post, "judge"] <= 3
+    assert counts["draft"]["calls"] + counts["revise"]["calls"] == len(calls)
+
+
+def test_a_smaller_budget_is_kept_by_leaving_revisions_out(path):
+    root, counts = path(Writer(), draft=replace(WRITER, max_calls=7), revise=ReviseCandidatesSettings(rounds=2))
+    by_post = Counter(call["post_id"] for call in calls_of(root))
+    assert max(by_post.values()) <= 7
+    failures = pl.read_parquet(root / "revisions" / "failures.parquet")
+    assert set(failures["reason_code"]) == {"call_budget"}
+    assert counts["revise"]["in"] == counts["revise"]["out"] + sum(counts["revise"]["rejected"].values())
+
+
+def test_a_draft_that_is_too_long_comes_back_shortened_with_its_parent_named(path):
+    root, _ = path(Writer())
+    rows = pl.read_parquet(root / "candidates" / "candidates.parquet")
+    short = rows.filter(pl.col("prompt_version") == "shorten-v1")
+    texts = dict(rows.select("candidate_id", "text").iter_rows())
+    assert short.height == len(POSTS)
+    for row in short.iter_rows(named=True):
+        assert note_length(texts[row["parent_id"]]) > 280 >= note_length(row["text"])
+    assert not rows.select("post_id", "text").is_duplicated().any()
+
+
+def test_no_candidate_wins_that_the_model_was_not_asked_about_or_refused(path):
+    root, _ = path(Writer())
+    lines = [json.loads(line) for line in (root / "selections" / "selections.jsonl").open()]
+    answers = pl.read_parquet(root / "revisions" / "checks.parquet").filter(pl.col("check") == "judge")
+    asked = set(answers["candidate_id"])
+    won = {line["candidate_id"] for line in lines if line["candidate_id"]}
+    assert won
+    assert won <= asked
+    assert answers.group_by("post_id").agg(pl.col("candidate_id").n_unique())["candidate_id"].max() <= 3
+    refused, _ = path(Writer(refuses="Lindow"), name="refused")
+    lines = [json.loads(line) for line in (refused / "selections" / "selections.jsonl").open()]
+    assert {line["outcome"] for line in lines} == {"abstained"}
+    assert {line["reason_code"] for line in lines} == {"nothing_passed_checks"}
+    losers = pl.read_parquet(refused / "selections" / "losers.parquet")
+    assert any("judge" in reason for reason in losers["reason"])
+
+
+def test_a_run_is_replayed_from_its_record_to_the_byte_without_the_model(path):
+    first, _ = path(Writer())
+
+    def nobody(request):
+        raise AssertionError(f"asked again: {request.purpose}")
+
+    again, _ = path(nobody, name="again", recorded=first)
+    for name in (
+        "candidates/candidates.parquet",
+        "revisions/candidates.parquet",
+        "revisions/checks.parquet",
+        "selections/selections.jsonl",
+    ):
+        assert (first / name).read_bytes() == (again / name).read_bytes(), name
+
+
+def test_judging_can_be_switched_off_and_is_off_for_the_writer_without_weights(path):
+    root, counts = path(Writer(), check=CheckCandidatesSettings(min_rubric=0.0, judge="off"))
+    assert {call["purpose"] for call in calls_of(root)} == {"draft", "shorten", "revise"}
+    assert counts["revise"]["examined"] == 0
+    root, counts = path(echo, name="extractive", draft=DraftCandidatesSettings())
+    assert calls_of(root) == []
+    assert "calls" not in counts["revise"]
+
+
+def test_judging_without_a_model_that_can_is_refused(path):
+    with pytest.raises(InputError, match="extractive"):
+        path(echo, draft=DraftCandidatesSettings(), check=CheckCandidatesSettings(judge="on"))

@@ -1,0 +1,26 @@
+"""What a change of the note spec makes a run do again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import synthesis
+from pipeline import plan
+from pipeline.stages import ALL_STAGES
+
+SPEC = Path(synthesis.__file__).parent / "note_spec.toml"
+
+
+def codes() -> dict[str, str]:
+    plan.code_digest.cache_clear()
+    return {stage: plan.stage_code(stage) for stage in ALL_STAGES}
+
+
+def test_a_changed_note_spec_repeats_the_checks_and_the_revisions_but_no_draft_and_no_jury(monkeypatch):
+    before = codes()
+    read = Path.read_bytes
+    monkeypatch.setattr(Path, "read_bytes", lambda path: read(path) + (b"\n" if path == SPEC else b""))
+    after = codes()
+    monkeypatch.undo()
+    assert {stage for stage in ALL_STAGES if after[stage] != before[stage]} == {"check_candidates", "revise_candidates"}
+    assert codes() == before

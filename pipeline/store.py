@@ -2,8 +2,8 @@
 
 A stage writes into a scratch directory. When it returns, the digests of its files go into `manifest.json`, which is
 written last; then the directory is renamed to its final name. A directory with a manifest is complete; one without
-never happened, and is cleared away when its stage runs again. `timing.json` stands beside the manifest and is the only
-file, with recorded model calls, that may differ between two runs on equal inputs.
+never happened, and is cleared away when its stage runs again. `timing.json` stands beside the manifest with seconds and
+software versions; it is, with recorded model calls, the only file that may differ between two runs on equal inputs.
 
 A workspace is a local directory or any fsspec URL (`s3://bucket/path`). On an object store there is no rename: files
 are uploaded first and the manifest last, which keeps the same promise.
@@ -11,10 +11,14 @@ are uploaded first and the manifest last, which keeps the same promise.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
+import functools
 import hashlib
+import importlib.metadata
 import json
 import os
+import platform
 import shutil
 import socket
 import tempfile
@@ -36,6 +40,20 @@ UNCOMPARED = (TIMING, "calls.jsonl.zst")
 def canonical_json(value: Any) -> str:
     """JSON with sorted keys and no spaces, so that equal values give equal bytes."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+_PACKAGES = ("supernotes", "numpy", "polars", "pyarrow", "duckdb", "numba", "torch", "scikit-learn", "sentence-transformers",
+             "transformers", "trl", "apache-airflow")  # fmt: skip
+
+
+@functools.cache
+def software_versions() -> tuple[tuple[str, str], ...]:
+    """Python and the installed packages whose version can matter to a stage's numbers, as (name, version)."""
+    found = [("python", platform.python_version())]
+    for name in _PACKAGES:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found.append((name, importlib.metadata.version(name)))
+    return tuple(found)
 
 
 def digest_of(value: Any) -> str:
@@ -249,6 +267,7 @@ class Store:
         timing_path = scratch / TIMING
         timing = json.loads(timing_path.read_text()) if timing_path.exists() else {}
         timing |= {"seconds": round(seconds, 3), "finished_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
+        timing |= {"software": dict(software_versions())}
         timing_path.write_text(json.dumps(timing, indent=2, sort_keys=True) + "\n", encoding="utf-8")
         (scratch / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
         if self.remote:

@@ -370,6 +370,7 @@ _TERMINATORS = frozenset(".!?…。！？｡।॥؟۔܀።᙮")
 _NO_BLANK_NEEDED = frozenset("。！？｡")
 _CLOSING = frozenset("\"'”’»)]}）」』】〉》*_")
 _OPENING = frozenset("\"'“‘«([{（「『【〈《¿¡*_#•-–—")
+_ATTRIBUTION = regex.compile(r"[-–—~]{1,2}\s?\p{Lu}")
 _ENUMERATION = re.compile(r"\s*(?:\(?\d{1,2}|[a-zA-Z])$")
 _NUMBER_BEFORE = re.compile(r"(?:^|[^\w.,])(\d{1,2})$")
 _ORDINAL_LANGUAGES = frozenset(
@@ -468,11 +469,13 @@ def _boundaries(text: str, urls: list[Span], language: str) -> list[int]:
             i += 1
             continue
         stop = i
-        while i < size and text[i] in _TERMINATORS:
-            i += 1
+        while i < size and (text[i] in _TERMINATORS or (text.startswith(" .", i) and text[i - 1] == ".")):
+            i += 1 if text[i] in _TERMINATORS else 2  # ". . ." is an ellipsis, too
         run = text[stop:i]
         while i < size and text[i] in _CLOSING and i not in url_at:
             i += 1
+        if text.startswith(' "', i) and text.count('"', start, stop) % 2 and text[i + 2 : i + 3].isspace():
+            i += 2  # a closing mark set off by a blank: '... " "Word'
         k = _skip_blanks(text, i)
         if k >= size:
             break
@@ -523,6 +526,8 @@ def _ends_here(
     if run[-1] in "।॥۔።":
         return True
     lower_next = text[following].islower()
+    if closed and text[after - 1] in "\"”’»" and _ATTRIBUTION.match(text, following):
+        return False  # '"We never closed." - Mayor Hale': who said it stays with what was said
     if run[-1] in "!?؟":
         return not lower_next or not closed
     if run == "…" or len(run) > 1:

@@ -212,6 +212,9 @@ def _as_code(digits: str) -> Decimal:
     return Decimal("-0." + (regex.sub(r"\D", "7", digits)[:60] or "1") + "1")
 
 
+_COUNTED_EN = ("hundred", "thousand", "million", "billion")
+
+
 def _number_words(text: str, language: str, taken: list[Number]) -> list[Number]:
     words = _WORDS.get(language, {})
     english = words is _UNITS_EN
@@ -225,15 +228,10 @@ def _number_words(text: str, language: str, taken: list[Number]) -> list[Number]
         low = match.group().lower()
         total = words.get(low)
         start, end = match.start(), match.end()
-        if (
-            total is None
-            and english
-            and low in ("hundred", "thousand", "million", "billion")
-            and i
-            and matches[i - 1].group().lower() in ("a", "one")
-        ):
-            total, end = 1, matches[i - 1].end()  # the magnitude itself is read below
-            start, i = matches[i - 1].start(), i - 1
+        if english and low in ("a", "one") and i + 1 < len(matches):
+            following = matches[i + 1]  # "a million", "one hundred"; but not the "a ... billion" of "a $10 billion deal"
+            if 0 < following.start() - end <= 2 and following.group().lower() in _COUNTED_EN:
+                total = 1
         if total is None or any(n.start <= start < n.end for n in taken):
             i += 1
             continue

@@ -15,6 +15,7 @@ from functools import lru_cache
 import numpy as np
 import regex
 
+from synthesis.checks.words import content, tokens
 from synthesis.records import Completion, Note, Request
 from synthesis.subsets import worth
 from synthesis.text import (
@@ -42,6 +43,33 @@ _LEANING = regex.compile(
 _POINTING = regex.compile(
     r"(?i)^(he|she|they|it|this|these|those|that|his|her|their|its|esto|este|esta|él|ella|ellos|er|sie|es|das|dies|diese|isso|ele|ela)\b"
 )
+# A third person among the first words of a later sentence: who or what is meant stands in the sentence before.
+_PRONOUN = regex.compile(r"(?i)^(?:[^\s,;:]+\s+){1,5}(it|him|them|he|she|they|himself|herself|themselves)\b(?![’'])")
+# Openings that turn round what stands before them: without this sentence the one before says the opposite.
+_TURNING = regex.compile(
+    r"(?i)^(however|but|yet|nevertheless|in fact|in reality|actually|contrary to this|(this|that|it) (is|was|has been|'s) (not|false|untrue|incorrect|wrong|a lie|been debunked)|"
+    r"(this|that|it) (isn[’']t|wasn[’']t)|pero|sin embargo|aber|jedoch|mas|porém|no entanto|mais|cependant|ma|però)\b"
+)
+# Talk about what somebody is after: a guess about a person, whoever makes it.
+_MOTIVE = regex.compile(
+    r"(?i)\b(with the (sole )?(intent|intention|aim|goal) (of|to)|in an (attempt|effort) to|"
+    r"(trying|attempting|attempts|tries|designed|meant) to (mislead|deceive|confuse|scare|smear|discredit|distract|cause|change the narrative|increase engagement))\b"
+)
+# A verdict on the post that gives the reader no fact.
+_VERDICT = regex.compile(
+    r"(?i)^(this|the|that)( above)? (tweet|post|claim|statement|video|user|author|account|poster)\b.{0,60}?\b((mis|dis)information|misleading|false|untrue|inaccurate|"
+    r"lacks?|ignores?|offers? no|opinions?|context|doubts?|fake|nonsense)\b"
+)
+# A sentence that shows the way to a link has nothing to say without the link right behind it.
+_SHOWING = regex.compile(
+    r"(?i)\b(here (is|are|was)|here[’']s|(this|the|following|attached|linked) (link|links|article|articles|url)|below|see (here|also|the)|click|read (here|more)|source)\b"
+)
+_BROKEN = regex.compile(r"\p{L}[?\ufffd]\p{Ll}|\ufffd")  # 'Here?s': an apostrophe lost on the way
+# Words that no sentence ends with: it was cut there.
+_DANGLING = regex.compile(
+    r"(?i)\b(the|an|of|and|or|but|because|with|from|into|onto|than|between|about|against|regarding|including|which|whose|der|den|und|oder|mit|von|el|los|las|y|con|de|del|les|des|et|avec)\W*$"
+    r"|\b(on|in|at|by|for|to)\.$"
+)
 _REFERENCE = regex.compile(r"\[\d{1,2}\]")  # footnote marks, whose footnote may stay behind
 _OPINION = regex.compile(
     r"(?i)\b(i think|i believe|in my opinion|clearly|obviously|ridiculous|stupid|liar|lying|idiot|disgusting|shame|shameful|hypocrit\w*|"
@@ -56,6 +84,11 @@ _ENDING = regex.compile(r"[.!?…。！？।؟]['\"”’)\]]*$")
 _NEGATED = regex.compile(
     r"(?i)\b(not|no|never|none|nobody|without|cannot|false|untrue|incorrect|\w+n[’']t|nicht|kein\w*|nie|falsch|nunca|ningun[oa]?|ningún|fals[oa]|não|nenhum\w*|ne|pas|jamais|non)\b"
     r"|ない|ません|没有|不是"
+)
+# What a sentence says there is no evidence for, or is not so.
+_DENIED = regex.compile(
+    r"(?i)\b(?:(?:no|zero|without|lacks?|little|any)\b.{0,40}?\b(?:evidence|proof|reports?|basis|indications?|context|confirmation)|(?:false|untrue|not true|incorrect|wrong))"
+    r"\b.{0,30}?\bthat\b(.+)"
 )
 _TRAILING_OFF = regex.compile(r"(\.\.\.|…)['\"”’)\]]*$")
 _WORD = regex.compile(r"[\p{L}\p{M}\p{N}]+")
@@ -86,7 +119,10 @@ class Sentence:
     links: tuple[str, ...]  # those that stand in it
     closing: tuple[str, ...]  # those that close it in its note: its own, or the next ones
     bare: str | None  # without its links, where they stand after its end
+    said: frozenset[str]  # stems of its content words
     leaning: bool  # makes sense only after the sentence before it
+    turned: bool  # the next sentence of its note turns it round
+    shows: bool  # points at a link that has to follow
     opener: bool  # points at the post: makes sense only at the beginning
     quality: float
     borrowed: bool  # from another post of the story
@@ -100,7 +136,7 @@ def _cut_open(sentence: str, position: int) -> bool:
         or sentence.count("(") != sentence.count(")")
     )
     starts = sentence[:1] in "….,;:)]}" or (position > 0 and (sentence[:1].islower() or sentence[:1].isdigit()))
-    return bool(quotes or starts)
+    return bool(quotes or starts or _DANGLING.search(sentence))
 
 
 @lru_cache(maxsize=4096)
@@ -124,7 +160,7 @@ def sentences_of(note: Note, language: str | None) -> tuple[Sentence, ...]:
         after_break, broken = broken, _TRAILING_OFF.search(bare) is not None
         if after_break or broken:
             continue
-        if _CHATTER.search(whole) or _INSTRUCTION.search(whole):
+        if _CHATTER.search(whole) or _INSTRUCTION.search(whole) or _MOTIVE.search(bare) or _BROKEN.search(bare):
             continue
         if not links and (len(words) < 4 or not _ENDING.search(bare)):
             # A fragment without link and without an end was cut off by X's length limit, or is a heading.
@@ -140,6 +176,7 @@ def sentences_of(note: Note, language: str | None) -> tuple[Sentence, ...]:
         quality += 0.05 if regex.search(r"\d", bare) else 0.0
         quality -= 0.25 if _OPINION.search(bare) else 0.0
         quality -= 0.15 if _REFERENCE.search(bare) else 0.0
+        quality -= 0.15 if _VERDICT.search(bare) else 0.0
         quality -= 0.25 if shouting or "!" in bare else 0.0
         quality -= 0.30 if regex.search(r"(?i)\b(i|my|we|our|you|your)\b|(?<!\w)[@#]\w", bare) else 0.0
         quality -= 0.02 * position
@@ -153,7 +190,11 @@ def sentences_of(note: Note, language: str | None) -> tuple[Sentence, ...]:
                 links,
                 closings[position],
                 _without_trailing(whole, links),
-                (bool(_LEANING.match(bare)) or len(words) < 4) and not (position == 0 and _POINTING.match(bare)),
+                content(tokens(bare)),
+                ((bool(_LEANING.match(bare)) or len(words) < 4) and not (position == 0 and _POINTING.match(bare)))
+                or (position > 0 and _PRONOUN.match(bare) is not None),
+                position + 1 < len(spans) and _TURNING.match(spans[position + 1].text) is not None,
+                _SHOWING.search(bare) is not None,
                 position == 0 and bool(_POINTING.match(bare)),
                 quality,
                 note.borrowed,
@@ -173,11 +214,6 @@ def _without_trailing(sentence: str, links: tuple[str, ...]) -> str | None:
     return rest if links and _ENDING.search(rest) else None
 
 
-def _content(words: frozenset[str]) -> frozenset[str]:
-    """The words that say something: numbers, longer words, pairs of East Asian characters."""
-    return frozenset(w for w in words if len(w) > 3 or w.isdigit() or _DENSE.search(w)) or words
-
-
 def overlap(a: frozenset[str], b: frozenset[str]) -> float:
     """Share of the smaller sentence's words that the other one has, too."""
     smaller = min(len(a), len(b))
@@ -185,7 +221,25 @@ def overlap(a: frozenset[str], b: frozenset[str]) -> float:
 
 
 def _said(block: Sequence[Sentence]) -> frozenset[str]:
-    return _content(frozenset().union(*(s.words for s in block)))
+    return frozenset().union(*(s.said or s.words for s in block))
+
+
+def _clash(a: Sequence[Sentence], b: Sequence[Sentence]) -> bool:
+    """Whether two blocks should not stand together: they repeat each other, or may contradict each other.
+
+    Blocks of different notes repeat each other from half of the shorter one's content words on. They may contradict where one says that there
+    is no evidence that something happened, and the other speaks of just that.
+    """
+    shared = overlap(_said(a), _said(b))
+    if a[0].note_id == b[0].note_id:
+        return shared > 0.6
+    if shared >= 0.5:
+        return True
+    return any(
+        overlap(content(tokens(match[1])), y.said) >= 0.5
+        for x, y in (*itertools.product(a, b), *itertools.product(b, a))
+        if (match := _DENIED.search(without_urls(x.text)))
+    )
 
 
 class Extractive:
@@ -271,10 +325,11 @@ class Extractive:
             for i, sentence in enumerate(found):
                 if sentence.leaning:
                     previous = found[i - 1] if i else None
-                    if previous is not None and previous.position == sentence.position - 1 and not previous.leaning:
+                    follows = previous is not None and previous.position == sentence.position - 1
+                    if previous is not None and follows and not previous.leaning and not sentence.turned:
                         blocks.append((previous, sentence))
                     continue
-                if sentence.words:
+                if sentence.words and not sentence.turned:
                     blocks.append((sentence,))
         blocks = [block for block in blocks if sum(s.length for s in block) + len(block) - 1 <= self.max_length]
         blocks.sort(key=lambda block: (-max(s.quality for s in block), block[0].note_id, block[0].position, len(block)))
@@ -293,7 +348,7 @@ class Extractive:
         if sum(s.length for s in flat) + len(flat) - 1 > self.max_length:
             return None
         for a, b in itertools.combinations(group, 2):
-            if overlap(_said(a), _said(b)) > 0.6:
+            if _clash(a, b):
                 return None
         if len({s.borrowed for s in flat}) > 1 and len({_NEGATED.search(s.text) is not None for s in flat}) > 1:
             return None  # a sister post may have claimed the opposite; yes and no of two posts never stand together
@@ -311,7 +366,7 @@ class Extractive:
         for i, sentence in enumerate(ordered):
             own = {canonical_url(url) for url in sentence.links}
             if own & seen:
-                if sentence.bare is None or not own <= seen:
+                if sentence.bare is None or sentence.shows or not own <= seen:
                     return None
                 parts.append(sentence.bare)
                 continue

@@ -188,3 +188,69 @@ def test_a_revision_answers_the_objection_with_other_sentences_of_the_same_sourc
     for text in completion.texts:
         assert text != parent
         assert len(find_urls(text)) > len(find_urls(parent))
+
+
+def test_what_the_next_sentence_turns_round_never_stands_without_it():
+    tunnel = note(
+        1,
+        "The post says that the tunnel in Orla is closed. However, it has been open since 2 May. https://orla.example/tunnel",
+    )
+    other = note(2, "Some 400 cars a day pass the toll station of Orla. https://toll.example/orla")
+    texts = _texts([tunnel, other], n=20)
+    assert any("400 cars" in text for text in texts)
+    assert all("open since 2 May" in text for text in texts if "is closed" in text)
+
+
+def test_a_sentence_that_was_cut_at_its_end_is_left_out():
+    cut = note(
+        1, "The number of ferries that were counted on. 05/03/2021 is right but old. https://ferry.example/count"
+    )
+    whole = note(2, "The harbour office counted 31 ferries on that Monday. https://harbour.example/31")
+    assert all("counted on." not in text for text in _texts([cut, whole], n=20))
+
+
+def test_a_sentence_whose_pronoun_means_something_in_the_one_before_comes_with_it():
+    ban = note(
+        1, "The council of Orla decided on a ban of scooters. A judge blocked it in June. https://orla.example/ban"
+    )
+    assert all("council of Orla" in text for text in _texts([ban], n=20) if "blocked it" in text)
+
+
+def test_a_sentence_that_shows_the_way_to_a_link_has_the_link_behind_it():
+    one = note(1, "The lake of Orla has been frozen every winter since 1980. https://lake.example/ice")
+    two = note(2, "Here is a list of all winters on record at the station. https://lake.example/ice")
+    for text in _texts([one, two], n=20):
+        assert "Here is" not in text or "station. https://lake.example/ice" in text
+
+
+def test_a_denied_report_and_the_report_never_stand_together():
+    no = note(1, "There is no evidence that the mayor was in the harbour. https://one.example/a")
+    yes = note(2, "The mayor was in the harbour at noon. https://two.example/b")
+    assert all(("no evidence" in text) + ("at noon" in text) < 2 for text in _texts([no, yes], n=20))
+
+
+def test_two_notes_that_say_the_same_in_other_words_are_not_put_side_by_side():
+    one = note(1, "The photo of the flood shows the town of Orla in 1998. https://one.example/a")
+    two = note(2, "This flood photo was taken in Orla in 1998 by a farmer. https://two.example/b")
+    assert all(("farmer" in text) + ("the town of" in text) < 2 for text in _texts([one, two], n=20))
+
+
+@pytest.mark.parametrize(
+    "sentence",
+    [
+        "This post spreads doubts with the intent of scaring parents away from the clinic.",
+        "The account posted the clip in an attempt to discredit the clinic of Orla.",
+        "Here?s what the clinic of Orla said about the number of its beds.",
+    ],
+)
+def test_motives_and_broken_letters_are_left_out(sentence):
+    fine = note(2, "The clinic of Orla has 40 beds and was never closed. https://clinic.example/beds")
+    texts = _texts([note(1, f"{sentence} https://one.example/a"), fine], n=20)
+    assert texts
+    assert all(sentence[:20] not in text for text in texts)
+
+
+def test_a_verdict_without_a_fact_ranks_below_a_fact():
+    empty = note(1, "This post is misleading and ignores the context. https://one.example/a")
+    fact = note(2, "The clinic of Orla has 40 beds and was never closed. https://clinic.example/beds")
+    assert "40 beds" in _texts([empty, fact])[0]

@@ -144,6 +144,23 @@ def test_the_registered_domain_needs_no_network(monkeypatch):
         ("यह गलत है। दूसरा वाक्य।", "hi", ["यह गलत है।", "दूसरा वाक्य।"]),
         ("هذا خطأ. هل هذا صحيح؟ نعم.", "ar", ["هذا خطأ.", "هل هذا صحيح؟", "نعم."]),
         ("Line one\nLine two    Third", None, ["Line one", "Line two", "Third"]),
+        (
+            'She said "the dam held..." "Word spread fast," he said.',
+            None,
+            ['She said "the dam held..."', '"Word spread fast," he said.'],
+        ),
+        (
+            'She said "the dam held... " "Word spread fast," he said.',
+            None,
+            ['She said "the dam held... "', '"Word spread fast," he said.'],
+        ),
+        (
+            'She said "it held . . ." "Word spread," he said.',
+            None,
+            ['She said "it held . . ."', '"Word spread," he said.'],
+        ),
+        ('"We never closed." - Mayor Hale. It did not.', None, ['"We never closed." - Mayor Hale.', "It did not."]),
+        ("“We never closed.” — Mayor Hale\nIt did not.", None, ["“We never closed.” — Mayor Hale", "It did not."]),
         ("   ", None, []),
     ],
 )

@@ -229,8 +229,10 @@ def _number_words(text: str, language: str, taken: list[Number]) -> list[Number]
         total = words.get(low)
         start, end = match.start(), match.end()
         if english and low in ("a", "one") and i + 1 < len(matches):
-            following = matches[i + 1]  # "a million", "one hundred"; but not the "a ... billion" of "a $10 billion deal"
-            if 0 < following.start() - end <= 2 and following.group().lower() in _COUNTED_EN:
+            following = matches[
+                i + 1
+            ]  # "a million", "one hundred"; but not the "a ... billion" of "a $10 billion deal"
+            if text[end : following.start()].strip(" -\u00a0") == "" and following.group().lower() in _COUNTED_EN:
                 total = 1
         if total is None or any(n.start <= start < n.end for n in taken):
             i += 1

@@ -526,7 +526,7 @@ def _ends_here(
     if run[-1] in "।॥۔።":
         return True
     lower_next = text[following].islower()
-    if closed and text[after - 1] in "\"”’»" and _ATTRIBUTION.match(text, following):
+    if closed and text[after - 1] in '"”’»' and _ATTRIBUTION.match(text, following):
         return False  # '"We never closed." - Mayor Hale': who said it stays with what was said
     if run[-1] in "!?؟":
         return not lower_next or not closed

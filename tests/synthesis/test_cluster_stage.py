@@ -19,7 +19,7 @@ from tests.synthesis.world import (  # fmt: skip
     write_snapshot,
 )
 
-SETTINGS = ClusterNotesSettings(embedder="hashing", story_similarity=0.9)
+SETTINGS = ClusterNotesSettings(embedder="hashing", story_similarity=0.8)
 LONELY = note(41, "The Lindau ferry runs in winter, too, says its time table. https://ferry.example/winter", post_id=4)
 SISTER = note(51, "The Lindau ferry runs in winter too, says its timetable. https://ferry.example/winter", post_id=5)
 NOTES = [

@@ -51,10 +51,10 @@ def test_an_id_comes_from_the_members_alone():
     assert member_id("m", [1, 2]) != member_id("m", [12])
 
 
-def test_what_is_embedded_of_a_note_names_the_site_and_not_the_path():
-    assert claim_text("It fell. https://www.news.example/2024/03/a-very-long-path?x=1 Later it rose.") == (
-        "It fell. news.example Later it rose."
-    )
+def test_what_is_embedded_of_a_note_are_its_words_and_of_bare_links_their_sites():
+    assert claim_text("It fell. https://www.news.example/2024/a-path?x=1  Later it rose.") == "It fell. Later it rose."
+    assert claim_text("https://www.news.example/a https://b.example/c") == "news.example b.example"
+    assert claim_text("") == ""
 
 
 def test_stories_join_posts_and_do_not_depend_on_the_order_of_rows():

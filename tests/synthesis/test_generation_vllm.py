@@ -16,6 +16,8 @@ from pathlib import Path
 import httpx
 import pytest
 
+from jury.errors import InputError
+from jury.tune_stage import promote, roll_back
 from synthesis.checks.judge import read_answers
 from synthesis.generation import open_generator
 from synthesis.generation.base import failure_code
@@ -167,6 +169,22 @@ class TestServer:
         assert not unload_lora_adapter(base_url, "tuned")
         gone = OpenAIServer(settings(base_url, model="tuned")).generate([request()])[0]
         assert failure_code(gone.failure) == "not_found"
+
+    def test_a_writer_that_won_is_promoted_while_the_server_runs_and_rolled_back(self, base_url, adapter):
+        refused = {"decision": "refuse", "reason": "not surely better"}
+        with pytest.raises(InputError, match="not surely better"):
+            promote(base_url, refused, "writer-1", str(adapter))
+        assert failure_code(OpenAIServer(settings(base_url, model="writer-1")).generate([request()])[0].failure)
+        before = OpenAIServer(settings(base_url)).generate([request()])[0].texts
+        name = promote(base_url, {"decision": "promote"}, "writer-1", str(adapter), previous="tiny")
+        promoted = OpenAIServer(settings(base_url, model=name)).generate([request()])[0]
+        assert promoted.failure is None
+        assert promoted.texts != before
+        assert OpenAIServer(settings(base_url)).generate([request()])[0].texts == before  # the old one still answers
+        name = roll_back(base_url, name, previous="tiny")
+        assert OpenAIServer(settings(base_url, model=name)).generate([request()])[0].texts == before
+        assert failure_code(OpenAIServer(settings(base_url, model="writer-1")).generate([request()])[0].failure)
+        assert roll_back(base_url, "writer-1", previous="tiny") == "tiny"  # safe to repeat
 
 
 OFFLINE = """

@@ -65,3 +65,47 @@ def test_tokens_that_feedback_makes_likelier_are_pushed_up_and_others_down():
     loss.backward()
     assert float(loss) == pytest.approx(-(0.5 * -1.0 + -1.0 * -2.0) / 2)
     assert log_p.grad[0].tolist() == pytest.approx([-0.25, 0.5])  # descent raises the first and lowers the second
+
+
+def slow_contrast(nll, rating, group, margin, scale, ratio):
+    """Section 3.3 of Liu et al. 2023 in plain numbers, prompt by prompt."""
+    total, prompts = 0.0, sorted(set(group))
+    for prompt in prompts:
+        answers = [(r, loss) for loss, r, g in zip(nll, rating, group, strict=True) if g == prompt]
+        best_rating = max(r for r, _ in answers)
+        best_loss = next(loss for r, loss in answers if r == best_rating)
+        hinges = [
+            max(0.0, best_loss - loss + margin * (best_rating - r) / scale) for r, loss in answers if r < best_rating
+        ]
+        total += best_loss + (ratio * sum(hinges) / len(hinges) if hinges else 0.0)
+    return total / len(prompts)
+
+
+def slow_hindsight(log_p, knowing, lengths):
+    """-1/B sum_b 1/|y| sum_t [log p(y_t | x, o) - log p(y_t | x)] log p(y_t | x), the bracket a constant (arXiv 2603.12273)."""
+    answers = [
+        -sum((after - before) * before for before, after in zip(a[:n], b[:n], strict=True)) / n
+        for a, b, n in zip(log_p, knowing, lengths, strict=True)
+    ]
+    return sum(answers) / len(answers)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_both_losses_agree_with_their_formulas_term_by_term(seed):
+    generator = torch.Generator().manual_seed(seed)
+    nll = torch.rand(12, generator=generator, dtype=torch.float64) * 5
+    rating = torch.randint(1, 8, (12,), generator=generator).double()
+    group = torch.sort(torch.randint(0, 4, (12,), generator=generator)).values
+    fast = rating_scaled_contrast(nll, rating, group, margin=3.0, scale=7.0, ratio=0.3)
+    slow = slow_contrast(nll.tolist(), rating.tolist(), group.tolist(), 3.0, 7.0, 0.3)
+    assert float(fast) == pytest.approx(slow, rel=1e-12)
+    log_p = -torch.rand(5, 9, generator=generator, dtype=torch.float64) * 4
+    knowing = -torch.rand(5, 9, generator=generator, dtype=torch.float64) * 4
+    lengths = torch.randint(1, 10, (5,), generator=generator)
+    mask = (torch.arange(9)[None, :] < lengths[:, None]).double()
+    log_p.requires_grad_()
+    loss = hindsight_loss(log_p, knowing, mask)
+    assert float(loss) == pytest.approx(slow_hindsight(log_p.tolist(), knowing.tolist(), lengths.tolist()), rel=1e-12)
+    loss.backward()
+    advantage = (knowing - log_p.detach()) * mask
+    assert torch.allclose(log_p.grad, -advantage / lengths[:, None] / 5)  # the bracket carries no gradient

@@ -9,9 +9,10 @@ from typing import Any
 
 import polars as pl
 
+from jury.baseline import baseline_rows, best_of_both, read_writers
 from jury.context import PostContext, read_contexts
 from jury.judge_stage import open_bench, seat_juries
-from jury.judging import PostTexts, judge
+from jury.judging import Bench, PostTexts, judge
 from jury.records import RaterModel
 from jury.selection import Choice, Contender, Standing, choose, hear_appeal, selection_line
 from jury.settings import JudgeCandidatesSettings, SelectWinnersSettings
@@ -39,7 +40,8 @@ def select_winners(
     model: RaterModel | None = None,
     progress: Any = lambda *a, **k: None,
 ) -> dict[str, Any]:
-    """Write selections.jsonl (a line for every post treated) and losers.parquet (a row for every other candidate).
+    """Write selections.jsonl (a line for every post treated), losers.parquet (a row for every other candidate) and baseline.parquet
+    (a row for every post on which a language model and the extractive writer both drafted; see jury/baseline.py).
 
     Counted in posts: out = winners, rejected = abstentions by reason code. Posts are those of the shard (None: all
     eligible ones), also the ones for which nothing was drafted.
@@ -50,7 +52,15 @@ def select_winners(
     contenders = read_contenders(treated, candidates, checks, verdicts, revisions)
     standing = read_standing(treated, clusters, verdicts)
     choices = [choose(post, contenders.get(post, []), standing.get(post, []), settings) for post in treated]
-    heard = _second_opinion(choices, contexts, judge_settings, jury, parameters, cache, seed, model)
+    writers = read_writers(treated, candidates, revisions)
+    pairs = best_of_both(contenders, writers, settings)
+    appeal = None
+    if pairs or any(choice.winner is not None for choice in choices):
+        _, draw = seat_juries(judge_settings, jury, parameters, seed)
+        if draw is not None:
+            appeal = open_bench(draw, judge_settings, jury, parameters, cache, model, judge_settings.appeal_model)
+    heard = _second_opinion(choices, contexts, judge_settings, appeal)
+    against = baseline_rows(pairs, writers, contexts, appeal, judge_settings.batch)
     lines: list[dict[str, Any]] = []
     losers: list[dict[str, Any]] = []
     codes: Counter[str] = Counter()
@@ -64,6 +74,7 @@ def select_winners(
     progress("selected", len(lines), len(lines))
     write_jsonl(out / "selections.jsonl", lines)
     write_rows(out / "losers.parquet", SCHEMAS["losers"], losers)
+    write_rows(out / "baseline.parquet", SCHEMAS["baseline"], against)
     return {"in": len(lines), "out": len(lines) - sum(codes.values()), "rejected": dict(sorted(codes.items()))}
 
 
@@ -128,20 +139,12 @@ def _second_opinion(
     choices: Sequence[Choice],
     contexts: dict[int, PostContext],
     settings: JudgeCandidatesSettings,
-    jury: Path,
-    parameters: Path,
-    cache: Path | None,
-    seed: int,
-    model: RaterModel | None,
+    bench: Bench | None,
 ) -> dict[int, tuple[dict[str, Any], dict[str, Any] | None]]:
     """What the appeal jury says of each winner and of the best existing note beside it, by post."""
     won = [choice for choice in choices if choice.winner is not None]
-    if not won:
+    if not won or bench is None:
         return {}
-    _, appeal = seat_juries(settings, jury, parameters, seed)
-    if appeal is None:
-        return {}
-    bench = open_bench(appeal, settings, jury, parameters, cache, model, settings.appeal_model)
 
     def waiting() -> Iterator[PostTexts]:
         for choice in won:

@@ -47,6 +47,14 @@ SCHEMAS: dict[str, pa.Schema] = {
             ("fitted_intercept", pa.float64()),
         ]
     ),
+    "baseline": pa.schema(
+        [
+            ("post_id", pa.int64()),
+            ("writer", pa.string()),
+            *((f"{who}_candidate_id", pa.string()) for who in ("model", "baseline")),
+            *((f"{who}_{what}", pa.float64()) for who in ("model", "baseline") for what in ("score", "appeal")),
+        ]
+    ),
     "losers": pa.schema(
         [
             ("candidate_id", pa.string()),

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import tempfile
 from pathlib import Path
 from typing import Any
 
 from pipeline.errors import InputError
+from pipeline.runs import Run
 from pipeline.show import open_in, read_selections, report_path, stage_timings
 from pipeline.store import Store
 
@@ -33,6 +35,14 @@ blockquote { margin: .2rem 0; padding-left: .8rem; border-left: 3px solid var(--
 <td>{% for reason, number in counts.get("rejected", {}).items() %}{{ reason }} {{ "{:,}".format(number) }}{{ ", " if not loop.last }}{% endfor %}
 <td class="n">{{ timing.get("seconds", "") }}<td class="n">{{ counts.get("calls", "") }}<td class="n">{{ counts.get("prompt_tokens", 0) + counts.get("completion_tokens", 0) if "completion_tokens" in counts else "" }}</tr>
 {% endfor %}</table>
+{% if baseline %}<h2>The language model against the extractive writer</h2>
+<p class="dim">Both drafted on {{ "{:,}".format(baseline.posts) }} posts. Per post the best text of each that passed the checks, before the appeal jury.</p>
+<table><tr><th>posts where both have a text that passed<td class="n">{{ "{:,}".format(baseline.both) }}</tr>
+{% if baseline.share_better %}<tr><th>the model's is better on<td class="n">{{ "%.0f" % (100 * baseline.share_better.value) }} % [{{ "%.0f" % (100 * baseline.share_better.lo) }}, {{ "%.0f" % (100 * baseline.share_better.hi) }}]</tr>
+<tr><th>by, on average (X's scale)<td class="n">{{ "%+.3f" % baseline.difference.value }} [{{ "%+.3f" % baseline.difference.lo }}, {{ "%+.3f" % baseline.difference.hi }}]</tr>{% endif %}
+<tr><th>only the model has one<td class="n">{{ "{:,}".format(baseline.only_model) }}</tr>
+<tr><th>only the extractive writer has one<td class="n">{{ "{:,}".format(baseline.only_baseline) }}</tr>
+<tr><th>neither<td class="n">{{ "{:,}".format(baseline.neither) }}</tr></table>{% endif %}
 {% if histogram %}<h2>Scores of winners</h2>
 <p class="dim">X's scale: a fitted intercept of 0.40 means Helpful.</p>
 <table>{% for low, number in histogram %}<tr><td class="n">{{ "%+.2f" % low }}<td class="n">{{ number }}<td><span class="bar" style="width:{{ 30 * number / highest }}rem"></span></tr>{% endfor %}</table>{% endif %}
@@ -45,7 +55,10 @@ blockquote { margin: .2rem 0; padding-left: .8rem; border-left: 3px solid var(--
 
 
 def write_report(store: Store, run_id: str, limit: int = 100) -> Path:
-    """Write `runs/ID/report.html` and return its path. Every text is escaped; the page loads nothing from elsewhere."""
+    """Write `runs/ID/report.html` and return its path; the numbers go into report.json beside it.
+
+    Every text is escaped; the page loads nothing from elsewhere.
+    """
     import jinja2
 
     run = open_in(store, run_id)
@@ -63,6 +76,7 @@ def write_report(store: Store, run_id: str, limit: int = 100) -> Path:
     )
     ordered = sorted(outcomes.items(), key=lambda item: (item[0] != "winner", -item[1], item[0]))
     histogram = _histogram([row["score"] for row in winners if row["score"] is not None])
+    baseline = _baseline(run)
     environment = jinja2.Environment(autoescape=True, trim_blocks=True)
     page = environment.from_string(_TEMPLATE).render(
         run_id=run_id,
@@ -70,16 +84,36 @@ def write_report(store: Store, run_id: str, limit: int = 100) -> Path:
         most=max(outcomes.values(), default=1),
         stages=stage_timings(run),
         histogram=histogram,
+        baseline=baseline,
         highest=max((number for _, number in histogram), default=1),
         winners=winners[:limit],
         left=max(0, len(winners) - limit),
     )
     path = report_path(store, run_id)
+    numbers = {"run_id": run_id, "outcomes": dict(ordered), "baseline": baseline}
+    _replace(path.with_suffix(".json"), json.dumps(numbers, indent=1) + "\n")
+    _replace(path, page)
+    return path
+
+
+def _replace(path: Path, text: str) -> None:
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=".tmp-")
     with os.fdopen(handle, "w", encoding="utf-8") as stream:
-        stream.write(page)
+        stream.write(text)
     os.replace(name, path)
-    return path
+
+
+def _baseline(run: Run) -> dict[str, Any] | None:
+    """The language model against the extractive writer, where the run has both."""
+    import polars as pl
+
+    from jury.baseline import summarise
+
+    try:
+        path = run.directory("select_winners") / "baseline.parquet"
+    except InputError:
+        return None
+    return summarise(pl.read_parquet(path)) if path.exists() else None
 
 
 def _histogram(scores: list[float], width: float = 0.05) -> list[tuple[float, int]]:

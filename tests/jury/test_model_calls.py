@@ -9,6 +9,7 @@ from dataclasses import replace
 import polars as pl
 import pytest
 
+from jury.baseline import summarise
 from jury.errors import InputError
 from jury.judge_stage import judge_candidates
 from jury.revise_stage import revise_candidates
@@ -191,3 +192,32 @@ def test_judging_can_be_switched_off_and_is_off_for_the_writer_without_weights(p
 def test_judging_without_a_model_that_can_is_refused(path):
     with pytest.raises(InputError, match="extractive"):
         path(echo, draft=DraftCandidatesSettings(), check=CheckCandidatesSettings(judge="on"))
+
+
+def test_the_model_is_set_against_the_extractive_writer_before_the_appeal_jury(path):
+    root, _ = path(Writer())
+    rows = pl.read_parquet(root / "selections" / "baseline.parquet")
+    assert rows["post_id"].to_list() == sorted(POSTS)
+    made = pl.concat(
+        [pl.read_parquet(root / name / "candidates.parquet") for name in ("candidates", "revisions")]
+    ).select("candidate_id", "writer", "text")
+    writer_of = {name: writer for name, writer, _ in made.iter_rows()}
+    text_of = {name: text for name, _, text in made.iter_rows()}
+    for row in rows.iter_rows(named=True):
+        assert writer_of[row["model_candidate_id"]] == "scripted"
+        assert writer_of[row["baseline_candidate_id"]] == "extractive"
+        planted = liking(text_of[row["model_candidate_id"]])[0] - liking(text_of[row["baseline_candidate_id"]])[0]
+        assert row["model_appeal"] - row["baseline_appeal"] == pytest.approx(planted, abs=0.05)
+    found = summarise(rows)
+    assert found["both"] == found["posts"] == len(POSTS)
+    gain = (rows["model_appeal"] - rows["baseline_appeal"]).to_numpy()
+    assert found["difference"]["value"] == pytest.approx(gain.mean(), abs=1e-4)
+    assert found["difference"]["lo"] <= found["difference"]["value"] <= found["difference"]["hi"]
+    assert found["share_better"]["value"] == ((gain > 0) + 0.5 * (gain == 0)).mean()
+
+
+def test_a_run_of_one_writer_has_nothing_to_compare(path):
+    root, _ = path(echo, draft=DraftCandidatesSettings())
+    rows = pl.read_parquet(root / "selections" / "baseline.parquet")
+    assert rows.height == 0
+    assert summarise(rows) is None

@@ -123,7 +123,8 @@ class ExportSettings:
     jsonl: bool = True  # a JSONL mirror of every Parquet file
     rows_per_file: int = 200_000  # rows of one Parquet shard
     base_model: str = "Qwen/Qwen3-0.6B"  # named in the YAML files we ship; any causal LM with a chat template
-    max_length: int = 2048  # tokens of prompt and text together in the YAML files
+    max_length: int = 2048  # tokens of prompt and text together in the YAML files; more where the longest row needs it
+    tokenizer: str = ""  # local directory whose tokenizer counts the rows' lengths; '': base_model's if that is one
     seed: int = 0  # seed written into the YAML files
 
 

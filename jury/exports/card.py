@@ -81,6 +81,8 @@ def card(
         f"Prompts: {facts['prompt_note']}",
         f"Left out: {_left_out(facts['left_out'])}.",
         "",
+        f"Lengths: {_lengths(facts.get('lengths') or {})}",
+        "",
         "## What it can't show",
         "",
         "The score predicts how raters with known parameters would have rated; it knows no truth. Half of the interval comes",
@@ -116,6 +118,18 @@ def _size(n: int) -> str:
     return "1M<n<10M"
 
 
+def _lengths(report: Mapping[str, Any]) -> str:
+    """How long rows are: tokens where they were counted, bytes otherwise."""
+    told = []
+    for config, entry in report.items():
+        unit, sizes = ("tokens", entry["tokens"]) if entry["tokens"] else ("bytes", entry["bytes"])
+        told.append(
+            f"`{config}` median {sizes['p50']:,}, 99 % at most {sizes['p99']:,}, longest {sizes['max']:,} {unit}"
+        )
+    by = "prompt and longer answer together (`lengths.json`)"
+    return "; ".join(told) + f": {by}." if told else "no rows."
+
+
 def _left_out(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{n} rows ({why.replace('_', ' ')})" for why, n in sorted(counts.items()) if n) or "nothing"
 
@@ -143,11 +157,12 @@ def schema_json(schemas: Mapping[str, pa.Schema]) -> str:
     return json.dumps(described, indent=1) + "\n"
 
 
-def trl_yaml(method: str, settings: ExportSettings, label_smoothing: float = 0.0) -> str:
+def trl_yaml(method: str, settings: ExportSettings, label_smoothing: float = 0.0, max_length: int | None = None) -> str:
     """A config file for `trl dpo|kto|reward|grpo` (TRL 1.16), to be started from inside the export folder.
 
     Rows of the test split are the evaluation set only if `eval_strategy` is switched on: training reads `train` alone.
     """
+    max_length = max_length or settings.max_length
     lines = [
         f"# trl {method} --config trl_{method}.yaml      (TRL 1.16; start it inside this folder)",
         f"model_name_or_path: {settings.base_model}",
@@ -171,7 +186,7 @@ def trl_yaml(method: str, settings: ExportSettings, label_smoothing: float = 0.0
     }
     specific: dict[str, dict[str, Any]] = {
         "dpo": {
-            "max_length": f"{settings.max_length}  # prompt and note; longer pairs would be cut (TRL's default is 1024)",
+            "max_length": f"{max_length}  # prompt and note; longer pairs would be cut (TRL's default is 1024); see lengths.json",
             "loss_type": "[sigmoid, sft]  # the sft term keeps the chosen note likely (research P4)",
             "loss_weights": "[1.0, 0.2]",
             "beta": "0.1",
@@ -179,12 +194,12 @@ def trl_yaml(method: str, settings: ExportSettings, label_smoothing: float = 0.0
             "learning_rate": "5.0e-6",
         },
         "kto": {
-            "max_length": settings.max_length,
+            "max_length": max_length,
             "beta": "0.1",
             "learning_rate": "5.0e-6  # KTO paper: 5e-7 to 5e-6 for full fine-tuning",
         },
         "reward": {
-            "max_length": settings.max_length,
+            "max_length": max_length,
             "learning_rate": "1.0e-4  # TRL's recommendation for LoRA reward models",
         },
         "grpo": {

@@ -19,6 +19,7 @@ from jury.errors import InputError
 from jury.exports import card
 from jury.exports.folder import ConfigWriter, is_test, write_checksums
 from jury.exports.layouts import FROM_LABELS, FROM_PAIRS, SCHEMAS, WITH_PROMPT, assistant, schema_of, to_arrow
+from jury.exports.lengths import Lengths, enough, write_lengths
 from jury.exports.redaction import leaks, leave_out, variants
 from jury.pair_stage import read_decisions
 from jury.revising import OBJECTIONS
@@ -108,6 +109,8 @@ class _Job:
         self.left_out_pairs: Counter[str] = Counter()
         self.left_out: Counter[str] = Counter()
         self.redacted = 0
+        local = settings.base_model if Path(settings.base_model).is_dir() else ""
+        self.lengths = Lengths(settings.tokenizer or local)
         posts = read_rows(clusters, "posts", None).select("post_id", "story_id", "eligible").sort("post_id")
         keys = [story or str(post) for post, story in posts.select("post_id", "story_id").iter_rows()]
         self.keys = posts.select("post_id").with_columns(
@@ -239,6 +242,7 @@ class _Job:
         """Write finished rows of one config into its splits."""
         if config not in writers:
             return
+        self.lengths.add(config, frame.select([n for n in writers[config].schema.names if n in frame.columns]))
         for split, wanted in (("train", False), ("test", True)):
             part = frame.filter(pl.col("test") == wanted)
             if part.height:
@@ -616,6 +620,7 @@ def _beside(job: _Job, rows: dict[str, dict[str, int]], pairs: Path) -> None:
         )
     else:
         note = "the bytes as sent (no post text was in them)."
+    lengths = job.lengths.report()
     facts = {
         "run_id": job.run_id,
         "jury_id": job.jury_id,
@@ -623,6 +628,7 @@ def _beside(job: _Job, rows: dict[str, dict[str, int]], pairs: Path) -> None:
         "prompt_versions": versions,
         "split_by": "story (posts on the same claim), or post where there is none",
         "prompt_note": note,
+        "lengths": lengths,
         "left_out": dict(sorted((job.left_out_pairs + job.left_out).items())),
     }
     schemas = {name: schema_of(name, settings.reward_margin) for name in rows}
@@ -630,10 +636,13 @@ def _beside(job: _Job, rows: dict[str, dict[str, int]], pairs: Path) -> None:
     (job.out / "README.md").write_text(card.card(facts, rows, settings, languages), encoding="utf-8")
     (job.out / "data_dictionary.md").write_text(card.data_dictionary(schemas), encoding="utf-8")
     (job.out / "schema.json").write_text(card.schema_json(schemas), encoding="utf-8")
+    write_lengths(job.out, lengths)
     for method in ("dpo", "kto", "reward", "grpo"):
         if method in rows:
             smoothing = min(float(report.get("mean_p_flip") or 0.0), 0.49)
-            (job.out / f"trl_{method}.yaml").write_text(card.trl_yaml(method, settings, smoothing), encoding="utf-8")
+            longest = enough(lengths, method, settings.max_length)
+            text = card.trl_yaml(method, settings, smoothing, longest)
+            (job.out / f"trl_{method}.yaml").write_text(text, encoding="utf-8")
     provenance = facts | {
         "rows": rows,
         "pairs_report": report,

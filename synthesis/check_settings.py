@@ -22,13 +22,17 @@ class CheckCandidatesSettings:
     nli_model: str = ""  # local folder of a natural-language-inference cross-encoder; '' = none
     nli_contradiction: float = 0.5  # probability from which a sentence contradicts
     nli_entailment: float = 0.5  # best probability over source sentences below which a sentence is not supported
-    judge: str = "auto"  # the spec's questions put to the writing model: auto (where it is a language model) | on | off
+    judge: str | bool = (
+        "auto"  # the spec's questions put to the writing model: auto (where it is a language model) | on | off
+    )
     judge_finalists: int = (
         3  # candidates per post put to it after the revisions, best first by the jury; no other can win
     )
     max_findings: int = 5  # failures reported per check and text
 
     def __post_init__(self) -> None:
+        if isinstance(self.judge, bool):  # as older runs have it
+            object.__setattr__(self, "judge", "on" if self.judge else "off")
         if self.judge not in JUDGE:
             raise ValueError(f"judge = {self.judge!r} is not known; choose one of {', '.join(JUDGE)}.")
 

@@ -93,6 +93,8 @@ def test_shards_put_together_give_the_same_rows_and_twice_the_same_bytes(inputs,
 def test_an_unknown_way_of_judging_is_refused():
     with pytest.raises(ValueError, match="auto, on, off"):
         CheckCandidatesSettings(judge="sometimes")
+    assert CheckCandidatesSettings(judge=False) == CheckCandidatesSettings(judge="off")  # as older runs say it
+    assert CheckCandidatesSettings(judge=True).judge == "on"
 
 
 def test_an_inference_model_that_is_no_folder_is_refused(inputs, tmp_path):

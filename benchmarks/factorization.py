@@ -1,10 +1,15 @@
 """How fast and how exact the bridging factorisation is, on generated worlds, beside X's own code if a checkout is given.
 
-    python -m benchmarks.factorization [--ratings N ...] [--kind mix] [--peer CHECKOUT] [--device cuda] [--repeat 5]
+    python -m benchmarks.factorization [--ratings N ...] [--kind mix] [--peer CHECKOUT] [--work DIR] [--repeat 5]
+    python -m benchmarks.factorization --ratings 3e5 --kind mix easy two hard tough islands --basins 20
+    python -m benchmarks.factorization --cold 1e8 [--work DIR]
 
-One JSON line per measurement: `what`, `world`, `ratings`, `seconds` (the least of `--repeat` runs, all warm), `cpu_seconds`, `peak_bytes`
-(highest resident size above that before), and what belongs to the measurement. `compile` gives the seconds that compiling (or loading from the
-cache) took once. With `--peer`, X's `run_mf` fits the same ratings in its own process and every later line carries `ratio`, X's seconds over ours.
+One JSON line per world and size. Every measurement in it has `seconds` (the least of `--repeat` runs, all warm), `cpu_seconds`, `bytes_a_rating`
+(highest resident size above that before); `compile` gives the seconds that compiling (or loading from the cache) took once. With `--peer`, X's
+`run_mf` fits the same ratings in its own process (`factorization_peer.py`), and `ratio` is X's seconds over ours. X's seconds are those of a quiet
+machine: preparation + epochs x the 10th percentile of its epochs. With `--work`, X's results are kept in DIR and used again, since they take minutes.
+`limits`: nanoseconds a rating and sweep (both directions, all threads) that reading the packed ratings, and looking up 8 bytes for each, take
+without any arithmetic. `--cold`: from Parquet (dense raters, see `snapshot.dense_ratings`) to parameter tables on disk, in a fresh process.
 """
 
 from __future__ import annotations
@@ -23,46 +28,20 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+from numba import njit
 
 from benchmarks.worlds import WORLDS, make_world
 from matrix_factorization.flow import peel
 from matrix_factorization.foldin import fold_in_notes
-from matrix_factorization.objective import Parameters, objective
-from matrix_factorization.ratings import VALUE_OF_CODE, RatingTable, rating_table
-from matrix_factorization.solver import ExactSolver, random_start, warm_start
+from matrix_factorization.inputs import table_of_snapshot
+from matrix_factorization.objective import NoteParameters, Parameters, RaterParameters, objective
+from matrix_factorization.ratings import VALUE_OF_CODE, RatingTable, rating_table, with_added
+from matrix_factorization.snapshot import RATER_IDS_FILE, RATER_INDEX_FILE
+from matrix_factorization.solver import ExactSolver, random_start, refit
+from matrix_factorization.workers import Workers
 
-# X's side, run by another process: reads a Parquet file of ratings, fits, prints one JSON line. Nothing of X's is changed; `wandb`,
-# its optional reporting service, is replaced by an object that does nothing.
-_PEER = """
-import json, sys, time, resource
-checkout, path, frozen = sys.argv[1], sys.argv[2], sys.argv[3]
-class Nothing:
-    def __getattr__(self, name): return Nothing()
-    def __call__(self, *a, **k): return Nothing()
-    def __setattr__(self, name, value): pass
-    _enabled = False
-sys.modules['wandb'] = Nothing()
-sys.path.insert(0, checkout + '/scoring/src')
-import logging; logging.disable(logging.CRITICAL)
-import pandas as pd, torch
-import scoring.matrix_factorization.wandb_utils as utils
-import scoring.matrix_factorization.matrix_factorization as mf
-class Off(Nothing):
-    _enabled = False
-    def reinitialize(self, *a, **k): pass
-    def log(self, *a, **k): pass
-    def finish(self, *a, **k): pass
-mf.wandb = Off()
-ratings = pd.read_parquet(path)
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-began, cpu = time.perf_counter(), time.process_time()
-ranker = mf.MatrixFactorization(log=False, seed=1)
-notes, raters, mu = ranker.run_mf(ratings)
-seconds, cpu = time.perf_counter() - began, time.process_time() - cpu
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before
-notes.to_parquet(path + '.notes'); raters.to_parquet(path + '.raters')
-print(json.dumps({'seconds': seconds, 'cpu_seconds': cpu, 'peak_bytes': peak, 'mu': mu, 'torch': torch.__version__, 'pandas': pd.__version__}))
-"""
+PEER = Path(__file__).with_name("factorization_peer.py")
+IDS = ["noteId", "raterParticipantId"]
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -71,76 +50,81 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--kind", choices=sorted(WORLDS), nargs="+", default=["mix"])
     parser.add_argument("--peer", type=Path, help="checkout of twitter/communitynotes")
     parser.add_argument("--peer-python", default=sys.executable, help="interpreter with pandas and torch for the peer")
+    parser.add_argument("--work", type=Path, help="folder for the ratings and X's results (default: a temporary one)")
     parser.add_argument("--device", help="torch device for the torch solver, such as cuda")
     parser.add_argument("--repeat", type=int, default=5)
     parser.add_argument("--threads", type=int)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--basins", type=int, default=0, help="random starts to compare the deterministic start with")
+    parser.add_argument("--cold", type=float, nargs="+", help="measure only: Parquet in, parameter tables out")
+    parser.add_argument("--cold-worker", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
-    for kind in options.kind:
-        for size in options.ratings:
-            _measure(int(size), kind, options)
+    if options.cold_worker:
+        print(json.dumps(_cold_worker(options.cold_worker, options.threads)))
+        return 0
+    with tempfile.TemporaryDirectory(prefix="factorization-") as temporary:
+        work = options.work or Path(temporary)
+        for kind in options.kind:
+            for size in options.cold or options.ratings:
+                folder = work / f"{kind}-{int(size)}-{options.seed}"
+                folder.mkdir(parents=True, exist_ok=True)
+                facts = (_cold if options.cold else _measure)(int(size), kind, folder, options)
+                print(json.dumps(_rounded({"world": kind, "seed": options.seed, **facts, **_machine()})), flush=True)
     return 0
 
 
-def _measure(size: int, kind: str, options: argparse.Namespace) -> None:
-    world = make_world(size, kind, options.seed)
-    frame = _public_table(world)
-    table = rating_table(frame)
-    notes, raters = peel(table, 5, 10)
-    kept = table.keep(notes, raters)
-    frame = frame.join(pl.DataFrame({"noteId": kept.note_ids}), on="noteId", how="semi", maintain_order="left").join(
-        pl.DataFrame({"raterParticipantId": kept.rater_ids}), on="raterParticipantId", how="semi", maintain_order="left"
-    )
-    del world, table
+def _measure(size: int, kind: str, folder: Path, options: argparse.Namespace) -> dict[str, Any]:
+    frame = _public_table(size, kind, options.seed)
+    kept = rating_table(frame)
     solver = ExactSolver(random_starts=0, tolerance=1e-7, threads=options.threads)
-    about = {
-        "world": kind, "ratings": kept.n_ratings, "notes": kept.n_notes, "raters": kept.n_raters, "machine": platform.processor() or
-        platform.machine(), "processors": len(os.sched_getaffinity(0)), "load": round(os.getloadavg()[0], 1), "versions": _versions(),
-    }  # fmt: skip
-
-    def say(what: str, **facts: Any) -> None:
-        print(json.dumps({"what": what, **about, **facts}), flush=True)
-
+    facts: dict[str, Any] = {"ratings": kept.n_ratings, "notes": kept.n_notes, "raters": kept.n_raters}
     began = time.perf_counter()
     solver.fit(kept)
-    say("compile", seconds=time.perf_counter() - began, note="first fit of this process, loading or compiling included")
+    facts["compile"] = time.perf_counter() - began
     best = ExactSolver(random_starts=0, tolerance=1e-13, max_sweeps=1000, threads=options.threads).fit(kept)
-    peer = _peer(frame, options) if options.peer else None
-    goal = best.loss * (1 + 1e-6)
+    facts["loss"] = best.loss
+    peer = _peer(frame, folder, options) if options.peer else None
+    goal, quiet = best.loss * (1 + 1e-6), np.nan
     if peer is not None:
-        parameters = _peer_parameters(peer, kept)
+        parameters = _peer_parameters(folder, peer["mu"], kept)
         loss = objective(kept, parameters, solver.regularisation)
         goal = max(loss, goal)
-        say(
-            "peer run_mf",
-            **{k: v for k, v in peer.items() if k != "path"},
-            loss=loss,
-            excess=loss / best.loss - 1,
+        quiet = peer["preparation_seconds"] + peer["epochs"] * peer["epoch_seconds"]
+        facts["peer"] = {
+            **peer, "quiet_seconds": quiet, "excess": loss / best.loss - 1, "bytes_a_rating": peer["peak_bytes"] / kept.n_ratings,
             **_differences(parameters, best.parameters),
-        )
+        }  # fmt: skip
 
-    def ratio(seconds: float) -> dict[str, float]:
-        return {} if peer is None else {"ratio": peer["seconds"] / seconds}
+    def measured(run: dict[str, Any], of: float = quiet, **more: Any) -> dict[str, Any]:
+        found = {
+            "seconds": run["seconds"],
+            "cpu_seconds": run["cpu_seconds"],
+            "bytes_a_rating": run["peak_bytes"] / kept.n_ratings,
+            **more,
+        }
+        return found if np.isnan(of) else {**found, "ratio": of / run["seconds"]}
 
-    sweeps = int(np.argmax(best.losses <= goal))
-    to_goal = ExactSolver(random_starts=0, tolerance=0.0, max_sweeps=max(sweeps, 1), threads=options.threads)
+    sweeps = max(int(np.argmax(best.losses <= goal)), 1)
+    to_goal = ExactSolver(random_starts=0, tolerance=0.0, max_sweeps=sweeps, threads=options.threads)
     run = _time(lambda: to_goal.fit(kept), options.repeat)
-    say("fit to the peer's loss" if peer else "fit to 1e-6", sweeps=sweeps, excess=run["value"].loss / best.loss - 1, **_plain(run), **ratio(run["seconds"]),
-        nanoseconds_a_rating_and_sweep=run["seconds"] * 1e9 / kept.n_ratings / max(sweeps, 1))  # fmt: skip
-    run = _time(lambda: solver.fit(kept), options.repeat)
-    say("fit to 1e-7", sweeps=run["value"].sweeps, excess=run["value"].loss / best.loss - 1, **_plain(run), **ratio(run["seconds"]),
-        **_differences(run["value"].parameters, best.parameters))  # fmt: skip
-    run = _time(lambda: _tables_in_tables_out(frame, solver), options.repeat)
-    say(
-        "public ids in, parameter tables out",
-        **_plain(run),
-        **ratio(run["seconds"]),
-        bytes_a_rating=run["peak_bytes"] / kept.n_ratings,
+    excess = run["value"].loss / best.loss - 1
+    facts["fit to the peer's loss" if peer else "fit to 1e-6"] = measured(
+        run, sweeps=sweeps, excess=excess, nanoseconds_a_rating_and_sweep=run["seconds"] * 1e9 / kept.n_ratings / sweeps
     )
+    facts["limits"] = _limits(kept, options)
+    run = _time(lambda: solver.fit(kept), options.repeat)
+    facts["fit to 1e-7"] = measured(
+        run,
+        sweeps=run["value"].sweeps,
+        excess=run["value"].loss / best.loss - 1,
+        **_differences(run["value"].parameters, best.parameters),
+    )
+    enough = ExactSolver(random_starts=0, tolerance=1e-6, threads=options.threads)
+    cold = _time(lambda: _tables_in_tables_out(frame, enough), options.repeat)
+    facts["public ids in, parameter tables out"] = measured(cold, excess=enough.fit(kept).loss / best.loss - 1)
     frozen = ExactSolver(random_starts=0, freeze_raters=True, threads=options.threads)
     run = _time(lambda: frozen.fit(kept, start=best.parameters), options.repeat)
-    say("final stage, raters frozen", **_plain(run))
+    facts["final stage, raters frozen"] = measured(run, of=_quiet_final(peer))
     value, rater = VALUE_OF_CODE[kept.by_note & 3], kept.by_note >> 2
     run = _time(
         lambda: fold_in_notes(
@@ -149,35 +133,124 @@ def _measure(size: int, kind: str, options: argparse.Namespace) -> None:
         ),
         options.repeat,
     )  # fmt: skip
-    say("fold-in of every note, with intervals", **_plain(run), nanoseconds_a_note=run["seconds"] * 1e9 / kept.n_notes)
-    yesterday = kept.keep(
-        np.ones(kept.n_notes, bool),
-        np.ones(kept.n_raters, bool),
-        np.random.default_rng(1).random(kept.n_ratings) < 0.99,
+    facts["fold-in of every note, with intervals"] = measured(
+        run, of=np.nan, nanoseconds_a_note=run["seconds"] * 1e9 / kept.n_notes
     )
-    old = ExactSolver(random_starts=0, tolerance=1e-10, threads=options.threads).fit(yesterday).parameters
-    start = warm_start(kept, (yesterday.rater_ids, old.raters), (yesterday.note_ids, old.notes), old.global_intercept)
-    refit = ExactSolver(random_starts=0, tolerance=1e-6, threads=options.threads)
-    run = _time(lambda: refit.fit(kept, start=start), options.repeat)
-    say(
-        "refit after 1 % new ratings",
-        sweeps=run["value"].sweeps,
-        excess=run["value"].loss / best.loss - 1,
-        **_plain(run),
-    )
+    facts["refit after 1 % new ratings"] = _refit(frame, best.loss, cold["seconds"], measured, options)
     if options.basins:
         rng = np.random.default_rng(2)
-        losses = [solver.fit(kept, start=random_start(kept, rng)).loss for _ in range(options.basins)]
-        say(
-            "basins",
-            seeded_excess=best.loss / min(*losses, best.loss) - 1,
-            random_excess=[x / min(*losses, best.loss) - 1 for x in losses],
-        )
+        losses = np.array([solver.fit(kept, start=random_start(kept, rng)).loss for _ in range(options.basins)])
+        lowest = min(losses.min(), best.loss)
+        facts["basins"] = {
+            "seeded_excess": best.loss / lowest - 1, "random_starts": options.basins, "random_worst_excess": losses.max() / lowest - 1,
+            "random_starts_higher_by_1e-4": int(np.count_nonzero(losses > lowest * (1 + 1e-4))),
+        }  # fmt: skip
     if options.device:
-        _torch(kept, options, best.loss, say)
+        facts["torch"] = _torch(kept, options, best.loss)
+    return facts
 
 
-def _torch(kept: RatingTable, options: argparse.Namespace, best: float, say: Callable[..., None]) -> None:
+def _refit(
+    frame: pl.DataFrame, best: float, cold: float, measured: Callable[..., dict[str, Any]], options: argparse.Namespace
+) -> dict[str, Any]:
+    """Every hundredth rating is new: merge and descend from yesterday's parameters, beside all ids again and a fit from nothing."""
+    new = pl.Series(np.random.default_rng(1).random(len(frame)) < 0.01)
+    today, yesterday = frame.filter(new), rating_table(frame.filter(~new))
+    old = ExactSolver(random_starts=0, tolerance=1e-9, threads=options.threads).fit(yesterday).parameters
+    solver = ExactSolver(random_starts=0, tolerance=1e-6, threads=options.threads)
+    run = _time(lambda: refit(solver, yesterday, old, today), options.repeat)
+    merge = _time(lambda: with_added(yesterday, today), options.repeat)
+    found = run["value"][1]
+    return measured(
+        run,
+        of=np.nan,
+        sweeps=found.sweeps,
+        excess=found.loss / best - 1,
+        share_of_cold=run["seconds"] / cold,
+        merge_seconds=merge["seconds"],
+    )
+
+
+@njit(nogil=True, cache=True)
+def _read(stream, lo, hi):  # pragma: no cover - compiled
+    total = np.uint32(0)
+    for k in range(lo, hi):
+        total += stream[k]
+    return total
+
+
+@njit(nogil=True, cache=True)
+def _look_up(stream, table, lo, hi):  # pragma: no cover - compiled
+    one = 0.0
+    two = 0.0
+    for k in range(lo, hi - 1, 2):
+        one += table[stream[k] >> np.uint32(2)]
+        two += table[stream[k + 1] >> np.uint32(2)]
+    return one + two
+
+
+def _limits(table: RatingTable, options: argparse.Namespace) -> dict[str, float]:
+    """Nanoseconds a rating and sweep of a pass that only reads, and of one that only looks up."""
+    sides = [(table.by_note, np.zeros(table.n_raters)), (table.by_rater, np.zeros(table.n_notes))]
+    cuts = np.linspace(0, table.n_ratings, 9).astype(np.int64)
+    with Workers(options.threads) as workers:
+
+        def read() -> None:
+            for stream, _ in sides:
+                workers.run(8, lambda lo, hi, stream=stream: _read(stream, cuts[lo], cuts[hi]))
+
+        def look_up() -> None:
+            for stream, pairs in sides:
+                workers.run(8, lambda lo, hi, stream=stream, pairs=pairs: _look_up(stream, pairs, cuts[lo], cuts[hi]))
+
+        read(), look_up()
+        return {
+            name: _time(work, options.repeat)["seconds"] * 1e9 / table.n_ratings
+            for name, work in (("read", read), ("look_up", look_up))
+        }
+
+
+def _cold(size: int, kind: str, folder: Path, options: argparse.Namespace) -> dict[str, Any]:
+    """Writes a snapshot's rating files (only the columns a fit reads), then measures a fresh process on them."""
+    if not (folder / "ratings.parquet").exists():
+        world = make_world(size, kind, options.seed)
+        used, note = np.unique(world.note_index, return_inverse=True)
+        raters = np.unique(world.rater_index)
+        place = np.zeros(int(raters[-1]) + 1, np.int32)
+        place[raters] = np.random.default_rng(3).permutation(len(raters))
+        pl.DataFrame(
+            {"noteId": used[note].astype(np.int64) * 7_919 + 10**18, "helpfulness": world.value}
+        ).write_parquet(folder / "ratings.parquet", row_group_size=1 << 20)
+        pl.DataFrame({"index": place[world.rater_index]}).write_parquet(
+            folder / RATER_INDEX_FILE, row_group_size=1 << 20
+        )
+        ids = np.sort(np.random.default_rng(4).integers(0, 2**62, len(raters)))
+        pl.DataFrame({"raterParticipantId": [f"{k:064X}" for k in ids.tolist()]}).write_parquet(folder / RATER_IDS_FILE)
+    command = [sys.executable, "-m", "benchmarks.factorization", "--cold-worker", str(folder)]
+    command += ["--threads", str(options.threads)] if options.threads else []
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def _cold_worker(folder: Path, threads: int | None) -> dict[str, Any]:
+    warm = ExactSolver(random_starts=0, threads=threads)
+    warm.fit(rating_table(_public_table(20_000, "mix", 0)))  # loads the compiled kernels
+    _reset_peak()
+    began, cpu = time.perf_counter(), time.process_time()
+    table = table_of_snapshot(folder)
+    read = time.perf_counter() - began
+    found = ExactSolver(random_starts=0, tolerance=1e-6, threads=threads).fit(table)
+    fitted = time.perf_counter() - began
+    for name, part in zip(("notes", "raters"), _parameter_tables(table, found.parameters), strict=True):
+        part.write_parquet(folder / f"fitted_{name}.parquet")
+    return {
+        "ratings": table.n_ratings, "notes": table.n_notes, "raters": table.n_raters, "seconds": time.perf_counter() - began,
+        "cpu_seconds": time.process_time() - cpu, "read_and_sort_seconds": read, "fit_seconds": fitted - read, "sweeps": found.sweeps,
+        "loss": found.loss, "message": found.message, "peak_bytes": _status("VmHWM"),
+    }  # fmt: skip
+
+
+def _torch(kept: RatingTable, options: argparse.Namespace, best: float) -> dict[str, Any]:
     import torch
 
     from matrix_factorization.torch_solver import TorchSolver
@@ -185,28 +258,43 @@ def _torch(kept: RatingTable, options: argparse.Namespace, best: float, say: Cal
     kind = "float64" if options.device == "cpu" else "float32"
     solver = TorchSolver(device=options.device, dtype=kind, tolerance=1e-6)
     run = _time(lambda: solver.fit(kept), max(options.repeat // 2, 1))
-    say("torch solver, upload included", device=options.device, dtype=kind, torch=torch.__version__, sweeps=run["value"].sweeps,
-        excess=run["value"].loss / best - 1, **_plain(run))  # fmt: skip
+    return {
+        "device": options.device, "dtype": kind, "torch": torch.__version__, "seconds_with_upload": run["seconds"],
+        "sweeps": run["value"].sweeps, "excess": run["value"].loss / best - 1,
+    }  # fmt: skip
 
 
-def _public_table(world: Any) -> pl.DataFrame:
-    """The ratings under snowflake-like note ids and arbitrary 63-bit rater ids, as X's production tables have them."""
+def _public_table(size: int, kind: str, seed: int) -> pl.DataFrame:
+    """Ratings under snowflake-like note ids and arbitrary 63-bit rater ids, as X's production tables have them, filtered as X does."""
+    world = make_world(size, kind, seed)
     note_ids = np.arange(int(world.note_index.max()) + 1, dtype=np.int64) * 7_919 + 10**18
+    # Shuffled: the generator numbers raters by community, which would help the cache.
     rater_ids = np.random.default_rng(0).permutation(len(world.rater_factor)).astype(np.int64) * 104_729 + 10**17
-    # Ids of raters ascend with their index, so that rows of the generated truth and of the table agree.
-    rater_ids = np.sort(rater_ids)
-    return pl.DataFrame(
+    frame = pl.DataFrame(
         {
             "noteId": note_ids[world.note_index],
             "raterParticipantId": rater_ids[world.rater_index],
             "helpfulness": world.value,
         }
     )
+    del world
+    table = rating_table(frame)
+    notes, raters = peel(table, 5, 10)
+    kept = [
+        pl.DataFrame({"noteId": table.note_ids[notes]}),
+        pl.DataFrame({"raterParticipantId": table.rater_ids.filter(pl.Series(raters))}),
+    ]
+    for name, ids in zip(IDS, kept, strict=True):
+        frame = frame.join(ids, on=name, how="semi", maintain_order="left")
+    return frame.rechunk()
 
 
 def _tables_in_tables_out(frame: pl.DataFrame, solver: ExactSolver) -> tuple[pl.DataFrame, pl.DataFrame]:
     table = rating_table(frame)
-    p = solver.fit(table).parameters
+    return _parameter_tables(table, solver.fit(table).parameters)
+
+
+def _parameter_tables(table: RatingTable, p: Parameters) -> tuple[pl.DataFrame, pl.DataFrame]:
     return (
         pl.DataFrame({"noteId": table.note_ids, "intercept": p.notes.intercept, "factor1": p.notes.factor}),
         pl.DataFrame(
@@ -229,10 +317,6 @@ def _time(work: Callable[[], Any], repeat: int) -> dict[str, Any]:
     return best
 
 
-def _plain(run: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in run.items() if key != "value"}
-
-
 def _reset_peak() -> int:
     """Make the kernel forget the highest resident size (Linux); returns the present one in bytes, 0 elsewhere."""
     try:
@@ -250,27 +334,28 @@ def _status(field: str) -> int:
     return next((int(line.split()[1]) * 1024 for line in lines if line.startswith(field)), 0)
 
 
-def _peer(frame: pl.DataFrame, options: argparse.Namespace) -> dict[str, Any] | None:
-    """X's `run_mf` on the ratings, in a process of its own; `None` with a message if it fails."""
-    folder = tempfile.mkdtemp(prefix="peer-")
-    path = Path(folder) / "ratings.parquet"
-    frame.rename({"helpfulness": "helpfulNum"}).write_parquet(path)
-    done = subprocess.run(
-        [options.peer_python, "-W", "ignore", "-c", _PEER, str(options.peer), str(path), ""],
-        capture_output=True, text=True, env=os.environ | {"KMP_DUPLICATE_LIB_OK": "TRUE"}, check=False,
-    )  # fmt: skip
-    if done.returncode:
-        print(f"the peer failed: {done.stderr.strip()[-800:]}", file=sys.stderr)
-        return None
-    return json.loads(done.stdout.strip().splitlines()[-1]) | {"path": str(path)}
+def _peer(frame: pl.DataFrame, folder: Path, options: argparse.Namespace) -> dict[str, Any] | None:
+    """X's `run_mf` on the ratings, in a process of its own, or its kept result; `None` with a message if it fails."""
+    if not (folder / "peer.json").exists():
+        frame.rename({"helpfulness": "helpfulNum"}).write_parquet(folder / "ratings.parquet")
+        command = [options.peer_python, "-W", "ignore", str(PEER), str(options.peer), str(folder)]
+        done = subprocess.run(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, check=False)
+        if done.returncode:
+            print(f"the peer failed: {done.stderr.strip()[-800:]}", file=sys.stderr)
+            return None
+    return json.loads((folder / "peer.json").read_text())
 
 
-def _peer_parameters(peer: dict[str, Any], table: RatingTable) -> Parameters:
+def _quiet_final(peer: dict[str, Any] | None) -> float:
+    """Seconds of X's final stage on a quiet machine, without its preparation; NaN if it was not run."""
+    if peer is None or "final_stage" not in peer:
+        return np.nan
+    return peer["final_stage"]["epochs"] * peer["final_stage"]["epoch_seconds"]
+
+
+def _peer_parameters(folder: Path, mu: float, table: RatingTable) -> Parameters:
     """X's result in the rows of our table, in our sign (which is X's)."""
-    from matrix_factorization.objective import NoteParameters, RaterParameters
-
-    notes = pl.read_parquet(peer["path"] + ".notes")
-    raters = pl.read_parquet(peer["path"] + ".raters")
+    notes, raters = pl.read_parquet(folder / "notes.parquet"), pl.read_parquet(folder / "raters.parquet")
     notes = pl.DataFrame({"noteId": table.note_ids}).join(notes, on="noteId", how="left", maintain_order="left")
     raters = pl.DataFrame({"raterParticipantId": table.rater_ids}).join(
         raters, on="raterParticipantId", how="left", maintain_order="left"
@@ -281,7 +366,7 @@ def _peer_parameters(peer: dict[str, Any], table: RatingTable) -> Parameters:
             (raters, "internalRaterIntercept"), (raters, "internalRaterFactor1"), (notes, "internalNoteIntercept"), (notes, "internalNoteFactor1"),
         )
     ]  # fmt: skip
-    return Parameters(RaterParameters(*side[:2]), NoteParameters(*side[2:]), float(peer["mu"]))
+    return Parameters(RaterParameters(*side[:2]), NoteParameters(*side[2:]), mu)
 
 
 def _differences(ours: Parameters, best: Parameters) -> dict[str, float]:
@@ -301,15 +386,20 @@ def _differences(ours: Parameters, best: Parameters) -> dict[str, float]:
     }
 
 
-def _versions() -> dict[str, str]:
+def _machine() -> dict[str, Any]:
     import numba
 
     return {
-        "python": platform.python_version(),
-        "numpy": np.__version__,
-        "numba": numba.__version__,
-        "polars": pl.__version__,
-    }
+        "machine": platform.machine(), "processors": len(os.sched_getaffinity(0)), "load": os.getloadavg()[0], "python": platform.python_version(),
+        "numpy": np.__version__, "numba": numba.__version__, "polars": pl.__version__,
+    }  # fmt: skip
+
+
+def _rounded(value: Any) -> Any:
+    """Five digits are enough to read."""
+    if isinstance(value, dict):
+        return {key: _rounded(item) for key, item in value.items()}
+    return float(f"{value:.5g}") if isinstance(value, (float, np.floating)) else value
 
 
 if __name__ == "__main__":

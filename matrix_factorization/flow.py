@@ -75,6 +75,18 @@ class NoteFacts:
 
 
 @dataclass(frozen=True)
+class Strangers:
+    """Raters without parameters as a group: what is known of one before any of his own ratings is looked at.
+
+    `mean_intercept`: how much more generous they are than the model without a rater (rating units). `weight`: what a rating by one of them counts
+    for beside one by a fitted rater, the ratio of the two error variances, at most 1; 0 if nothing is known of them.
+    """
+
+    mean_intercept: float
+    weight: float
+
+
+@dataclass(frozen=True)
 class Completed:
     """Parameters and evidence of every note and rater of the events, in index order.
 
@@ -86,6 +98,7 @@ class Completed:
     note_source: np.ndarray
     raters: FoldedIn
     rater_source: np.ndarray
+    strangers: Strangers
     evidence: NoteEvidence
     statuses: Statuses
     lower: np.ndarray
@@ -279,51 +292,60 @@ def complete(
     """X's final stage: raters and mu frozen, every note solved; then raters without parameters, intervals and statuses.
 
     `whole`: all ratings of `events`. A note that has frozen parameters of its own keeps them (a fitted note's equation has them as its
-    solution anyway).
+    solution anyway). The others are solved from all their raters: those with frozen parameters, and the `Strangers` with less weight.
     """
     n_notes = whole.n_notes
-    weight = None if frozen.rater_weight is None else frozen.rater_weight[whole.by_note >> 2]
     mu, per_note, raters = frozen.global_intercept, frozen.ratings_per_note, frozen.raters
     rater_of, value = whole.by_note >> 2, VALUE_OF_CODE[whole.by_note & 3]
+    weight = np.ones(len(value)) if frozen.rater_weight is None else frozen.rater_weight[rater_of]
 
-    def notes_from(known: RaterParameters) -> FoldedIn:
+    def notes_from(known: RaterParameters, weight: np.ndarray) -> FoldedIn:
         return fold_in_notes(
             whole.note_start, rater_of, value, known, mu, weight=weight,
             ratings_per_note=per_note, regularisation=settings.regularisation, residual_variance=frozen.residual_variance,
         )  # fmt: skip
 
-    folded = notes_from(raters)
-    counted = folded.n_ratings
+    first = notes_from(raters, weight)
     given = ~np.isnan(frozen.notes.intercept) & ~np.isnan(frozen.notes.factor)
-    folded = _with_known(folded, frozen.notes.intercept, frozen.notes.factor, given)
+    first = _with_known(first, frozen.notes.intercept, frozen.notes.factor, given)
 
     # Raters outside the fit, from notes that enough known raters judged; where there is none, from any note with parameters.
     known_rater = ~np.isnan(raters.factor) & ~np.isnan(raters.intercept)
+    judged = given | (first.n_ratings >= settings.min_ratings_per_note)
+    strangers = strangers_of(whole, first, judged, known_rater, frozen)
     note_of, rater_value = whole.by_rater >> 2, VALUE_OF_CODE[whole.by_rater & 3]
 
     def raters_from(usable: np.ndarray) -> FoldedIn:
-        known = NoteParameters(np.where(usable, folded.intercept, np.nan), np.where(usable, folded.factor, np.nan))
-        return fold_in_raters(
-            whole.rater_start, note_of, rater_value, known, mu, ratings_per_rater=frozen.ratings_per_rater,
+        known = NoteParameters(np.where(usable, first.intercept, np.nan), np.where(usable, first.factor, np.nan))
+        folded = fold_in_raters(
+            whole.rater_start, note_of, rater_value, known, mu + strangers.mean_intercept, ratings_per_rater=frozen.ratings_per_rater,
             regularisation=settings.regularisation, residual_variance=frozen.residual_variance,
         )  # fmt: skip
+        return replace(folded, intercept=folded.intercept + strangers.mean_intercept)
 
-    everyone = raters_from(given | (counted >= settings.min_ratings_per_note))
-    everyone = _merge(everyone, raters_from(given | (counted > 0)), everyone.n_ratings == 0)
+    everyone = raters_from(judged)
+    everyone = _merge(everyone, raters_from(given | (first.n_ratings > 0)), everyone.n_ratings == 0)
     rater_source = np.where(known_rater, frozen.source, np.where(everyone.n_ratings > 0, FOLDED_IN, PRIOR))
     everyone = _with_known(everyone, raters.intercept, raters.factor, known_rater)
-    twice = ~given & (counted == 0)
-    folded = _merge(folded, notes_from(RaterParameters(everyone.intercept, everyone.factor)), twice)
+    everybody = RaterParameters(everyone.intercept, everyone.factor)
+    folded = _merge(
+        notes_from(everybody, weight * np.where(known_rater, 1.0, strangers.weight)[rater_of]), first, given
+    )
+    # What the note's own parameters rest on: strangers count for notes outside the fit only.
+    weight = weight * np.where(
+        known_rater[rater_of], 1.0, np.where(np.repeat(given, whole.note_degree()), 0.0, strangers.weight)
+    )
 
     bounds = pseudo_rating_bounds(
-        whole.note_start, rater_of, value, raters, mu,
-        ratings_per_note=per_note, regularisation=settings.regularisation, weight=weight,
+        whole.note_start, rater_of, value, everybody, mu,
+        ratings_per_note=per_note, extremes=raters, regularisation=settings.regularisation, weight=weight,
     )  # fmt: skip
 
     def scores_without(left_out: np.ndarray) -> np.ndarray:
         if not left_out.any():
             return np.full(n_notes, np.nan)
-        return notes_from(RaterParameters(np.where(left_out, np.nan, raters.intercept), raters.factor)).intercept
+        remaining = RaterParameters(np.where(left_out, np.nan, everybody.intercept), everybody.factor)
+        return notes_from(remaining, weight).intercept
 
     correlated = np.zeros(whole.n_raters, bool)
     if whole.n_ratings <= settings.diagnostics_limit:
@@ -353,15 +375,30 @@ def complete(
     lower, upper = normal_interval(folded.intercept, folded.intercept_sd, settings.interval)
     return Completed(
         notes=folded,
-        note_source=np.where(given, frozen.source, np.where(counted > 0, FOLDED_IN, FOLDED_IN_TWICE)),
+        note_source=np.where(given, frozen.source, np.where(first.n_ratings > 0, FOLDED_IN, FOLDED_IN_TWICE)),
         raters=everyone,
         rater_source=rater_source,
+        strangers=strangers,
         evidence=evidence,
         statuses=final_statuses(evidence, rules),
         lower=lower,
         upper=upper,
         pseudo_lower=bounds.lower,
     )
+
+
+def strangers_of(
+    whole: RatingTable, notes: FoldedIn, judged: np.ndarray, known_rater: np.ndarray, frozen: Frozen
+) -> Strangers:
+    """What the ratings of notes marked in `judged` by raters not marked in `known_rater` say of such raters (README, "Raters outside the fit")."""
+    chosen = ~known_rater[whole.by_note >> 2] & np.repeat(judged, whole.note_degree())
+    note = np.repeat(np.arange(whole.n_notes), whole.note_degree())[chosen]
+    rest = VALUE_OF_CODE[whole.by_note[chosen] & 3] - frozen.global_intercept - notes.intercept[note]
+    if len(rest) == 0:
+        return Strangers(0.0, 0.0)
+    mean = float(np.mean(rest, dtype=np.float64))
+    variance = float(np.mean(np.square(rest - mean, dtype=np.float64)))
+    return Strangers(mean, min(frozen.residual_variance / variance, 1.0) if variance > 0 else 1.0)
 
 
 def diagnose(
@@ -606,6 +643,7 @@ def describe(scoring: Scoring) -> dict[str, Any]:
         "ratings_per_note": s.frozen.ratings_per_note,
         "ratings_per_rater": s.frozen.ratings_per_rater,
         "residual_variance": s.frozen.residual_variance,
+        "raters_outside": asdict(s.completed.strangers),
         "n_ratings_seen": len(s.events.note_index),
         "n_raters_seen": len(s.events.rater_ids),
         "n_notes_seen": len(s.events.note_ids),

@@ -1,6 +1,6 @@
 # mypy: ignore-errors
 # (Numba gives these functions their types when it compiles them; mypy cannot see them.)
-"""Compiled inner loops: half sweeps, the exact gauge step, counting sorts, filters and counts.
+"""Compiled inner loops: half sweeps, the exact gauge step, filters and counts.
 
 Every kernel is `nogil` and works on a range of rows or chunks, so several Python threads run it side by side (see `workers.py`). We
 considered numba's own `parallel=True`: its OpenMP layer aborts in a forked child, its work-queue layer when two Python threads
@@ -19,20 +19,22 @@ TWO = np.uint32(2)
 CODE_MASK = np.uint32(3)
 HALF = np.float32(0.5)
 
-# What a half sweep reports per chunk of rows: the decrease of the objective (in sums, not means), the sum of residuals after the
-# solve, and the first and second moments of the parameters just solved.
-DECREASE, RESIDUAL, SUM_I, SUM_F, SUM_II, SUM_IF, SUM_FF = range(7)
-N_PARTIAL = 7
+# What a half sweep reports per chunk of rows, in sums, not means: how far the objective fell, the rows' squared errors and penalties after the
+# solve, the sum of their residuals, and the first and second moments of the parameters just solved.
+DECREASE, OBJECTIVE, RESIDUAL, SUM_I, SUM_F, SUM_II, SUM_IF, SUM_FF = range(8)
+N_PARTIAL = 8
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def half_sweep(parts, stream, other, own, mu, ridge_i, ridge_f, gauge, bounds, lo, hi, partial):  # pragma: no cover
+def half_sweep(
+    parts, stream, other, own, mu, ridge_i, ridge_f, gauge, chosen, bounds, lo, hi, partial
+):  # pragma: no cover - compiled
     """Solve every row of chunks lo..hi-1 exactly, the other side held fixed.
 
     A row's ratings r with the other side's (x, f): minimise sum (r - mu - x - i - f g)^2 + ridge_i i^2 + ridge_f g^2 over (i, g),
     a 2 x 2 system. `parts`: where each row's ratings of value 0, 1/2 and 1 begin. `other`, `own`: (n, 2) float32 pairs (intercept,
     factor); sums in float64. `gauge`: (c, s, t, beta) not yet applied to `own` (see `gauge_step`): only needed to know from where the
-    objective fell.
+    objective fell. `chosen`: solve only rows marked True and leave the others (OBJECTIVE then lacks them); empty: all.
     """
     c = gauge[0]
     s = gauge[1]
@@ -40,6 +42,7 @@ def half_sweep(parts, stream, other, own, mu, ridge_i, ridge_f, gauge, bounds, l
     beta = gauge[3]
     for chunk in range(lo, hi):
         decrease = 0.0
+        objective = 0.0
         residual = 0.0
         m_i = 0.0
         m_f = 0.0
@@ -47,43 +50,56 @@ def half_sweep(parts, stream, other, own, mu, ridge_i, ridge_f, gauge, bounds, l
         m_if = 0.0
         m_ff = 0.0
         for row in range(bounds[chunk], bounds[chunk + 1]):
-            p0 = parts[3 * row]
-            p1 = parts[3 * row + 1]
-            p2 = parts[3 * row + 2]
-            p3 = parts[3 * row + 3]
-            x0, f0, xf0, ff0 = part_sums(stream, p0, p1, other)
-            x1, f1, xf1, ff1 = part_sums(stream, p1, p2, other)
-            x2, f2, xf2, ff2 = part_sums(stream, p2, p3, other)
-            n = np.float64(p3 - p0)
-            sf = f0 + f1 + f2
-            sy = 0.5 * np.float64(p2 - p1) + np.float64(p3 - p2) - (x0 + x1 + x2) - mu * n
-            syf = 0.5 * f1 + f2 - (xf0 + xf1 + xf2) - mu * sf
-            a11 = n + ridge_i
-            a22 = ff0 + ff1 + ff2 + ridge_f
-            i, g = solve_2x2(a11, sf, a22, sy, syf)
-            di = i - (np.float64(own[row, 0]) - s * np.float64(own[row, 1]) + beta)
-            dg = g - (np.float64(own[row, 1]) + t) / c
-            decrease += a11 * di * di + 2.0 * sf * di * dg + a22 * dg * dg
-            residual += sy - n * i - sf * g
+            before_i = np.float64(own[row, 0])
+            before_g = np.float64(own[row, 1])
+            i = before_i
+            g = before_g
+            if len(chosen) == 0 or chosen[row]:
+                p0 = parts[3 * row]
+                p1 = parts[3 * row + 1]
+                p2 = parts[3 * row + 2]
+                p3 = parts[3 * row + 3]
+                x0, f0, xf0, ff0, xx0 = part_sums(stream, p0, p1, other)
+                x1, f1, xf1, ff1, xx1 = part_sums(stream, p1, p2, other)
+                x2, f2, xf2, ff2, xx2 = part_sums(stream, p2, p3, other)
+                n = np.float64(p3 - p0)
+                n1 = np.float64(p2 - p1)
+                n2 = np.float64(p3 - p2)
+                sx = x0 + x1 + x2
+                sf = f0 + f1 + f2
+                sff = ff0 + ff1 + ff2
+                sy = 0.5 * n1 + n2 - sx - mu * n
+                syf = 0.5 * f1 + f2 - (xf0 + xf1 + xf2) - mu * sf
+                # The sum of (r - mu - x)^2, value by value.
+                syy = xx0 + xx1 + xx2 - x1 - 2.0 * x2 + 0.25 * n1 + n2 - mu * (n1 + 2.0 * n2 - 2.0 * sx) + mu * mu * n
+                a11 = n + ridge_i
+                a22 = sff + ridge_f
+                i, g = solve_2x2(a11, sf, a22, sy, syf)
+                di = i - (before_i - s * before_g + beta)
+                dg = g - (before_g + t) / c
+                decrease += a11 * di * di + 2.0 * sf * di * dg + a22 * dg * dg
+                objective += syy - i * sy - g * syf
+                residual += sy - n * i - sf * g
+                own[row, 0] = i
+                own[row, 1] = g
             m_i += i
             m_f += g
             m_ii += i * i
             m_if += i * g
             m_ff += g * g
-            own[row, 0] = i
-            own[row, 1] = g
-        partial[chunk, 0] = decrease
-        partial[chunk, 1] = residual
-        partial[chunk, 2] = m_i
-        partial[chunk, 3] = m_f
-        partial[chunk, 4] = m_ii
-        partial[chunk, 5] = m_if
-        partial[chunk, 6] = m_ff
+        partial[chunk, DECREASE] = decrease
+        partial[chunk, OBJECTIVE] = objective
+        partial[chunk, RESIDUAL] = residual
+        partial[chunk, SUM_I] = m_i
+        partial[chunk, SUM_F] = m_f
+        partial[chunk, SUM_II] = m_ii
+        partial[chunk, SUM_IF] = m_if
+        partial[chunk, SUM_FF] = m_ff
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def weighted_half_sweep(
-    start, stream, weight, other, own, mu, ridge_i, ridge_f, gauge, bounds, lo, hi, partial
+    start, stream, weight, other, own, mu, ridge_i, ridge_f, gauge, chosen, bounds, lo, hi, partial
 ):  # pragma: no cover - compiled
     """`half_sweep` with one weight per rating."""
     c = gauge[0]
@@ -92,6 +108,7 @@ def weighted_half_sweep(
     beta = gauge[3]
     for chunk in range(lo, hi):
         decrease = 0.0
+        objective = 0.0
         residual = 0.0
         m_i = 0.0
         m_f = 0.0
@@ -99,43 +116,52 @@ def weighted_half_sweep(
         m_if = 0.0
         m_ff = 0.0
         for row in range(bounds[chunk], bounds[chunk + 1]):
-            n = 0.0
-            sy = 0.0
-            sf = 0.0
-            syf = 0.0
-            sff = 0.0
-            for k in range(start[row], start[row + 1]):
-                packed = stream[k]
-                w = np.float64(weight[k])
-                j = packed >> TWO
-                f = np.float64(other[j, 1])
-                y = np.float64(np.float32(packed & CODE_MASK) * HALF - other[j, 0]) - mu
-                n += w
-                sy += w * y
-                sf += w * f
-                syf += w * y * f
-                sff += w * f * f
-            a11 = n + ridge_i
-            a22 = sff + ridge_f
-            i, g = solve_2x2(a11, sf, a22, sy, syf)
-            di = i - (np.float64(own[row, 0]) - s * np.float64(own[row, 1]) + beta)
-            dg = g - (np.float64(own[row, 1]) + t) / c
-            decrease += a11 * di * di + 2.0 * sf * di * dg + a22 * dg * dg
-            residual += sy - n * i - sf * g
+            before_i = np.float64(own[row, 0])
+            before_g = np.float64(own[row, 1])
+            i = before_i
+            g = before_g
+            if len(chosen) == 0 or chosen[row]:
+                n = 0.0
+                sy = 0.0
+                sf = 0.0
+                syf = 0.0
+                sff = 0.0
+                syy = 0.0
+                for k in range(start[row], start[row + 1]):
+                    packed = stream[k]
+                    w = np.float64(weight[k])
+                    j = packed >> TWO
+                    f = np.float64(other[j, 1])
+                    y = np.float64(np.float32(packed & CODE_MASK) * HALF - other[j, 0]) - mu
+                    n += w
+                    sy += w * y
+                    sf += w * f
+                    syf += w * y * f
+                    sff += w * f * f
+                    syy += w * y * y
+                a11 = n + ridge_i
+                a22 = sff + ridge_f
+                i, g = solve_2x2(a11, sf, a22, sy, syf)
+                di = i - (before_i - s * before_g + beta)
+                dg = g - (before_g + t) / c
+                decrease += a11 * di * di + 2.0 * sf * di * dg + a22 * dg * dg
+                objective += syy - i * sy - g * syf
+                residual += sy - n * i - sf * g
+                own[row, 0] = i
+                own[row, 1] = g
             m_i += i
             m_f += g
             m_ii += i * i
             m_if += i * g
             m_ff += g * g
-            own[row, 0] = i
-            own[row, 1] = g
-        partial[chunk, 0] = decrease
-        partial[chunk, 1] = residual
-        partial[chunk, 2] = m_i
-        partial[chunk, 3] = m_f
-        partial[chunk, 4] = m_ii
-        partial[chunk, 5] = m_if
-        partial[chunk, 6] = m_ff
+        partial[chunk, DECREASE] = decrease
+        partial[chunk, OBJECTIVE] = objective
+        partial[chunk, RESIDUAL] = residual
+        partial[chunk, SUM_I] = m_i
+        partial[chunk, SUM_F] = m_f
+        partial[chunk, SUM_II] = m_ii
+        partial[chunk, SUM_IF] = m_if
+        partial[chunk, SUM_FF] = m_ff
 
 
 @njit(nogil=True, cache=True, error_model="numpy", inline="always")
@@ -147,22 +173,6 @@ def solve_2x2(a11, a12, a22, r1, r2):  # pragma: no cover - compiled
     if a11 > 0.0:
         return r1 / a11, 0.0
     return 0.0, 0.0
-
-
-@njit(nogil=True, cache=True, error_model="numpy")
-def squared_error(start, stream, weight, other, own, mu, bounds, lo, hi, partial):  # pragma: no cover - compiled
-    """Weighted squared error of the ratings in chunks lo..hi-1, in float64; `weight` of length 0 means ones."""
-    for chunk in range(lo, hi):
-        total = 0.0
-        for row in range(bounds[chunk], bounds[chunk + 1]):
-            i = np.float64(own[row, 0]) + mu
-            g = np.float64(own[row, 1])
-            for k in range(start[row], start[row + 1]):
-                packed = stream[k]
-                j = packed >> TWO
-                e = np.float64(packed & CODE_MASK) * 0.5 - i - np.float64(other[j, 0]) - g * np.float64(other[j, 1])
-                total += e * e * (np.float64(weight[k]) if weight.shape[0] else 1.0)
-        partial[chunk, 0] = total
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -316,166 +326,6 @@ def move_along_gauge(pairs, scale, shift_f, slope, shift_i):  # pragma: no cover
         f = np.float64(pairs[row, 1])
         pairs[row, 0] = i - slope * f + shift_i
         pairs[row, 1] = scale * (f + shift_f)
-
-
-@njit(nogil=True, cache=True)
-def encode_values(value, code):  # pragma: no cover - compiled
-    """Fill `code` with 0, 1, 2 for the values 0, 0.5, 1; the position of the first other value, or -1."""
-    for k in range(len(value)):
-        v = value[k]
-        if v == 0.0:
-            code[k] = 0
-        elif v == 1.0:
-            code[k] = 2
-        elif v == 0.5:
-            code[k] = 1
-        else:
-            return k
-    return -1
-
-
-@njit(nogil=True, cache=True)
-def ascends(index):  # pragma: no cover - compiled
-    """Whether no entry is smaller than the one before it."""
-    sorted_so_far = True
-    for k in range(1, len(index)):
-        sorted_so_far &= index[k] >= index[k - 1]
-    return sorted_so_far
-
-
-@njit(nogil=True, cache=True)
-def number_by_first_sight(ids, number):  # pragma: no cover - compiled
-    """Fill `number` with 0, 1, 2... by order of first occurrence of each id; returns the distinct ids in that order.
-
-    Open addressing with linear probing, grown at half full: one cache miss a row where sorting or joining takes many.
-    """
-    size = 1 << 16
-    keys = np.empty(size, np.int64)
-    slots = np.full(size, -1, np.int32)
-    distinct = np.empty(1 << 15, np.int64)
-    found = 0
-    for k in range(len(ids)):
-        key = ids[k]
-        at = (np.uint64(key) * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(20) & np.uint64(size - 1)
-        while slots[at] >= 0 and keys[at] != key:
-            at = (at + np.uint64(1)) & np.uint64(size - 1)
-        if slots[at] < 0:
-            keys[at] = key
-            slots[at] = found
-            distinct[found] = key
-            found += 1
-            number[k] = found - 1
-            if 2 * found >= size:
-                size *= 2
-                keys = np.empty(size, np.int64)
-                slots = np.full(size, -1, np.int32)
-                more = np.empty(size // 2, np.int64)
-                more[:found] = distinct[:found]
-                distinct = more
-                for j in range(found):
-                    again = (np.uint64(distinct[j]) * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(20) & np.uint64(
-                        size - 1
-                    )
-                    while slots[again] >= 0:
-                        again = (again + np.uint64(1)) & np.uint64(size - 1)
-                    keys[again] = distinct[j]
-                    slots[again] = j
-        else:
-            number[k] = slots[at]
-    return distinct[:found].copy()
-
-
-@njit(nogil=True, cache=True)
-def renumber(number, new):  # pragma: no cover - compiled
-    """In place: number[k] -> new[number[k]]."""
-    for k in range(len(number)):
-        number[k] = new[number[k]]
-
-
-@njit(nogil=True, cache=True)
-def part_starts(index, code, n):  # pragma: no cover - compiled
-    """(3 n + 1,) where the ratings of value 0, 1/2 and 1 of each of n rows begin once sorted by row and value."""
-    parts = np.zeros(3 * n + 1, np.int64)
-    for k in range(len(index)):
-        parts[3 * np.int64(index[k]) + np.int64(code[k]) + 1] += 1
-    for i in range(3 * n):
-        parts[i + 1] += parts[i]
-    return parts
-
-
-@njit(nogil=True, cache=True)
-def part_starts_of_packed(packed, n):  # pragma: no cover - compiled
-    """`part_starts` of packed ratings."""
-    parts = np.zeros(3 * n + 1, np.int64)
-    for k in range(len(packed)):
-        parts[3 * np.int64(packed[k] >> TWO) + np.int64(packed[k] & CODE_MASK) + 1] += 1
-    for i in range(3 * n):
-        parts[i + 1] += parts[i]
-    return parts
-
-
-@njit(nogil=True, cache=True)
-def scatter(bucket, index, code, cursor, out):  # pragma: no cover - compiled
-    """Counting sort: write `index << 2 | code` of each rating into its row and part, in input order; `cursor` is used up."""
-    for k in range(len(bucket)):
-        b = 3 * np.int64(bucket[k]) + np.int64(code[k])
-        at = cursor[b]
-        out[at] = (index[k] << TWO) | np.uint32(code[k])
-        cursor[b] = at + 1
-
-
-@njit(nogil=True, cache=True)
-def sort_parts(parts, stream):  # pragma: no cover - compiled
-    """Sort each part in place; insertion for the short ones, which most are."""
-    for part in range(len(parts) - 1):
-        first = parts[part]
-        last = parts[part + 1]
-        if last - first > 48:
-            stream[first:last].sort()
-            continue
-        for k in range(first + 1, last):
-            value = stream[k]
-            at = k
-            while at > first and stream[at - 1] > value:
-                stream[at] = stream[at - 1]
-                at -= 1
-            stream[at] = value
-
-
-@njit(nogil=True, cache=True)
-def transpose(parts, stream, cursor, out):  # pragma: no cover - compiled
-    """The packed ratings of the other direction; parts of its rows ascend. `cursor` (a copy of the other parts) is used up."""
-    for row in range((len(parts) - 1) // 3):
-        tag = np.uint32(row) << TWO
-        for k in range(parts[3 * row], parts[3 * row + 3]):
-            packed = stream[k]
-            b = 3 * np.int64(packed >> TWO) + np.int64(packed & CODE_MASK)
-            at = cursor[b]
-            out[at] = tag | (packed & CODE_MASK)
-            cursor[b] = at + 1
-
-
-@njit(nogil=True, cache=True)
-def transpose_weights(parts, stream, weight, cursor, out):  # pragma: no cover - compiled
-    """`weight` in the order of the other direction."""
-    for row in range((len(parts) - 1) // 3):
-        for k in range(parts[3 * row], parts[3 * row + 3]):
-            b = 3 * np.int64(stream[k] >> TWO) + np.int64(stream[k] & CODE_MASK)
-            out[cursor[b]] = weight[k]
-            cursor[b] += 1
-
-
-@njit(nogil=True, cache=True)
-def first_repeated(parts, stream, n_other):  # pragma: no cover - compiled
-    """(row, other) of the first rating whose pair occurred before, or (-1, -1)."""
-    seen = np.full(n_other, -1, np.int64)
-    for row in range((len(parts) - 1) // 3):
-        for k in range(parts[3 * row], parts[3 * row + 3]):
-            j = np.int64(stream[k] >> TWO)
-            if seen[j] == row:
-                return row, j
-            seen[j] = row
-    return -1, -1
 
 
 @njit(nogil=True, cache=True)

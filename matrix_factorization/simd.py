@@ -20,11 +20,11 @@ _UNROLL = 2
 
 @intrinsic
 def part_sums(typingctx: Any, stream: Any, first: Any, last: Any, table: Any) -> Any:
-    """(sum x, sum f, sum x f, sum f^2) over k in first..last-1, (x, f) = table[stream[k] >> 2], added up in float64.
+    """(sum x, sum f, sum x f, sum f^2, sum x^2) over k in first..last-1, (x, f) = table[stream[k] >> 2], added up in float64.
 
     `stream`: uint32, `table`: (n, 2) float32, both C-contiguous; `first`, `last`: int64. Indices are not checked.
     """
-    signature = types.UniTuple(types.float64, 4)(stream, first, last, table)
+    signature = types.UniTuple(types.float64, 5)(stream, first, last, table)
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         streams = context.make_array(signature.args[0])(context, builder, arguments[0])
@@ -35,6 +35,7 @@ def part_sums(typingctx: Any, stream: Any, first: Any, last: Any, table: Any) ->
         zero = ir.Constant(doubles, [0.0, 0.0])
         plain = [cgutils.alloca_once_value(builder, zero) for _ in range(_UNROLL)]  # (sum x, sum f)
         times_f = [cgutils.alloca_once_value(builder, zero) for _ in range(_UNROLL)]  # (sum x f, sum f f)
+        squares = [cgutils.alloca_once_value(builder, zero) for _ in range(_UNROLL)]  # (sum x x, sum f f)
         position = cgutils.alloca_once_value(builder, arguments[1])
         second_twice = ir.Constant(ir.VectorType(int32, 2), [1, 1])
 
@@ -46,6 +47,8 @@ def part_sums(typingctx: Any, stream: Any, first: Any, last: Any, table: Any) ->
             builder.store(builder.fadd(builder.load(plain[lane]), pair), plain[lane])
             product = builder.fmul(pair, factor, flags=["contract"])
             builder.store(builder.fadd(builder.load(times_f[lane]), product, flags=["contract"]), times_f[lane])
+            square = builder.fmul(pair, pair, flags=["contract"])
+            builder.store(builder.fadd(builder.load(squares[lane]), square, flags=["contract"]), squares[lane])
 
         def loop(step: int) -> None:
             test, body, done = (builder.append_basic_block(name) for name in ("test", "body", "done"))
@@ -64,11 +67,11 @@ def part_sums(typingctx: Any, stream: Any, first: Any, last: Any, table: Any) ->
         loop(_UNROLL)
         loop(1)
         sums = []
-        for lanes in (plain, times_f):
+        for lanes, wanted in ((plain, (0, 1)), (times_f, (0, 1)), (squares, (0,))):
             total = builder.load(lanes[0])
             for lane in lanes[1:]:
                 total = builder.fadd(total, builder.load(lane))
-            sums += [builder.extract_element(total, ir.Constant(int32, k)) for k in (0, 1)]
+            sums += [builder.extract_element(total, ir.Constant(int32, k)) for k in wanted]
         return context.make_tuple(builder, signature.return_type, sums)
 
     return signature, generate

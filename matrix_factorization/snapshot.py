@@ -335,7 +335,7 @@ def dense_ratings(snapshot: Path | str) -> DenseRatings:
         created_at[at:end] = table.column("createdAtMillis").to_numpy()
         value[at:end] = table.column("helpfulness").to_numpy()
         at = end
-    rater_ids, rater_index = _rater_indices(Path(snapshot), n)
+    rater_ids, rater_index = rater_indices(Path(snapshot), n)
     steps = np.empty(n, dtype=bool)
     steps[:1] = True
     np.not_equal(note_of_rating[1:], note_of_rating[:-1], out=steps[1:])
@@ -347,7 +347,7 @@ def dense_ratings(snapshot: Path | str) -> DenseRatings:
     return DenseRatings(note_ids, rater_ids, note_index, rater_index, value, created_at)
 
 
-def _rater_indices(snapshot: Path, n: int) -> tuple[pa.Array, np.ndarray]:
+def rater_indices(snapshot: Path, n: int) -> tuple[pa.Array, np.ndarray]:
     """(R,) sorted rater ids and (n,) int32 their rows, one per rating."""
     rater_index = np.empty(n, dtype=np.int32)
     ids_path, index_path = snapshot / RATER_IDS_FILE, snapshot / RATER_INDEX_FILE

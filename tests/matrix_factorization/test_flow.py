@@ -446,6 +446,38 @@ def test_degenerate_input_is_scored_with_a_warning(note, rater, value, n_notes, 
     assert any(warning in text for text in scoring.warnings)
 
 
+def test_generous_raters_outside_the_fit_do_not_make_a_note_look_better():
+    """Occasional raters rate 0.3 higher than the regular ones; notes only they rated come out where regular raters would put them."""
+    rng = np.random.default_rng(5)
+    n_notes, regulars = 240, 60
+    truth = rng.normal(0.0, 0.25, n_notes)
+    side = np.where(np.arange(regulars) < 35, -0.5, 0.5)
+    slant = rng.choice([-0.6, 0.6], n_notes)
+    note, rater, value = [], [], []
+    for k in range(n_notes):
+        late = (
+            k >= 200
+        )  # two regular and six occasional raters; the others are rated by twenty regular ones and two occasional ones
+        chosen = rng.choice(regulars, 2 if late else 20, replace=False)
+        strangers = regulars + 6 * k + np.arange(6 if late else 2)
+        for u in [*chosen, *strangers]:
+            mean = 0.3 + truth[k] + (side[u] * slant[k] if u < regulars else 0.3)
+            (
+                note.append(k),
+                rater.append(u),
+                value.append(np.clip(np.round(2 * (mean + rng.normal(0, 0.2))) / 2, 0, 1)),
+            )
+    events, facts = events_of(note, rater, value, n_notes, regulars + 6 * n_notes)
+    scoring = score(events, facts, replace(QUICK, helpfulness_filter="off"))
+    strangers, notes = scoring.completed.strangers, frames(scoring)[1]
+    assert 0.1 < strangers.mean_intercept < 0.4
+    assert 0.2 < strangers.weight <= 1
+    assert notes["source"].to_list()[200:] == ["folded_in"] * 40
+    level = np.mean(notes["intercept"].to_numpy()[:200] - truth[:200])
+    late = notes["intercept"].to_numpy()[200:] - truth[200:] - level
+    assert abs(late.mean()) < 0.06
+
+
 def test_a_world_with_one_side_only_has_no_identified_factor():
     rng = np.random.default_rng(0)
     note, rater = np.divmod(np.arange(40 * 60), 60)

@@ -351,7 +351,10 @@ def _beaten(
                 )
             )
         else:
-            sentence = f"It ranks {best - value:.3f} below {first.candidate_id}."
+            caution = ""
+            if rules.caution and (other.verdict or {})["aggregator"] == "bridging_intercept":
+                caution = f"Scores less {rules.caution:g} standard deviations of their error compared: "
+            sentence = f"{caution}{best - value:.3f} below {first.candidate_id}."
             rows.append(_lost(other, post_id, "lower_score", sentence, value, best, first.candidate_id))
     return rows
 

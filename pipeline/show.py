@@ -89,20 +89,28 @@ def post_summary(store: Store, run_id: str, post: str) -> dict[str, Any]:
                 parts.extend(pl.scan_parquet(path).filter(pl.col(key) == post_id).collect().to_dicts())
         return [_plain(row) for row in parts]
 
-    notes = pl.scan_parquet(run.directory("ingest") / "notes.parquet").filter(pl.col("tweetId") == post_id).collect()
+    clusters = rows("cluster_notes", "clusters.parquet")
+    borrowed = {int(row["note_id"]) for row in clusters if row["borrowed"]}
+    notes = (
+        pl.scan_parquet(run.directory("ingest") / "notes.parquet")
+        .filter((pl.col("tweetId") == post_id) | pl.col("noteId").is_in(sorted(borrowed)))
+        .with_columns(borrowed=pl.col("tweetId") != post_id)
+        .collect()
+        .sort("borrowed", "noteId")
+    )
     texts = pl.scan_parquet(run.directory("ingest") / "posts.parquet").filter(pl.col("tweetId") == post_id).collect()
     fitted = pl.read_parquet(run.directory("fit_raters") / "notes.parquet")
     notes = notes.join(fitted.rename({"noteId": "fit_id"}), left_on="noteId", right_on="fit_id", how="left")
     kept = [
         c
-        for c in ("noteId", "classification", "summary", "intercept", "factor1", "n_ratings", "status")
+        for c in ("noteId", "classification", "summary", "borrowed", "intercept", "factor1", "n_ratings", "status")
         if c in notes.columns
     ]
     return {
         "selection": selection,
         "post": _plain(texts.to_dicts()[0]) if texts.height else {"tweetId": post},
         "notes": [_plain(row) for row in notes.select(kept).to_dicts()],
-        "clusters": rows("cluster_notes", "clusters.parquet"),
+        "clusters": clusters,
         "candidates": rows("draft_candidates", "candidates.parquet"),
         "checks": [row for row in rows("check_candidates", "checks.parquet") if row["outcome"] != "passed"],
         "verdicts": rows("judge_candidates", "verdicts.parquet"),
@@ -147,7 +155,7 @@ def show_run(store: Store, run_id: str, limit: int = 10) -> None:
     table = Table(show_lines=True, expand=True)
     table.add_column("post", no_wrap=True)
     table.add_column("score [interval]\nappeal | best existing", no_wrap=True)
-    table.add_column("supernote (machine-written) and why it won", ratio=1)
+    table.add_column("supernote (machine-written) and why it won", ratio=1, overflow="fold")
     for row in sorted(winners, key=lambda row: -(row["score"] or 0))[:limit]:
         scores = f"{_score(row['score'])} [{_score(row['lower'])}, {_score(row['upper'])}]\n{_score(row['appeal_score'])} | {_score(row['best_existing_score'])}"
         table.add_row(
@@ -175,43 +183,34 @@ def show_post(store: Store, run_id: str, post: str) -> None:
     console = Console(highlight=False)
     selection = view["selection"]
     console.print(f"post {post}: {printable(view['post'].get('text') or 'no text known')}\n", markup=False)
-    notes = Table(
-        "note", "says the post is", "intercept", "factor", "ratings", "text", title="proposed notes", show_lines=True
-    )
+    notes = Table(title="proposed notes", show_lines=True, expand=True)
+    notes.add_column("note\nsays the post is\nintercept, factor, ratings", no_wrap=True)
+    notes.add_column("text", ratio=1, overflow="fold")
     for row in view["notes"]:
         stance = "misleading" if row["classification"].startswith("MISINFORMED") else "not misleading"
-        notes.add_row(
-            row["noteId"],
-            stance,
-            _score(row.get("intercept")),
-            _score(row.get("factor1")),
-            str(row.get("n_ratings") or 0),
-            Text(printable(row["summary"])),
-        )
+        received = f"{_score(row.get('intercept'))}, {_score(row.get('factor1'))}, {row.get('n_ratings') or 0}"
+        told = "\nborrowed: same story,\nother post" if row["borrowed"] else ""
+        notes.add_row(f"{row['noteId']}\n{stance}\n{received}{told}", Text(printable(row["summary"])))
     console.print(notes)
     verdicts = {row["candidate_id"]: row for row in view["verdicts"]}
     why = {row["candidate_id"]: row.get("reason", "") for row in view["losers"]}
-    table = Table(
-        "candidate",
-        "score [interval]",
-        "helpful –/0/+",
-        "text and fate",
-        title="candidates, best first",
-        show_lines=True,
-    )
+    table = Table(title="candidates, best first", show_lines=True, expand=True)
+    table.add_column("score [interval]\nhelpful –/0/+", no_wrap=True)
+    table.add_column("text and fate", ratio=1, overflow="fold")
     ranked = sorted(view["candidates"], key=lambda row: -((verdicts.get(row["candidate_id"]) or {}).get("score") or -9))
     for row in ranked[:20]:
         verdict = verdicts.get(row["candidate_id"]) or {}
-        fate = "won" if row["candidate_id"] == selection.get("candidate_id") else why.get(row["candidate_id"], "")
+        won = row["candidate_id"] == selection.get("candidate_id")
+        fate = "It won." if won else why.get(row["candidate_id"], "")
         shares = "/".join(
             "–" if verdict.get(f"helpful_{side}") is None else f"{verdict[f'helpful_{side}']:.0%}"
             for side in ("negative", "middle", "positive")
         )
         table.add_row(
-            f"{row['candidate_id'][:12]}\n{row['writer']}",
-            f"{_score(verdict.get('score'))}\n[{_score(verdict.get('lower'))}, {_score(verdict.get('upper'))}]",
-            shares,
-            Text(printable(row["text"]) + "\n") + Text(printable(fate or ""), style="dim"),
+            f"{_score(verdict.get('score'))} [{_score(verdict.get('lower'))}, {_score(verdict.get('upper'))}]\n{shares}",
+            Text(f"{row['candidate_id']} {printable(row['writer'])}\n", style="dim")
+            + Text(printable(row["text"]) + "\n")
+            + Text(printable(fate or ""), style="dim"),
         )
     console.print(table)
     console.print(f"{selection['outcome']}: {printable(selection['reason'] or '')}", markup=False)

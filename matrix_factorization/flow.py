@@ -64,6 +64,7 @@ class NoteFacts:
 
     `misleading`: the note says its post misleads (unknown: True). `created_at`, `status_at` (first status): milliseconds as float, NaN
     unknown or never. `author`: rater index or -1. `was_helpful`: status before. `post`: id of the post (notes of unknown post: any distinct ids).
+    `locked`: index into `STATUSES` of the locked status, -1 for none.
     """
 
     misleading: np.ndarray
@@ -72,6 +73,7 @@ class NoteFacts:
     author: np.ndarray
     was_helpful: np.ndarray
     post: np.ndarray
+    locked: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -503,6 +505,7 @@ def _evidence(
         n_ratings=n_ratings,
         misleading=facts.misleading,
         was_helpful=facts.was_helpful,
+        locked=facts.locked,
         without_most_active=unknown if baselines is None else baselines[0],
         without_correlated=unknown if baselines is None else baselines[1],
         tag_outlier=np.zeros(table.n_notes, bool),

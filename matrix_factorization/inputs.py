@@ -14,7 +14,7 @@ from matrix_factorization import snapshot as tables
 from matrix_factorization.errors import InputError
 from matrix_factorization.flow import NoteFacts, RatingEvents
 from matrix_factorization.ratings import RatingTable, pack_values, table_of_columns
-from matrix_factorization.statuses import HELPFUL
+from matrix_factorization.statuses import HELPFUL, STATUSES
 from matrix_factorization.workers import Workers
 
 
@@ -97,6 +97,7 @@ def note_facts(snapshot: Path, events: RatingEvents) -> NoteFacts:
             "noteAuthorParticipantId",
             "createdAtMillis",
             "currentStatus",
+            "lockedStatus",
             "timestampMillisOfFirstNonNMRStatus",
         ],
     ).collect()
@@ -116,6 +117,7 @@ def note_facts(snapshot: Path, events: RatingEvents) -> NoteFacts:
         status_at=_float(joined.select(pl.when(status_at > 0).then(status_at)).to_series()),
         author=author.to_numpy().astype(np.int64),
         was_helpful=(joined["currentStatus"].fill_null("") == HELPFUL).to_numpy(),
+        locked=np.select([joined["lockedStatus"].fill_null("") == name for name in STATUSES], range(len(STATUSES)), -1),
         post=joined.select(pl.coalesce("tweetId", -pl.col("noteId"))).to_series().to_numpy(),
     )
 

@@ -91,6 +91,7 @@ def _loss(axes, scoring: Scoring) -> None:
             continue
         excess = np.maximum(run.losses - run.losses[-1], 0)[:-1] / run.losses[-1]
         axes.semilogy(np.arange(len(excess)), np.maximum(excess, 1e-12), marker="o", markersize=3, label=name)
+    axes.xaxis.get_major_locator().set_params(integer=True)
     axes.set(xlabel="sweep", ylabel="loss above the final one, relative", title="Loss by sweep")
     if axes.get_legend_handles_labels()[1]:
         axes.legend(fontsize=8)

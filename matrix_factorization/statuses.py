@@ -43,7 +43,8 @@ class NoteEvidence:
     (n, 2, 3) ratings by side of the rater's factor (negative, positive) and value (0, 0.5, 1). `n_ratings`: all ratings, also by raters
     without parameters. `misleading`: what the note says of its post; unknown counts as misleading, as most notes are.
     `was_helpful`: its status before. `without_most_active`, `without_correlated`: intercepts without those raters (NaN: not computed).
-    `tag_outlier`: has a not-helpful tag more often than 95 % of Helpful notes.
+    `tag_outlier`: has a not-helpful tag more often than 95 % of Helpful notes. `locked`: index into `STATUSES` of the status locked two weeks after
+    the note was written, -1 for none; `None`: no note has one.
     """
 
     intercept: np.ndarray
@@ -56,6 +57,7 @@ class NoteEvidence:
     without_most_active: np.ndarray
     without_correlated: np.ndarray
     tag_outlier: np.ndarray
+    locked: np.ndarray | None = None
 
     @property
     def net_helpful(self) -> np.ndarray:
@@ -87,7 +89,7 @@ def final_statuses(evidence: NoteEvidence, settings: StatusSettings) -> Statuses
     """Statuses by every rule. A rule acts only on the notes for which its condition holds when its turn comes.
 
     Not included are X's rules that need models or data we do not have: incorrect-tag and diligence models, population samples,
-    time-based stabilisation, locking after two weeks. Source: communitynotes `note_ratings.py` and `scoring_rules.py`.
+    time-based stabilisation. Source: communitynotes `note_ratings.py`, `scoring_rules.py` and, for "Locked", `note_status_history.py`.
     """
     s, e = settings, evidence
     enough = e.n_ratings >= s.min_ratings
@@ -123,6 +125,8 @@ def final_statuses(evidence: NoteEvidence, settings: StatusSettings) -> Statuses
         ("NoHighVolIntercept", NEEDS_MORE, HELPFUL, e.without_most_active < s.baseline_intercept),
         ("NoCorrelatedIntercept", NEEDS_MORE, HELPFUL, e.without_correlated < s.baseline_intercept),
     ]  # fmt: skip
+    if e.locked is not None:
+        rules += [("Locked", name, None, e.locked == k) for k, name in enumerate(STATUSES)]
     return _apply(rules, len(e.intercept))
 
 

@@ -366,6 +366,8 @@ def evidence(**changes) -> NoteEvidence:
         ({"tag_outlier": True, "intercept": 0.45}, NEEDS_MORE, "TagFilter"),
         ({"tag_outlier": True, "intercept": 0.50}, HELPFUL, "CRHSuperThreshold"),
         ({"tag_outlier": True, "intercept": 0.495, "was_helpful": True}, HELPFUL, "ElevatedCRHInertia"),
+        ({"locked": 0}, NEEDS_MORE, "Locked"),
+        ({"locked": 2, "intercept": 0.45}, NOT_HELPFUL, "Locked"),
         ({"intercept": -0.14, "factor": 0.1}, NOT_HELPFUL, "GeneralCRNH"),
         ({"intercept": -0.12, "factor": 0.1}, NEEDS_MORE, "InitialNMR"),
         ({"intercept": 0.0, "upper": -0.05}, NOT_HELPFUL, "UcbCRNH"),

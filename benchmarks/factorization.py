@@ -31,11 +31,12 @@ import polars as pl
 from numba import njit
 
 from benchmarks.worlds import WORLDS, make_world
+from matrix_factorization.adding import with_added
 from matrix_factorization.flow import peel
 from matrix_factorization.foldin import fold_in_notes
 from matrix_factorization.inputs import table_of_snapshot
 from matrix_factorization.objective import NoteParameters, Parameters, RaterParameters, objective
-from matrix_factorization.ratings import VALUE_OF_CODE, RatingTable, rating_table, with_added
+from matrix_factorization.ratings import VALUE_OF_CODE, RatingTable, rating_table
 from matrix_factorization.snapshot import RATER_IDS_FILE, RATER_INDEX_FILE
 from matrix_factorization.solver import ExactSolver, random_start, refit
 from matrix_factorization.workers import Workers
@@ -172,18 +173,18 @@ def _refit(
 
 
 @njit(nogil=True, cache=True)
-def _read(stream, lo, hi):  # pragma: no cover - compiled
+def _read(stream):  # pragma: no cover - compiled
     total = np.uint32(0)
-    for k in range(lo, hi):
-        total += stream[k]
+    for packed in stream:
+        total ^= packed
     return total
 
 
 @njit(nogil=True, cache=True)
-def _look_up(stream, table, lo, hi):  # pragma: no cover - compiled
+def _look_up(stream, table):  # pragma: no cover - compiled
     one = 0.0
     two = 0.0
-    for k in range(lo, hi - 1, 2):
+    for k in range(0, len(stream) - 1, 2):
         one += table[stream[k] >> np.uint32(2)]
         two += table[stream[k + 1] >> np.uint32(2)]
     return one + two
@@ -197,11 +198,11 @@ def _limits(table: RatingTable, options: argparse.Namespace) -> dict[str, float]
 
         def read() -> None:
             for stream, _ in sides:
-                workers.run(8, lambda lo, hi, stream=stream: _read(stream, cuts[lo], cuts[hi]))
+                workers.run(8, lambda lo, hi, stream=stream: _read(stream[cuts[lo] : cuts[hi]]))
 
         def look_up() -> None:
             for stream, pairs in sides:
-                workers.run(8, lambda lo, hi, stream=stream, pairs=pairs: _look_up(stream, pairs, cuts[lo], cuts[hi]))
+                workers.run(8, lambda lo, hi, stream=stream, pairs=pairs: _look_up(stream[cuts[lo] : cuts[hi]], pairs))
 
         read(), look_up()
         return {
@@ -214,16 +215,15 @@ def _cold(size: int, kind: str, folder: Path, options: argparse.Namespace) -> di
     """Writes a snapshot's rating files (only the columns a fit reads), then measures a fresh process on them."""
     if not (folder / "ratings.parquet").exists():
         world = make_world(size, kind, options.seed)
-        used, note = np.unique(world.note_index, return_inverse=True)
-        raters = np.unique(world.rater_index)
-        place = np.zeros(int(raters[-1]) + 1, np.int32)
-        place[raters] = np.random.default_rng(3).permutation(len(raters))
-        pl.DataFrame(
-            {"noteId": used[note].astype(np.int64) * 7_919 + 10**18, "helpfulness": world.value}
-        ).write_parquet(folder / "ratings.parquet", row_group_size=1 << 20)
+        raters = np.flatnonzero(np.bincount(world.rater_index, minlength=len(world.rater_factor)))
+        place = np.zeros(len(world.rater_factor), np.int32)
+        place[raters] = np.random.default_rng(3).permutation(len(raters))  # see `_public_table`
+        rows = {"noteId": world.note_index.astype(np.int64) * 7_919 + 10**18, "helpfulness": world.value}
+        pl.DataFrame(rows).write_parquet(folder / "ratings.parquet", row_group_size=1 << 20)
         pl.DataFrame({"index": place[world.rater_index]}).write_parquet(
             folder / RATER_INDEX_FILE, row_group_size=1 << 20
         )
+        del rows, world
         ids = np.sort(np.random.default_rng(4).integers(0, 2**62, len(raters)))
         pl.DataFrame({"raterParticipantId": [f"{k:064X}" for k in ids.tolist()]}).write_parquet(folder / RATER_IDS_FILE)
     command = [sys.executable, "-m", "benchmarks.factorization", "--cold-worker", str(folder)]

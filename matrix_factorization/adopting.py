@@ -9,9 +9,10 @@ import numpy as np
 import polars as pl
 
 from matrix_factorization.adopt import read_adopted
-from matrix_factorization.flow import ADOPTED, Frozen, NoteFacts, complete, note_frame, rater_frame
+from matrix_factorization.flow import ADOPTED, Frozen, NoteFacts, complete
 from matrix_factorization.inputs import no_ratings, note_facts, rating_events
 from matrix_factorization.objective import NoteParameters, RaterParameters
+from matrix_factorization.outputs import note_frame, rater_frame
 from matrix_factorization.ratings import from_indices
 from matrix_factorization.settings import FitRatersSettings
 from matrix_factorization.statuses import STATUSES

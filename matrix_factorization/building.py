@@ -23,14 +23,17 @@ ONE = np.uint64(1)
 @njit(nogil=True, cache=True)
 def pack(index, value, packed):  # pragma: no cover - compiled
     """packed = index << 2 | 2 value; the position of the first value other than 0, 0.5 and 1, or -1. `packed` may be `index` itself."""
-    wrong = -1
+    wrong = 0
     for k in range(len(index)):
-        doubled = 2.0 * value[k]
-        code = np.uint32(doubled == 1.0) + np.uint32(2) * np.uint32(doubled == 2.0)
-        if np.float64(code) != doubled and wrong < 0:
-            wrong = k
+        v = value[k]
+        code = np.uint32(v >= 0.5) + np.uint32(v >= 1.0)
+        wrong += (v != 0.0) & (v != 0.5) & (v != 1.0)
         packed[k] = (index[k] << TWO) | code
-    return wrong
+    if wrong:
+        for k in range(len(value)):
+            if value[k] != 0.0 and value[k] != 0.5 and value[k] != 1.0:
+                return k
+    return -1
 
 
 @njit(nogil=True, cache=True)
@@ -53,13 +56,14 @@ def number_runs(ids, number):  # pragma: no cover - compiled
     if descents or len(ids) == 0:
         return np.empty(0, ids.dtype)
     distinct = np.empty(steps + 1, ids.dtype)
-    distinct[0] = ids[0]
     found = np.uint32(0)
-    number[0] = found
-    for k in range(1, len(ids)):
-        found += np.uint32(ids[k] != ids[k - 1])
-        number[k] = found
-        distinct[found] = ids[k]
+    first = 0
+    for k in range(1, len(ids) + 1):
+        if k == len(ids) or ids[k] != ids[first]:
+            distinct[found] = ids[first]
+            number[first:k] = found
+            found += np.uint32(1)
+            first = k
     return distinct
 
 
@@ -214,56 +218,60 @@ def merge_rows(
     """Rows of chunks lo..hi-1 of two tables over the same rows, merged; both sorted, and so is `out`.
 
     `place`: new packed index of each old one (ascending), empty if they stay. `new_parts`: the sum of both parts. `found[chunk]` becomes (row,
-    other) of the chunk's first pair that is in both tables.
+    other) of the chunk's first pair that is in both tables. What lies between two added ratings is copied in one go.
     """
     for chunk in range(lo, hi):
+        copied = parts[3 * bounds[chunk]]
+        at = new_parts[3 * bounds[chunk]]
         for row in range(bounds[chunk], bounds[chunk + 1]):
             first = 3 * row
-            at = new_parts[first]
             if more_parts[first] == more_parts[first + 3]:
-                for k in range(parts[first], parts[first + 3]):
-                    out[at] = _moved(stream[k], place)
-                    at += 1
                 continue
             for part in range(first, first + 3):
-                k = parts[part]
-                end = parts[part + 1]
                 for m in range(more_parts[part], more_parts[part + 1]):
-                    added = more_stream[m]
-                    while k < end and _moved(stream[k], place) < added:
-                        out[at] = _moved(stream[k], place)
-                        at += 1
-                        k += 1
-                    out[at] = added
+                    added = more_stream[m] >> TWO
+                    before = _position(stream, max(copied, parts[part]), parts[part + 1], place, added)
+                    at = _copy(stream, copied, before, place, out, at)
+                    copied = before
+                    out[at] = more_stream[m]
                     at += 1
-                    if found[chunk, 0] < 0 and _holds(parts, stream, first, place, added >> TWO):
+                    if found[chunk, 0] < 0 and _holds(parts, stream, first, place, added):
                         found[chunk, 0] = row
-                        found[chunk, 1] = added >> TWO
-                while k < end:
-                    out[at] = _moved(stream[k], place)
-                    at += 1
-                    k += 1
+                        found[chunk, 1] = added
+        _copy(stream, copied, parts[3 * bounds[chunk + 1]], place, out, at)
 
 
-@njit(nogil=True, cache=True, inline="always")
-def _moved(packed, place):  # pragma: no cover - compiled
+@njit(nogil=True, cache=True)
+def _copy(stream, first, last, place, out, at):  # pragma: no cover - compiled
+    """Copy stream[first:last] to `out` from `at` on; the position after it."""
     if len(place) == 0:
-        return packed
-    return (place[packed >> TWO] << TWO) | (packed & CODE_MASK)
+        out[at : at + last - first] = stream[first:last]
+    else:
+        for k in range(first, last):
+            out[at + k - first] = (place[stream[k] >> TWO] << TWO) | (stream[k] & CODE_MASK)
+    return at + last - first
+
+
+@njit(nogil=True, cache=True)
+def _position(stream, low, high, place, other):  # pragma: no cover - compiled
+    """The first position in the ascending stream[low:high] whose index is not below `other`; by bisection."""
+    while low < high:
+        middle = (low + high) // 2
+        index = stream[middle] >> TWO
+        if (place[index] if len(place) else index) < other:
+            low = middle + 1
+        else:
+            high = middle
+    return low
 
 
 @njit(nogil=True, cache=True)
 def _holds(parts, stream, first, place, other):  # pragma: no cover - compiled
-    """Whether one of the three parts from `first` on holds the index `other`; by bisection."""
+    """Whether one of the three parts from `first` on holds the index `other`."""
     for part in range(first, first + 3):
-        low = parts[part]
-        high = parts[part + 1]
-        while low < high:
-            middle = (low + high) // 2
-            if _moved(stream[middle], place) >> TWO < other:
-                low = middle + 1
-            else:
-                high = middle
-        if low < parts[part + 1] and _moved(stream[low], place) >> TWO == other:
-            return True
+        at = _position(stream, parts[part], parts[part + 1], place, other)
+        if at < parts[part + 1]:
+            index = stream[at] >> TWO
+            if (place[index] if len(place) else index) == other:
+                return True
     return False

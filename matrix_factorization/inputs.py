@@ -56,7 +56,8 @@ def _notes_of_ratings(path: Path, pool: ThreadPoolExecutor) -> tuple[np.ndarray,
         ids = building.number_runs(rows.column("noteId").to_numpy(), part)
         if len(ids) == 0 and len(part):
             raise InputError(unsorted)
-        pack_values(part, rows.column("helpfulness").to_numpy(), into=part)
+        with Workers(1) as alone:
+            pack_values(part, rows.column("helpfulness").to_numpy(), part, alone)
         return ids
 
     pieces: list[np.ndarray] = []

@@ -11,6 +11,7 @@ import numpy as np
 import polars as pl
 
 from matrix_factorization import kernels
+from matrix_factorization.adding import with_added
 from matrix_factorization.objective import (
     NoteParameters,
     Parameters,
@@ -19,7 +20,7 @@ from matrix_factorization.objective import (
     Ridges,
     objective,
 )
-from matrix_factorization.ratings import RatingTable, with_added
+from matrix_factorization.ratings import RatingTable
 from matrix_factorization.workers import Workers, chunk_bounds
 
 

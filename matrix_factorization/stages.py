@@ -13,9 +13,10 @@ import polars as pl
 
 from matrix_factorization.adopting import score_with_adopted
 from matrix_factorization.errors import InputError
-from matrix_factorization.flow import describe, frames, score
+from matrix_factorization.flow import score
 from matrix_factorization.ingest_stage import ingest
 from matrix_factorization.inputs import note_facts, rating_events
+from matrix_factorization.outputs import describe, frames
 from matrix_factorization.settings import FitRatersSettings
 
 __all__ = ["fit_raters", "fold_in", "ingest"]

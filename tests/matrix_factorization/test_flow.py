@@ -14,10 +14,11 @@ from matrix_factorization import snapshot as tables
 from matrix_factorization.correlated import correlated_raters
 from matrix_factorization.diagnostics import effective_numbers, held_out_error, identification, orient_components
 from matrix_factorization.errors import InputError
-from matrix_factorization.flow import NoteFacts, RatingEvents, frames, most_active_raters, peel, score
+from matrix_factorization.flow import NoteFacts, RatingEvents, most_active_raters, peel, score
 from matrix_factorization.gaussian import gaussian_scores
 from matrix_factorization.helpfulness import rater_helpfulness, survivors_on_evidence, valid_ratings
 from matrix_factorization.objective import NoteParameters, Parameters, RaterParameters, predictions
+from matrix_factorization.outputs import frames
 from matrix_factorization.ratings import from_indices
 from matrix_factorization.settings import FitRatersSettings
 from matrix_factorization.solver import ExactSolver

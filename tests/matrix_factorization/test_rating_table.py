@@ -7,10 +7,11 @@ import polars as pl
 import pytest
 
 from benchmarks.worlds import make_world
+from matrix_factorization.adding import with_added
 from matrix_factorization.errors import InputError
 from matrix_factorization.inputs import table_of_snapshot
 from matrix_factorization.objective import Regularisation, objective
-from matrix_factorization.ratings import RatingTable, rating_table, with_added
+from matrix_factorization.ratings import RatingTable, rating_table
 from matrix_factorization.solver import ExactSolver, refit
 
 

@@ -5,7 +5,9 @@ paper's network rebuilt in float32, 1,000 jurors x 101 texts. With `--data` (the
 
 - `forward`: train on birdwatch-2021 before T, judge posts first noted after T, raters refitted without them, siblings by their ratings only;
 - `grouped`: five folds of notes-2025-26 by post, trained on the rest and on the other folders; labelled optimistic (X's rater parameters saw
-  every post, and raters rated every note of a post).
+  every post, and raters rated every note of a post);
+- `best_of_n`: on posts of birdwatch-2021 left out of training, up to 1,024 candidates a post recombined from the sentences of its notes; the
+  pick of the proxy jury among the first N, as the gold jury (other raters, other encoder) scores it.
 """
 
 from __future__ import annotations
@@ -38,7 +40,7 @@ from jury.models.hierarchical import HierarchicalModel
 from jury.records import JudgedText, Jury, Sibling
 from jury.training import FitOptions, TrainingData, deal_folds, fit_hierarchical
 from jury.training_data import merge
-from jury.training_stage import held_out_report, train_baselines
+from jury.training_stage import fit_options, held_out_report, train_baselines
 
 ALL = ("notes-2025-26", "birdwatch-2021", "notes-2021-23", "posts-2025", "camps-2026")
 
@@ -123,9 +125,7 @@ def forward(data_dir: Path, encoder: Encoder, share: float, bootstrap: int) -> N
     folder = read_folder(data_dir / "birdwatch-2021")
     data = replace(folder, source=["snapshot"] * len(folder))
     settings = TrainJurySettings(held_out_share=share, bootstrap=bootstrap)
-    options = FitOptions(
-        settings.blocks, settings.embedding_axes, settings.folds, settings.seed, settings.within_emphasis
-    )
+    options = fit_options(settings)
     report, _, _, _ = held_out_report(data, settings, encoder, options)
     emit(name="forward", encoder=encoder.name, protocol=report["protocol"], gate=report["gate"], **report["evaluation"])
 
@@ -139,15 +139,15 @@ def grouped(
     data = merge([own, *(read_folder(data_dir / f) for f in folders if f != "notes-2025-26")])
     status = read_status(data_dir / "notes-2025-26", data)
     settings = TrainJurySettings()
-    options = FitOptions(
-        settings.blocks, settings.embedding_axes, settings.folds, settings.seed, settings.within_emphasis
-    )
+    options = fit_options(settings)
     mine = np.array([s == "snapshot" for s in data.source])
     fold = deal_folds(data.post, folds, 17)
     collected: dict[str, list[Predictions]] = {}
-    alone: list[np.ndarray] = []
-    evaluation = EvaluationSet(data, status[0], status[1], data.intercept, data.factor)
-    hidden = Hidden(evaluation)
+    blind = EvaluationSet(data, status[0], status[1], data.intercept, data.factor, sibling_parameters=False, moment=0)
+    evaluation = EvaluationSet(
+        data, status[0], status[1], data.intercept, data.factor, topic=read_topics(data_dir / "notes-2025-26", data)
+    )
+    hidden, unseen = Hidden(evaluation), Hidden(blind)
     for k in range(folds):
         train: TrainingData = data.notes_where(fold != k)
         fitted = fit_hierarchical(train, encoder, options)
@@ -156,19 +156,92 @@ def grouped(
             models |= train_baselines(train, encoder)
         targets = np.flatnonzero(mine & (fold == k))
         jury = standard_jury_of(train)
-        blind = [replace(hidden.target(int(t)), siblings=()) for t in targets]
-        alone.append(models["jury"].judge(blind).mean[:, 0])
+        collected.setdefault("text_only", []).append(predict(models["jury"], unseen, targets, jury))
         for name, model in models.items():
             collected.setdefault(name, []).append(predict(model, hidden, targets, jury))
     results = {name: join(parts) for name, parts in collected.items()}
-    ours = results["jury"]
+    ours, text_only = results.pop("jury"), results.pop("text_only")
     emit(
         name="grouped", encoder=encoder.name, folders=list(folders), folds=folds, protocol="by post on notes-2025-26; optimistic",
         metrics=score_predictions(evaluation, ours, bootstrap),
-        baselines={n: score_predictions(evaluation, p, bootstrap) for n, p in results.items() if n != "jury"},
+        baselines={n: score_predictions(evaluation, p, bootstrap) for n, p in results.items()},
+        text_only=score_predictions(evaluation, text_only, bootstrap),
         slices=[{"slice": n, "metrics": score_predictions(evaluation, ours, 50, keep=m)} for n, m in slices(evaluation, ours.notes)],
-        best_of_post=pick_loss(evaluation, ours, np.concatenate(alone)),
+        best_of_post=pick_loss(evaluation, ours, text_only.intercept),
     )  # fmt: skip
+
+
+def best_of_n(data_dir: Path, encoder: Encoder, n_posts: int, most: int = 1024, seed: int = 5) -> None:
+    """Proxy and gold score of the proxy's best of the first N candidates, mean over posts; what gold loses after its peak."""
+    from jury.draw import split_pools
+    from jury.training_stage import pool_labels
+
+    folder = read_folder(data_dir / "birdwatch-2021")
+    data = replace(folder, source=["snapshot"] * len(folder))
+    rng = np.random.default_rng(seed)
+    rated = np.bincount(data.rating_note, minlength=len(data)) > 0
+    misleading = data.stance() == 0
+    posts, count = np.unique(data.post[rated & misleading], return_counts=True)
+    chosen = np.sort(rng.choice(posts[count >= 4], n_posts, replace=False))
+    testing = np.isin(data.post, chosen)
+    train = data.notes_where(~testing)
+    options = fit_options(TrainJurySettings())
+    gold_rater = np.array([p == "gold" for p in split_pools(data.rater_ids)])
+    models, views = {}, {}
+    for name, keep, its in (("proxy", ~gold_rater, encoder), ("gold", gold_rater, make_encoder("hashing"))):
+        models[name] = HierarchicalModel(
+            fit_hierarchical(pool_labels(train, keep[train.rater]), its, options).weights, its
+        )
+        view = data.ratings_where(keep[data.rater])
+        nothing = np.full(len(data), np.nan)
+        none = (None,) * len(data)
+        views[name] = Hidden(EvaluationSet(view, none, none, nothing, nothing, sibling_parameters=False))
+    sizes = [2**k for k in range(int(np.log2(most)) + 1)]
+    curves: dict[str, list[list[float]]] = {"proxy": [], "gold": []}
+    for post in chosen:
+        rows = [k for k in views["proxy"].of_post[int(post)] if misleading[k]]
+        candidates = recombined([data.text[k] for k in rows], most, rng)
+        if len(candidates) < most // 2:
+            continue
+        score = {}
+        for name, model in models.items():
+            siblings = tuple(views[name].sibling(k) for k in views[name].of_post[int(post)])
+            texts = [JudgedText(str(j), c, MISLEADING, siblings=siblings) for j, c in enumerate(candidates)]
+            score[name] = model.judge(texts).mean[:, 0]
+        # Ten orders of the same candidates, so that a small N is not one lucky draw.
+        orders = [rng.permutation(len(candidates)) for _ in range(10)]
+        picks = [[o[: min(n, len(o))][np.argmax(score["proxy"][o[: min(n, len(o))]])] for o in orders] for n in sizes]
+        for name in curves:
+            curves[name].append([float(score[name][p].mean()) for p in picks])
+    proxy, gold = (np.array(curves[n]) for n in ("proxy", "gold"))
+    lost = gold.mean(axis=0).max() - gold.mean(axis=0)[-1] if len(gold) else float("nan")
+    draws = [gold[rng.integers(0, len(gold), len(gold))].mean(axis=0) for _ in range(300)] if len(gold) else []
+    spread = np.quantile([d.max() - d[-1] for d in draws], [0.025, 0.975]) if draws else [float("nan")] * 2
+    emit(
+        name="best_of_n", encoder=encoder.name, n_posts=len(gold), sizes=sizes, proxy=proxy.mean(axis=0).round(4).tolist(),
+        gold=gold.mean(axis=0).round(4).tolist(), gold_lost_after_peak=float(lost), lost_interval=list(spread), target=0.005,
+    )  # fmt: skip
+
+
+def recombined(notes: list[str], most: int, rng: np.random.Generator) -> list[str]:
+    """Distinct texts of one to four sentences of the notes, at most 280 characters as X counts them, in random order."""
+    from synthesis.text import clean_text, note_length, split_sentences
+
+    sentences = []
+    for note in notes:
+        text = clean_text(note)
+        sentences += [text[s.start : s.end].strip() for s in split_sentences(text)]
+    sentences = list(dict.fromkeys(s for s in sentences if len(s) > 3))
+    found: dict[str, None] = {}
+    for _ in range(20 * most):
+        if len(found) >= most or not sentences:
+            break
+        size = int(rng.integers(1, 5))
+        picked = rng.choice(len(sentences), min(size, len(sentences)), replace=False)
+        text = " ".join(sentences[k] for k in picked)
+        if note_length(text) <= 280:
+            found.setdefault(text)
+    return list(found)
 
 
 def standard_jury_of(data: TrainingData) -> Jury:
@@ -197,7 +270,8 @@ def pick_loss(evaluation: EvaluationSet, p: Predictions, score: np.ndarray) -> d
     from jury.features import read_text
     from synthesis.text import note_length
 
-    data, lost = evaluation.data, {"jury": [], "random": [], "longest_with_link": []}
+    data = evaluation.data
+    lost: dict[str, list[float]] = {"jury": [], "random": [], "longest_with_link": []}
     posts = data.post[p.notes]
     for post in np.unique(posts):
         rows = np.flatnonzero((posts == post) & np.isfinite(evaluation.truth_intercept[p.notes]))
@@ -222,6 +296,14 @@ def read_status(folder: Path, data: TrainingData) -> tuple[tuple[str | None, ...
     )
 
 
+def read_topics(folder: Path, data: TrainingData) -> tuple[str | None, ...]:
+    import polars as pl
+
+    frame = pl.read_csv(folder / "topics.tsv", separator="\t", quote_char=None)
+    known = dict(frame.select("tweetId", "topic").iter_rows())
+    return tuple(known.get(int(p)) for p in data.post)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
@@ -230,7 +312,10 @@ def main() -> None:
     parser.add_argument("--encoder", default="minilm", choices=("minilm", "hashing", "none"))
     parser.add_argument("--cache", type=Path, help="where embeddings are remembered")
     parser.add_argument("--folders", nargs="*", default=list(ALL), help="folders to train on in the grouped test")
-    parser.add_argument("--tests", nargs="*", default=["forward", "grouped"], choices=("forward", "grouped"))
+    parser.add_argument(
+        "--tests", nargs="*", default=["forward", "grouped"], choices=("forward", "grouped", "best_of_n")
+    )
+    parser.add_argument("--posts", type=int, default=12, help="posts of the best-of-N test")
     parser.add_argument("--folds", type=int, default=5)
     parser.add_argument("--share", type=float, default=0.3, help="share of posts after T in the forward test")
     parser.add_argument("--bootstrap", type=int, default=300)
@@ -243,6 +328,8 @@ def main() -> None:
     encoder = make_encoder(args.encoder, args.cache)
     if "forward" in args.tests:
         forward(args.data, encoder, args.share, args.bootstrap)
+    if "best_of_n" in args.tests:
+        best_of_n(args.data, encoder, args.posts)
     if "grouped" in args.tests:
         grouped(args.data, encoder, tuple(args.folders), args.folds, args.bootstrap, not args.no_baselines)
 

@@ -28,6 +28,7 @@ from jury.measures import (
     spearman_measure,
 )
 from jury.models.hierarchical import HierarchicalModel
+from jury.models.topics import as_labels, topics_of_posts
 from jury.records import SIDES, JudgedText, Jury, RaterModel, Ratings, Sibling
 from jury.training import TrainingData
 
@@ -45,7 +46,12 @@ HELPFUL_STATUS = "CURRENTLY_RATED_HELPFUL"
 
 @dataclass(frozen=True)
 class EvaluationSet:
-    """Labelled notes to judge: the tables, and what is known afterwards (`status`, `writer`), used only to score and to slice."""
+    """Labelled notes to judge: the tables, and what is known afterwards (`status`, `writer`, `topic`), used only to score and to slice.
+
+    What a sibling's ratings may be: made before `moment` (milliseconds, one for all notes) and before the judged note's own entry of
+    `moments` (n_notes,; the later of the two for a compared pair). None: no limit. An entry of 0 or less says the moment is not
+    known; that note's siblings are then not limited.
+    """
 
     data: TrainingData
     status: tuple[str | None, ...]
@@ -54,6 +60,8 @@ class EvaluationSet:
     truth_factor: Array
     sibling_parameters: bool = True
     moment: int | None = None
+    moments: NDArray[np.int64] | None = None
+    topic: tuple[str | None, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -132,6 +140,7 @@ def read_evaluation_set(
         first_of(("classification",), pl.String).fill_null("").alias("classification"),
         first_of(("finalRatingStatus", "ratingStatus", "currentStatus"), pl.String).alias("_status"),
         first_of(("writer",), pl.String).alias("_writer"),
+        first_of(("topic",), pl.String).alias("_topic"),
         pl.lit(None, dtype=pl.Float64).alias("n_ratings"),
     )
     text = pl.DataFrame(schema={"tweetId": pl.Int64, "text": pl.String, "language": pl.String})
@@ -185,6 +194,7 @@ def read_evaluation_set(
         truth_f,
         as_of is None,
         as_of,
+        topic=tuple(frame["_topic"].to_list()) if "topic" in frame.columns else (),
     )
 
 
@@ -235,14 +245,17 @@ class Hidden:
         self.of_post: dict[int, list[int]] = defaultdict(list)
         for k, post in enumerate(data.post.tolist()):
             self.of_post[post].append(k)
-        self._sibling: dict[int, Sibling] = {}
+        self._sibling: dict[tuple[int, int], Sibling] = {}
 
-    def sibling(self, k: int) -> Sibling:
-        if k not in self._sibling:
+    def sibling(self, k: int, before: int = -1) -> Sibling:
+        """Note k as a sibling, with the ratings made before `before` (-1: no limit beyond the evaluation's own)."""
+        if (k, before) not in self._sibling:
             d = self.data
             rows = self.rows_of[k]
             if self.evaluation.moment is not None:
                 rows = rows[d.created_at[rows] < self.evaluation.moment]
+            if before >= 0:
+                rows = rows[d.created_at[rows] < before]
             published = self.evaluation.sibling_parameters and np.isfinite(d.intercept[k])
             known = Ratings(
                 tuple(d.rater_ids[u] for u in d.rater[rows]),
@@ -251,19 +264,23 @@ class Hidden:
                 d.value[rows],
                 d.created_at[rows],
             )
-            self._sibling[k] = Sibling(
+            self._sibling[k, before] = Sibling(
                 int(d.note_id[k]), d.text[k], d.classification[k],
                 float(d.intercept[k]) if published else None,
                 float(d.factor[k]) if published and np.isfinite(d.factor[k]) else None,
                 known,
             )  # fmt: skip
-        return self._sibling[k]
+        return self._sibling[k, before]
 
     def target(self, k: int, hidden: Iterable[int] = ()) -> JudgedText:
         """Note k with the other notes of its post as siblings, those of `hidden` left out too."""
         d = self.data
         left_out = {k, *hidden}
-        others = tuple(self.sibling(j) for j in self.of_post[int(d.post[k])] if j not in left_out)
+        moments = self.evaluation.moments
+        # A pair is compared when both are there; where one moment is unknown, nothing is cut.
+        known = [int(moments[j]) for j in left_out] if moments is not None else [-1]
+        before = max(known) if min(known) > 0 else -1
+        others = tuple(self.sibling(j, before) for j in self.of_post[int(d.post[k])] if j not in left_out)
         return JudgedText(
             str(d.note_id[k]), d.text[k], d.classification[k], int(d.post[k]), d.post_text[k], d.language[k], others
         )
@@ -402,7 +419,7 @@ def score_predictions(
 
 
 def slices(evaluation: EvaluationSet, targets: NDArray[np.int64]) -> list[tuple[str, NDArray[np.bool_]]]:
-    """Named subsets of the notes: stance, language, number of siblings, writer."""
+    """Named subsets of the notes: stance, number of siblings, language, writer, topic (by words where none is given)."""
     data = evaluation.data
     is_target = np.zeros(len(data), dtype=bool)
     is_target[targets] = True
@@ -418,7 +435,10 @@ def slices(evaluation: EvaluationSet, targets: NDArray[np.int64]) -> list[tuple[
         ("siblings: 2 to 4", (siblings >= 2) & (siblings <= 4)),
         ("siblings: 5 or more", siblings >= 5),
     ]
-    for name, values in (("language", data.language), ("writer", evaluation.writer)):
+    topic = evaluation.topic or as_labels(
+        data.post.tolist(), topics_of_posts(data.post.tolist(), data.text, data.post_text)
+    )
+    for name, values in (("language", data.language), ("writer", evaluation.writer), ("topic", topic)):
         labels = np.array([v or "" for v in values], dtype=object)
         common = [v for v in sorted(set(labels.tolist())) if v and int((labels == v).sum()) >= 30]
         found += [(f"{name}: {v}", labels == v) for v in common]

@@ -199,7 +199,8 @@ def fit_ratings(
 
 def _fit_here(notes: pl.DataFrame, ratings: pl.DataFrame, posts: pl.DataFrame, source: str) -> TrainingData:
     raters, fitted, level = fit_ratings(ratings)
-    table = notes.select("noteId", "tweetId", "summary", pl.col("classification").fill_null("")).join(
+    when = [c for c in ("createdAtMillis",) if c in notes.columns]
+    table = notes.select("noteId", "tweetId", "summary", pl.col("classification").fill_null(""), *when).join(
         fitted, on="noteId", how="left"
     )
     return assemble(_with_posts(table, posts), ratings, raters, global_intercept=level, source=source)

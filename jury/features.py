@@ -3,11 +3,14 @@
 Everything here is a pure function of the text (and the post's text); nothing that is known only afterwards - rating counts,
 status, times, ids, author, writer - can enter, because it is not an argument.
 
-Three blocks come out, each with its own ridge penalty in the model (README, eq. 2):
+Four blocks come out, each with its own ridge penalty in the model (README, eq. 2):
 
-- *form*: `FORM_NAMES`, a few dozen numbers a person could count: length as X counts it, links, kinds of sources, tone;
-- *words*: hashed one- and two-word counts of the text without links, L2-normalised (no vocabulary is stored);
+- *form*: `FORM_NAMES`, numbers a person could count: length as X counts it, links, kinds of sources, tone, and style (`models/style.py`);
+- *words*: hashed words, marks and pairs of them, every link read as the word "url" (no vocabulary is stored);
+- *letters*: hashed groups of two to four characters, which see style where words see subject;
 - *domains*: hashed registered domains of the links, divided by the square root of their number.
+
+Words and letters are sparse counts; the model weighs buckets by rarity and keeps their main axes (`Design` in `models/hierarchical.py`).
 
 Embeddings are a fourth block and live in `jury/models/encoders.py`.
 """
@@ -18,6 +21,7 @@ import hashlib
 import itertools
 import math
 import re
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -25,6 +29,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
+from jury.models.style import STYLE_NAMES, style_features
 from synthesis.text import clean_text, find_urls, host_of, note_length, registered_domain
 
 MISLEADING = "MISINFORMED_OR_POTENTIALLY_MISLEADING"
@@ -125,7 +130,12 @@ _SCALARS = (
     "post_numbers_shared",
     "post_words_new",
 )
-_BASE_NAMES: tuple[str, ...] = (*_SCALARS, *(f"says_{n}" for n in _PATTERNS), *(f"cites_{k}" for k in _KINDS))
+_BASE_NAMES: tuple[str, ...] = (
+    *_SCALARS,
+    *(f"says_{n}" for n in _PATTERNS),
+    *(f"cites_{k}" for k in _KINDS),
+    *STYLE_NAMES,
+)
 FORM_NAMES: tuple[str, ...] = (
     *_BASE_NAMES,
     "links_and_length",
@@ -149,8 +159,10 @@ FORM_NAMES: tuple[str, ...] = (
 )
 """Names of the form block, in column order."""
 
-N_WORD_BUCKETS = 256
+N_WORD_BUCKETS = 1024
+N_LETTER_BUCKETS = 1024
 N_DOMAIN_BUCKETS = 256
+_MARKED = re.compile(r"\w+|[^\w\s]")
 _TOKEN = re.compile(r"[a-zà-öø-ÿā-ž0-9']+|[^\W\d_]", re.IGNORECASE)
 _NUMBER = re.compile(r"\d[\d,.]*")
 _EMOJI = re.compile("[\U0001f300-\U0001faff\u2600-\u27bf]")
@@ -159,10 +171,11 @@ _CASHED_TEXTS = 65536
 
 @dataclass(frozen=True)
 class TextParts:
-    """What one text was read into: `form` without the classification's columns, sparse word and domain buckets, the words."""
+    """What one text was read into: `form` without the classification's columns, sparse word, letter and domain buckets, the words."""
 
     form: NDArray[np.float32]
     words: tuple[tuple[int, float], ...]
+    letters: tuple[tuple[int, float], ...]
     domains: tuple[tuple[int, float], ...]
     body: str
 
@@ -255,19 +268,62 @@ def read_text(text: str) -> TextParts:
     }
     says = [_saturate(len(p.findall(body))) for p in _PATTERNS.values()]
     cites = [min(kinds.count(k), 3) / math.sqrt(max(len(kinds), 1)) for k in _KINDS]
-    form = np.array([*(scalars[n] for n in _SCALARS), *says, *cites], dtype=np.float32)
+    style = style_features(text, cleaned, body, urls)
+    form = np.array([*(scalars[n] for n in _SCALARS), *says, *cites, *style], dtype=np.float32)
 
-    counts: dict[int, float] = {}
-    for gram in [*tokens, *(f"{a} {b}" for a, b in itertools.pairwise(tokens))]:
-        bucket, sign = _bucket("w:" + gram, N_WORD_BUCKETS)
-        counts[bucket] = counts.get(bucket, 0.0) + sign
-    norm = math.sqrt(sum(v * v for v in counts.values())) or 1.0
-    words = tuple(sorted((k, v / norm) for k, v in counts.items() if v))
+    # Links become a word of their own: that there is one, and where, belongs to the wording.
+    worded = " URL ".join(pieces).lower()
+    marks = _MARKED.findall(worded)
+    words = _hashed([*marks, *(f"{a} {b}" for a, b in itertools.pairwise(marks))], N_WORD_BUCKETS)
+    groups = _hashed_letters(" ".join(worded.split()))
     site: dict[int, float] = {}
     for domain in sorted(set(domains)):
         bucket, sign = _bucket("d:" + domain, N_DOMAIN_BUCKETS)
         site[bucket] = site.get(bucket, 0.0) + sign / math.sqrt(len(set(domains)))
-    return TextParts(form, words, tuple(sorted(site.items())), body)
+    return TextParts(form, words, groups, tuple(sorted(site.items())), body)
+
+
+def _hashed(grams: Sequence[str], size: int) -> tuple[tuple[int, float], ...]:
+    """Signed, damped counts of `grams` by bucket (CRC-32: equal everywhere and fast), sorted by bucket."""
+    counts: dict[str, int] = {}
+    for gram in grams:
+        counts[gram] = counts.get(gram, 0) + 1
+    out: dict[int, float] = {}
+    for gram, count in counts.items():
+        digest = zlib.crc32(gram.encode("utf-8", "replace"))
+        bucket = digest % size
+        out[bucket] = out.get(bucket, 0.0) + (1 + math.log(count)) * (1.0 if (digest >> 20) & 1 else -1.0)
+    return tuple(sorted((k, v) for k, v in out.items() if v))
+
+
+def _hashed_letters(text: str) -> tuple[tuple[int, float], ...]:
+    """Signed, damped counts of the groups of 2 to 4 characters within words (blanks around a word belong to it), by bucket."""
+    if not text:
+        return ()
+    codes = np.frombuffer(f" {text} ".encode("utf-32-le", "replace"), dtype=np.uint32).astype(np.uint64)
+    found = []
+    for n in (2, 3, 4):
+        places = len(codes) - n + 1
+        if places <= 0:
+            break
+        key = np.full(places, n, dtype=np.uint64)
+        whole = np.ones(places, dtype=bool)
+        for j in range(n):
+            key = key * np.uint64(0x100000001B3) + codes[j : j + places]
+            if 0 < j < n - 1:
+                whole &= codes[j : j + places] != 32
+        found.append(key[whole])
+    keys, count = (
+        np.unique(np.concatenate(found), return_counts=True) if found else (np.zeros(0, np.uint64), np.zeros(0))
+    )
+    # The finisher of MurmurHash3: polynomial keys alone would put similar groups into neighbouring buckets.
+    mixed = (keys ^ (keys >> np.uint64(33))) * np.uint64(0xFF51AFD7ED558CCD)
+    mixed ^= mixed >> np.uint64(33)
+    sign = np.where((mixed >> np.uint64(40)) & np.uint64(1), 1.0, -1.0)
+    total = np.bincount(
+        (mixed % np.uint64(N_LETTER_BUCKETS)).astype(np.int64), sign * (1 + np.log(count)), N_LETTER_BUCKETS
+    )
+    return tuple((int(k), float(total[k])) for k in np.flatnonzero(total))
 
 
 @lru_cache(maxsize=_CASHED_TEXTS)

@@ -11,24 +11,27 @@ class TrainJurySettings:
     encoder: str = "minilm"
     # Encoder of the gold model; another one than the proxy's, or a text that fools one fools both. Literature.md 11.3.
     gold_encoder: str = "hashing"
-    # Blocks of text features: any of 'form', 'embedding', 'words', 'domains'. Measured, see EXPERIMENTS 2026-11-21.
-    blocks: tuple[str, ...] = ("form", "embedding")
-    # Main axes of the embedding that enter the linear part. Measured.
-    embedding_axes: int = 48
+    # Blocks of text features: any of 'form', 'embedding', 'words', 'letters', 'domains'. Measured, see EXPERIMENTS 2026-11-21.
+    blocks: tuple[str, ...] = ("form", "embedding", "words", "letters")
+    # Main axes of the embedding, and of the hashed words and letters each, that enter the linear part. Measured.
+    embedding_axes: int = 96
+    word_axes: int = 150
+    # What a label of an --extra folder counts for while text weights are learnt, against one of the snapshot itself. Measured: what ranked
+    # notes of 2021 ranks those of 2025 at chance; 0.2 to 0.5 did equally well.
+    elsewhere_weight: float = 0.33
     # Groups of posts for choosing penalties and calibrating on posts left out.
     folds: int = 5
-    # Factor on the variance posts share while text weights are learnt: above 1, differences within a post count for more, as they must when
-    # candidates of one post are compared. Measured, see EXPERIMENTS 2026-11-21: pair accuracy 0.717 at 1, 0.726 at 4 over four folders;
-    # forward in time it gained nothing and cost 0.05 of the Spearman of intercepts between posts.
-    within_emphasis: float = 4.0
+    # Factor on the variance posts share while text weights are learnt: above 1, differences within a post count for more than those between.
+    # The fitted variances alone already weigh them; measured again on folds of posts with the columns of today: no gain (EXPERIMENTS 2026-11-21).
+    within_emphasis: float = 1.0
     # Newest share of posts kept aside for the report and the gate, before the final fit on everything.
     held_out_share: float = 0.2
     # Held-out posts under which the gate only warns: less cannot tell a good jury from a bad one. Posts.
     gate_min_posts: int = 30
     # Fit the raters again without the held-out posts for the report, where the snapshot has enough ratings. Ratings, at most.
     refit_limit: int = 3_000_000
-    # Train the paper's network for the report as well: minutes on two cores.
-    paper_baseline: bool = False
+    # Train the paper's network for the report as well: about half a minute for 30,000 ratings on two cores.
+    paper_baseline: bool = True
     # Epochs of the paper's network, where it is trained.
     paper_epochs: int = 4
     # Resamples of posts for the report's intervals.

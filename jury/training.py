@@ -20,7 +20,15 @@ from numpy.typing import NDArray
 
 from jury.draw import side_of
 from jury.errors import InputError
-from jury.features import FORM_NAMES, form_features, stance_index
+from jury.features import (
+    FORM_NAMES,
+    N_LETTER_BUCKETS,
+    N_WORD_BUCKETS,
+    form_features,
+    read_text,
+    sparse_block,
+    stance_index,
+)
 from jury.models.encoders import Encoder
 from jury.models.gaussian import (
     Kernel,
@@ -37,6 +45,7 @@ from jury.models.hierarchical import (
     TagModel,
     Weights,
     published_noise,
+    weighed,
 )
 
 Array = NDArray[Any]
@@ -50,6 +59,8 @@ class TrainingData:
     Notes: `post` is the tweetId; `intercept`, `factor` (NaN where unknown) are the labels; `n_ratings` behind them (NaN: unknown);
     `source` names the folder the row came from ('snapshot' for the snapshot itself); `weight` in (0, 1] multiplies a label's precision
     (weak labels such as approval shares are worth less than fitted parameters).
+    `written_at`: when the note was written (milliseconds since 1970, -1 unknown; None: of no note). Decides which ratings of siblings were
+    there when a note is judged in a test forward in time; never a predictor.
     Ratings: `rating_note` is a row of the note table, `tags` (n_ratings, n_tags) bool; `rater` indexes `rater_ids`.
     """
 
@@ -74,6 +85,7 @@ class TrainingData:
     tag_names: tuple[str, ...]
     rater_ids: tuple[str, ...]
     global_intercept: float
+    written_at: Ints | None = None
 
     def __len__(self) -> int:
         return len(self.note_id)
@@ -116,6 +128,7 @@ class TrainingData:
             source=pick(self.source),
             weight=self.weight[where],
             rating_note=row[smaller.rating_note],
+            written_at=None if self.written_at is None else self.written_at[where],
         )
 
 
@@ -123,11 +136,13 @@ class TrainingData:
 class FitOptions:
     """What `fit_hierarchical` may vary; see TrainJurySettings for meaning and sources."""
 
-    blocks: tuple[str, ...] = ("form", "embedding", "words", "domains")
-    embedding_axes: int = 48
+    blocks: tuple[str, ...] = ("form", "embedding", "words", "letters")
+    embedding_axes: int = 96
     folds: int = 5
     seed: int = 0
-    within_emphasis: float = 4.0
+    within_emphasis: float = 1.0
+    word_axes: int = 150
+    elsewhere_weight: float = 0.33
 
 
 @dataclass(frozen=True)
@@ -158,11 +173,14 @@ _START = (
     Kernel(misleading=0.02, not_misleading=0.02, correlation=-0.3, similar=0.005, length=0.4, note=0.015),
     Kernel(misleading=0.06, not_misleading=0.06, correlation=-0.5, similar=0.01, length=0.4, note=0.02),
 )
-# Ridge precisions tried for the standardised columns of each block, per unit of residual variance.
+# Ridge precisions tried for the standardised columns of each block. A precision of 30,000 says that one standard deviation of one column moves
+# an intercept by 0.006: with hundreds of columns that is as much as the labels support (EXPERIMENTS, 2026-11-21).
+_STEPS = (300.0, 1000.0, 3000.0, 1e4, 3e4, 1e5, 3e5)
 _GRID = {
-    "form": (30.0, 100.0, 300.0, 1000.0, 3000.0),
-    "embedding": (1.0, 4.0, 15.0, 60.0, 250.0),
-    "words": (3.0, 12.0, 50.0, 200.0, 1e4),
+    "form": (100.0, *_STEPS),
+    "embedding": (100.0, *_STEPS, 1e6),
+    "words": (*_STEPS, 1e6),
+    "letters": (*_STEPS, 1e6),
     "domains": (3.0, 12.0, 50.0, 200.0, 1e4),
 }
 MIN_LABELLED_NOTES = 12
@@ -185,23 +203,36 @@ def make_design(data: TrainingData, unit: NDArray[np.float32], options: FitOptio
     ).reshape(len(data), len(FORM_NAMES))
     scale = form.std(axis=0)
     width = unit.shape[1]
-    axes_wanted = min(options.embedding_axes, width, max(len(data) // 10, 1)) if width else 0
     mean = unit.mean(axis=0).astype(np.float64) if len(unit) else np.zeros(width)
-    axes = np.zeros((width, axes_wanted))
-    if axes_wanted:
-        centred = unit.astype(np.float64) - mean
-        values, vectors = np.linalg.eigh(centred.T @ centred / max(len(unit), 1))
-        top = np.argsort(values)[::-1][:axes_wanted]
-        axes = vectors[:, top]
-        # A fixed sign, so that equal data give equal bytes whatever the linear algebra library.
-        axes *= np.where(axes[np.abs(axes).argmax(axis=0), np.arange(axes_wanted)] < 0, -1.0, 1.0)
-        # Unit variance on average, so that one penalty means the same for every encoder.
-        axes /= np.sqrt(max(values[top].mean(), 1e-12))
+    axes = _main_axes(unit.astype(np.float64) - mean, min(options.embedding_axes, max(len(data) // 10, 1)))
     blocks = (
         "constant",
-        *(b for b in options.blocks if b != "constant" and not (b == "embedding" and axes_wanted == 0)),
+        *(b for b in options.blocks if b != "constant" and not (b == "embedding" and axes.shape[1] == 0)),
     )
-    return Design(form.mean(axis=0), np.where(scale > 1e-3, scale, 1.0), mean, axes, blocks)
+    sparse: dict[str, Array] = {}
+    wanted = min(options.word_axes, max(len(data) // 10, 1))
+    for block, size in (("words", N_WORD_BUCKETS), ("letters", N_LETTER_BUCKETS)):
+        if block in blocks:
+            counts = sparse_block([getattr(read_text(t), block) for t in data.text], size)
+            rarity = np.log((1.0 + len(counts)) / (1.0 + (counts != 0).sum(axis=0))) + 1.0
+            name = block[:-1]
+            sparse |= {f"{name}_rarity": rarity, f"{name}_axes": _main_axes(weighed(counts, rarity), wanted)}
+    return Design(form.mean(axis=0), np.where(scale > 1e-3, scale, 1.0), mean, axes, blocks, **sparse)
+
+
+def _main_axes(rows: Array, wanted: int) -> Array:
+    """(width, k) main axes of the rows, scaled so that coordinates have unit variance on average: one penalty then means the same everywhere."""
+    from scipy.linalg import eigh
+
+    width = rows.shape[1]
+    k = min(wanted, width)
+    if k == 0 or len(rows) == 0:
+        return np.zeros((width, 0))
+    values, vectors = eigh(rows.T @ rows / len(rows), subset_by_index=[width - k, width - 1])
+    axes = vectors[:, ::-1]
+    # A fixed sign, so that equal data give equal bytes whatever the linear algebra library.
+    axes = axes * np.where(axes[np.abs(axes).argmax(axis=0), np.arange(k)] < 0, -1.0, 1.0)
+    return axes / np.sqrt(max(float(values.mean()), 1e-12))
 
 
 def _penalty(widths: dict[str, int], chosen: dict[str, float], extra: int) -> Array:
@@ -217,9 +248,11 @@ def _fold_products(white_x: Array, white_y: Array, fold: Ints, folds: int) -> tu
 
 
 def _choose_penalties(widths, extra, grams, sides, white_x, white_y, fold, folds) -> tuple[dict[str, float], Array]:
-    """Block penalties of least held-out loss (one pass of coordinate descent), and the coefficients per fold, (folds, d)."""
+    """Block penalties of least held-out loss (coordinate descent), and the coefficients per fold, (folds, d)."""
+    from scipy.linalg import solve
+
     total, side = grams.sum(axis=0), sides.sum(axis=0)
-    chosen = {b: _GRID[b][2] for b in widths if b != "constant"}
+    chosen = {b: _GRID[b][len(_GRID[b]) // 2] for b in widths if b != "constant"}
 
     def held_out(choice: dict[str, float]) -> tuple[float, Array]:
         diagonal = _penalty(widths, choice, extra)
@@ -227,22 +260,26 @@ def _choose_penalties(widths, extra, grams, sides, white_x, white_y, fold, folds
         for k in range(folds):
             system = total - grams[k]
             system = system + np.diag(diagonal)
-            beta = np.linalg.solve(system, side - sides[k])
+            beta = solve(system, side - sides[k], assume_a="pos", check_finite=False)
             betas.append(beta)
             miss = white_y[fold == k] - white_x[fold == k] @ beta
             loss += 0.5 * float(miss @ miss)
         return loss, np.array(betas)
 
     best, betas = held_out(chosen)
-    for _ in range(2):
+    for _ in range(3):
         before = best
         for block in chosen:
-            for value in _GRID[block]:
-                if value == chosen[block]:
-                    continue
-                loss, candidate = held_out({**chosen, block: value})
-                if loss < best - 1e-9:
-                    best, betas, chosen = loss, candidate, {**chosen, block: value}
+            grid = _GRID[block]
+            # The loss along one penalty has a single valley in practice: walk downhill, upwards first.
+            for step in (1, -1):
+                at = grid.index(chosen[block]) + step
+                while 0 <= at < len(grid):
+                    loss, candidate = held_out({**chosen, block: grid[at]})
+                    if loss >= best - 1e-9:
+                        break
+                    best, betas, chosen = loss, candidate, {**chosen, block: grid[at]}
+                    at += step
         if best > before - 0.5:
             break
     return chosen, betas
@@ -290,6 +327,7 @@ def fit_hierarchical(
     fold = deal_folds(notes.post, folds, options.seed)
     batches = batch_posts(notes.post, notes.stance(), unit)
     labels = np.stack([notes.intercept, notes.factor], axis=1)
+    own = np.array([s == reference for s in notes.source])
     kernels: list[Kernel] = []
     beta = np.zeros((2, columns.shape[1]))
     roots = []
@@ -299,18 +337,22 @@ def fit_hierarchical(
     for q in range(2):
         progress(f"fitting {'intercepts' if q == 0 else 'factors'}", 1 + q, 5)
         kernel = _START[q]
-        for _ in range(2):
+        # What made a note good elsewhere or years ago holds here in part only: it counts for less while text weights are learnt.
+        trust = np.sqrt(np.where(own, 1.0, options.elsewhere_weight if q == 0 else 1.0))
+
+        def whitened(kernel: Kernel, q: int = q, trust: Array = trust) -> tuple[Array, Array]:
             weighing = _emphasised(kernel, options.within_emphasis if q == 0 else 1.0)
-            white_x = whiten(batches, weighing, noise[:, q], wide)
-            white_y = whiten(batches, weighing, noise[:, q], labels[:, q][:, None])[:, 0]
+            white = whiten(batches, weighing, noise[:, q], np.column_stack([wide, labels[:, q]])) * trust[:, None]
+            return white[:, :-1], white[:, -1]
+
+        for _ in range(2):
+            white_x, white_y = whitened(kernel)
             grams, sides = _fold_products(white_x, white_y, fold, folds)
             chosen, betas = _choose_penalties(widths, offsets.shape[1], grams, sides, white_x, white_y, fold, folds)
             predicted = np.einsum("nd,nd->n", wide, betas[fold])
             residual = labels[:, q] - predicted
             kernel = fit_kernel(batches, noise[:, q], residual, _START[q], has_embedding=unit.shape[1] > 0)
-        weighing = _emphasised(kernel, options.within_emphasis if q == 0 else 1.0)
-        white_x = whiten(batches, weighing, noise[:, q], wide)
-        white_y = whiten(batches, weighing, noise[:, q], labels[:, q][:, None])[:, 0]
+        white_x, white_y = whitened(kernel)
         system = white_x.T @ white_x + np.diag(_penalty(widths, chosen, offsets.shape[1]))
         solution = np.linalg.solve(system, white_x.T @ white_y)
         beta[q] = solution[: columns.shape[1]]
@@ -349,7 +391,6 @@ def fit_hierarchical(
     )
     tags = fit_tags(notes, form)
     # Labels of the snapshot itself decide how wide intervals are: other folders are selected samples.
-    own = np.array([s == reference for s in notes.source])
     typical = published_noise(np.array([np.nan]), rating_variance, factor_moment)[0]
     sd_scale = tuple(
         _interval_scale(

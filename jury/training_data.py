@@ -20,7 +20,9 @@ def read_snapshot_data(snapshot: Path, parameters: Path) -> TrainingData:
     Notes without fitted parameters stay (their ratings are evidence for siblings); raters without finite parameters do not.
     """
     snapshot, parameters = Path(snapshot), Path(parameters)
-    notes = read_table(snapshot, "notes", ["noteId", "tweetId", "classification", "summary"]).collect()
+    notes = read_table(
+        snapshot, "notes", ["noteId", "tweetId", "classification", "summary", "createdAtMillis"]
+    ).collect()
     fitted = read_fitted_notes(parameters)
     posts = read_table(snapshot, "posts", ["tweetId", "text", "language"]).collect()
     posts = posts.unique("tweetId", keep="first", maintain_order=True)
@@ -112,7 +114,7 @@ def assemble(
     source: str,
     weight: float = 1.0,
 ) -> TrainingData:
-    """Tables to arrays. `notes`: noteId, tweetId, summary, classification, text, language, intercept, factor, n_ratings.
+    """Tables to arrays. `notes`: noteId, tweetId, summary, classification, text, language, intercept, factor, n_ratings and, if known, createdAtMillis.
 
     `ratings`: noteId, raterParticipantId, createdAtMillis, helpfulness and any of RATING_TAGS; ratings of other notes or raters drop out.
     """
@@ -158,6 +160,11 @@ def assemble(
         tag_names=RATING_TAGS,
         rater_ids=tuple(raters["raterParticipantId"].to_list()),
         global_intercept=global_intercept,
+        written_at=(
+            notes["createdAtMillis"].cast(pl.Int64).fill_null(-1).to_numpy().astype(np.int64)
+            if "createdAtMillis" in notes.columns
+            else None
+        ),
     )
 
 
@@ -200,4 +207,9 @@ def merge(parts: Sequence[TrainingData]) -> TrainingData:
         created_at=join("created_at"),
         tags=np.concatenate([p.tags for p in kept]),
         rater_ids=tuple(chain("rater_ids")),
+        written_at=(
+            None
+            if all(p.written_at is None for p in kept)
+            else np.concatenate([np.full(len(p), -1) if p.written_at is None else p.written_at for p in kept])
+        ),
     )

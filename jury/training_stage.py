@@ -29,6 +29,7 @@ from jury.models.baselines import BaselineModel, fit_baselines, save_baselines
 from jury.models.encoders import Encoder, make_encoder
 from jury.models.hierarchical import HierarchicalModel, Weights, published_noise
 from jury.models.store import load_model, save_weights
+from jury.models.topics import topics_of_posts
 from jury.reasons import values_report
 from jury.records import JudgedText
 from jury.report import write_html, write_plots
@@ -104,9 +105,7 @@ def train_jury(
     """
     out = Path(out)
     data, counts = gather(settings, snapshot=snapshot, parameters=parameters, extra=extra)
-    options = FitOptions(
-        settings.blocks, settings.embedding_axes, settings.folds, settings.seed, settings.within_emphasis
-    )
+    options = fit_options(settings)
     encoder = make_encoder(settings.encoder, cache)
     gold_encoder = make_encoder(settings.gold_encoder, cache)
 
@@ -147,6 +146,14 @@ def train_jury(
     return counts | {"gate": report["gate"]}
 
 
+def fit_options(settings: TrainJurySettings) -> FitOptions:
+    """What the stage's settings say about fitting."""
+    return FitOptions(
+        settings.blocks, settings.embedding_axes, settings.folds, settings.seed, settings.within_emphasis, settings.word_axes,
+        settings.elsewhere_weight,
+    )  # fmt: skip
+
+
 def held_out_report(
     data: TrainingData,
     settings: TrainJurySettings,
@@ -168,7 +175,13 @@ def held_out_report(
     truth_i, truth_f = test.intercept.copy(), test.factor.copy()
     test = replace(test, intercept=np.full(len(test), np.nan), factor=np.full(len(test), np.nan))
     evaluation = EvaluationSet(
-        test, (None,) * len(test), (None,) * len(test), truth_i, truth_f, sibling_parameters=False
+        test,
+        (None,) * len(test),
+        (None,) * len(test),
+        truth_i,
+        truth_f,
+        sibling_parameters=False,
+        moments=test.written_at,
     )
     everything = train_baselines(data, encoder)
     empty: dict[str, Any] = {"n_ratings": 0, "n_notes": 0, "n_posts": 0, "metrics": {}, "baselines": {}, "slices": []}
@@ -179,12 +192,16 @@ def held_out_report(
             if refitted
             else "Too few ratings to fit raters without them: rater parameters saw these posts. "
         )
-        + "Siblings are known by their ratings only; a note's own ratings are never an input."
+        + "Siblings are known by their ratings only"
+        + (", those made before the judged note was written" if test.written_at is not None else "")
+        + "; a note's own ratings are never an input."
     )
     report: dict[str, Any] = {
         "protocol": protocol,
         "evaluation": empty,
-        "values": values_report(data, bootstrap=min(settings.bootstrap, 200)),
+        "values": values_report(
+            data, topics_of_posts(data.post.tolist(), data.text, data.post_text), bootstrap=min(settings.bootstrap, 200)
+        ),
     }
     try:
         trial = fit_hierarchical(train, encoder, options)

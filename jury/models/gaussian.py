@@ -127,6 +127,43 @@ def negative_log_likelihood(batches: Sequence[PostBatch], kernel: Kernel, noise:
     return total
 
 
+def likelihood_and_gradient(
+    batches: Sequence[PostBatch], v: Array, noise: Array, residual: Array
+) -> tuple[float, NDArray[np.float64]]:
+    """`negative_log_likelihood` of the kernel with `Kernel.vector()` v, and its gradient in v (6,); zero where a value is at its limit.
+
+    With P = C^-1 and alpha = P r, the derivative along dC is half the sum of (P - alpha alphaT) * dC.
+    """
+    kernel = Kernel.from_vector(v)
+    scale = float(np.sqrt(kernel.misleading * kernel.not_misleading))
+    cross = kernel.correlation * scale
+    total, gradient = 0.0, np.zeros(6)
+    for batch in batches:
+        own = np.arange(batch.rows.shape[1])
+        covariance = batch.covariance(kernel, noise)
+        factor = np.linalg.cholesky(covariance)
+        precision = np.linalg.inv(covariance)
+        r = residual[batch.rows]
+        alpha = np.einsum("gij,gj->gi", precision, r)
+        total += 0.5 * float((alpha * r).sum()) + float(np.log(np.diagonal(factor, axis1=1, axis2=2)).sum())
+        weight = precision - alpha[:, :, None] * alpha[:, None, :]
+        first, second = batch.stance[:, :, None] == 1, batch.stance[:, None, :] == 1
+        same = first == second
+        between = 0.5 * cross * float(weight[~same].sum())
+        similar = kernel.similarity(batch.cosine, same)
+        distance = (1.0 - np.clip(batch.cosine, -1.0, 1.0)) / kernel.length
+        gradient += 0.5 * np.array([
+            kernel.misleading * float(weight[~first & ~second].sum()) + between,
+            kernel.not_misleading * float(weight[first & second].sum()) + between,
+            (1.0 - kernel.correlation**2) * scale * float(weight[~same].sum()),
+            float((weight * similar).sum()),
+            float((weight * similar * distance).sum()),
+            kernel.note * float(weight[:, own, own].sum()),
+        ])  # fmt: skip
+    limited = np.abs(kernel.vector() - v) > 1e-9
+    return total, np.where(limited, 0.0, gradient)
+
+
 def fit_kernel(
     batches: Sequence[PostBatch], noise: Array, residual: Array, start: Kernel, has_embedding: bool
 ) -> Kernel:
@@ -136,21 +173,19 @@ def fit_kernel(
     anchor = start.vector()
     # Standard deviations of the prior on the logarithms: wide for variances, narrow for the length scale.
     width = np.array([1.5, 1.5, 1.0, 1.5, 0.7, 1.5])
-
-    def loss(v: Array) -> float:
-        penalty = 0.5 * float((((v - anchor) / width) ** 2).sum())
-        return negative_log_likelihood(batches, Kernel.from_vector(v), noise, residual) + penalty
-
     free = np.array([True, True, True, has_embedding, has_embedding, True])
 
-    def loss_free(x: Array) -> float:
+    def loss(x: Array) -> tuple[float, Array]:
         v = anchor.copy()
         v[free] = x
-        return loss(v)
+        value, gradient = likelihood_and_gradient(batches, v, noise, residual)
+        pull = (v - anchor) / width
+        return value + 0.5 * float((pull**2).sum()), (gradient + pull / width)[free]
 
     found = minimize(
-        loss_free,
+        loss,
         anchor[free],
+        jac=True,
         method="L-BFGS-B",
         bounds=[(a - 5, a + 4) for a in anchor[free]],
         options={"maxiter": 40},

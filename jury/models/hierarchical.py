@@ -20,6 +20,7 @@ from jury.draw import side_of
 from jury.features import (
     FORM_NAMES,
     N_DOMAIN_BUCKETS,
+    N_LETTER_BUCKETS,
     N_WORD_BUCKETS,
     form_features,
     read_text,
@@ -31,25 +32,34 @@ from jury.models.gaussian import Kernel, condition, predict
 from jury.records import SIDES, JudgedText, Jury, RatedTexts, Ratings, Sibling
 
 Array = NDArray[Any]
-BLOCKS = ("constant", "form", "embedding", "words", "domains")
+BLOCKS = ("constant", "form", "embedding", "words", "letters", "domains")
 
 
 @dataclass(frozen=True)
 class Design:
-    """How texts become columns of the linear part: scaling of the form block, projection of the embedding, which blocks are used."""
+    """How texts become columns of the linear part: scaling of the form block, main axes of embedding, words and letters, which blocks are used.
+
+    `word_rarity` (buckets,) multiplies the hashed counts before they are normalised, `word_axes` (buckets, k) are their main axes; the same
+    for letters. Unused blocks have empty arrays.
+    """
 
     form_mean: Array
     form_scale: Array
     embedding_mean: Array
     embedding_axes: Array
     blocks: tuple[str, ...]
+    word_rarity: Array = field(default_factory=lambda: np.zeros(N_WORD_BUCKETS))
+    word_axes: Array = field(default_factory=lambda: np.zeros((N_WORD_BUCKETS, 0)))
+    letter_rarity: Array = field(default_factory=lambda: np.zeros(N_LETTER_BUCKETS))
+    letter_axes: Array = field(default_factory=lambda: np.zeros((N_LETTER_BUCKETS, 0)))
 
     def widths(self) -> dict[str, int]:
         all_widths = {
             "constant": 1,
             "form": len(FORM_NAMES),
             "embedding": self.embedding_axes.shape[1],
-            "words": N_WORD_BUCKETS,
+            "words": self.word_axes.shape[1],
+            "letters": self.letter_axes.shape[1],
             "domains": N_DOMAIN_BUCKETS,
         }
         return {b: all_widths[b] for b in self.blocks}
@@ -72,10 +82,20 @@ class Design:
         if "embedding" in self.blocks:
             made["embedding"] = (unit.astype(np.float64) - self.embedding_mean) @ self.embedding_axes
         if "words" in self.blocks:
-            made["words"] = sparse_block([read_text(t).words for t in texts], N_WORD_BUCKETS)
+            counts = sparse_block([read_text(t).words for t in texts], N_WORD_BUCKETS)
+            made["words"] = weighed(counts, self.word_rarity) @ self.word_axes
+        if "letters" in self.blocks:
+            counts = sparse_block([read_text(t).letters for t in texts], N_LETTER_BUCKETS)
+            made["letters"] = weighed(counts, self.letter_rarity) @ self.letter_axes
         if "domains" in self.blocks:
             made["domains"] = sparse_block([read_text(t).domains for t in texts], N_DOMAIN_BUCKETS)
         return np.concatenate([made[b] for b in self.blocks], axis=1)
+
+
+def weighed(counts: Array, rarity: Array) -> Array:
+    """Counts (n, buckets) times the buckets' rarity, each row scaled to length one (a row of zeros stays)."""
+    rows = counts.astype(np.float64) * rarity
+    return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
 
 
 @dataclass(frozen=True)

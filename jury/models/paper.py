@@ -31,18 +31,45 @@ class PaperModel:
     def __init__(self, layers: Sequence[tuple[NDArray[np.float32], NDArray[np.float32]]], encoder: Encoder) -> None:
         self.layers = list(layers)
         self.encoder = encoder
+        self._tensors: list[Any] = []
+
+    def tensors(self) -> list[Any]:
+        """The layers as torch tensors, weights (in, out); made once, because a report seats a jury per note."""
+        if not self._tensors:
+            import torch
+
+            self._tensors = [
+                (torch.from_numpy(np.ascontiguousarray(w.T)), torch.from_numpy(np.ascontiguousarray(b)))
+                for w, b in self.layers
+            ]
+        return self._tensors
 
     def seat(self, jury: Jury) -> SeatedPaper:
         return SeatedPaper(self, np.stack([jury.factor, jury.intercept], axis=1).astype(np.float32))
 
 
 class SeatedPaper:
-    """Jurors' share of the first layer is computed once; the rest is one batched pass in float32."""
+    """The network with its jurors: a juror's and a text's share of the first layer are computed once each and added.
+
+    A juror enters by two numbers, so most units of the first layer are on for all of these jurors or off for all of them, whatever the
+    text. Those that are always on are affine in the juror and pass through the second layer as three rows; only the rest need a product
+    per juror. The answer is the network's own, up to the order of additions in float32.
+    """
 
     def __init__(self, model: PaperModel, raters: NDArray[np.float32]) -> None:
+        import torch
+
+        self._layers = model.tensors()
         self._model = model
-        weight, bias = model.layers[0]
-        self._first = raters @ weight[:, :2].T + bias
+        self._raters = torch.from_numpy(np.column_stack([raters, np.ones(len(raters))]).astype(np.float32))
+        weight, bias = self._layers[0]
+        self._juror = torch.cat(
+            [weight[:2], bias[None]]
+        )  # (3, 2048): a juror's share of the first layer is raters @ this
+        self._first = self._raters @ self._juror
+        few = len(raters) == 0
+        self._low = torch.zeros(len(bias)) if few else self._first.min(dim=0).values
+        self._high = torch.zeros(len(bias)) if few else self._first.max(dim=0).values
 
     def rate(self, texts: Sequence[JudgedText]) -> RatedTexts:
         vectors = text_vectors(texts, self._model.encoder)
@@ -52,21 +79,25 @@ class SeatedPaper:
         """As `rate`, for texts already embedded: (T, 2E) note and post embeddings side by side."""
         import torch
 
-        layers = [
-            (torch.from_numpy(np.ascontiguousarray(w)), torch.from_numpy(np.ascontiguousarray(b)))
-            for w, b in self._model.layers
-        ]
         n_jurors, n = len(self._first), len(vectors)
         out = np.empty((n_jurors, n, 3), dtype=np.float32)
         with torch.inference_mode():
-            text_part = torch.from_numpy(vectors) @ layers[0][0][:, 2:].T  # (T, 2048)
-            juror_part = torch.from_numpy(self._first)
+            shares = torch.from_numpy(np.ascontiguousarray(vectors)) @ self._layers[0][0][2:]  # (T, 2048)
+            second, second_bias = self._layers[1]
             for t in range(n):
-                hidden = torch.relu(juror_part + text_part[t])
-                for weight, bias in layers[1:-1]:
-                    hidden = torch.relu(torch.addmm(bias, hidden, weight.T))
-                weight, bias = layers[-1]
-                out[:, t] = torch.softmax(torch.addmm(bias, hidden, weight.T), dim=1).numpy()
+                share = shares[t]
+                on = self._low + share >= 0
+                some = torch.nonzero(~on & (self._high + share > 0))[:, 0]
+                always = torch.where(on, self._juror, 0.0)
+                always[2] += torch.where(on, share, 0.0)
+                rows = always @ second
+                rows[2] += second_bias
+                hidden = torch.relu_(self._first.index_select(1, some) + share[some])
+                hidden = torch.relu_(torch.addmm(self._raters @ rows, hidden, second.index_select(0, some)))
+                for weight, bias in self._layers[2:-1]:
+                    hidden = torch.relu_(torch.addmm(bias, hidden, weight))
+                weight, bias = self._layers[-1]
+                out[:, t] = torch.softmax(torch.addmm(bias, hidden, weight), dim=1).numpy()
         return RatedTexts(out, np.zeros(n), np.zeros(n), np.zeros((n, 3, 0), np.float32), ())
 
 

@@ -15,7 +15,7 @@ from jury.models.encoders import Encoder, make_encoder
 from jury.models.gaussian import Kernel
 from jury.models.hierarchical import Design, HierarchicalModel, History, Response, TagModel, Weights
 
-FORMAT = 1
+FORMAT = 2
 
 
 def save_weights(weights: Weights, directory: Path, name: str = "model") -> None:
@@ -26,6 +26,10 @@ def save_weights(weights: Weights, directory: Path, name: str = "model") -> None
         "form_scale": d.form_scale,
         "embedding_mean": d.embedding_mean,
         "embedding_axes": d.embedding_axes,
+        "word_rarity": d.word_rarity,
+        "word_axes": d.word_axes,
+        "letter_rarity": d.letter_rarity,
+        "letter_axes": d.letter_axes,
         "beta": weights.beta,
         "root": weights.root.astype(np.float32),
         "tag_base": weights.tags.base,
@@ -66,8 +70,9 @@ def load_weights(directory: Path, name: str = "model") -> Weights:
         )
     with np.load(arrays, allow_pickle=False) as a:
         design = Design(
-            a["form_mean"], a["form_scale"], a["embedding_mean"], a["embedding_axes"], tuple(text["blocks"])
-        )
+            a["form_mean"], a["form_scale"], a["embedding_mean"], a["embedding_axes"], tuple(text["blocks"]),
+            a["word_rarity"], a["word_axes"], a["letter_rarity"], a["letter_axes"],
+        )  # fmt: skip
         beta, root, base, slope = a["beta"], a["root"].astype(np.float64), a["tag_base"], a["tag_slope"]
     if beta.shape[1] != sum(design.widths().values()):
         raise InputError(

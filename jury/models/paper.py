@@ -19,6 +19,7 @@ from jury.models.encoders import Encoder
 from jury.records import JudgedText, Jury, RatedTexts
 
 WIDTHS = (2048, 1024, 512, 256, 128, 64, 32, 16, 3)
+JURORS_PER_GROUP = 150
 DROPOUT = {0: 0.65, 2: 0.65, 4: 0.25, 6: 0.25}
 Array = NDArray[Any]
 
@@ -53,7 +54,8 @@ class SeatedPaper:
 
     A juror enters by two numbers, so most units of the first layer are on for all of these jurors or off for all of them, whatever the
     text. Those that are always on are affine in the juror and pass through the second layer as three rows; only the rest need a product
-    per juror. The answer is the network's own, up to the order of additions in float32.
+    per juror. Jurors are taken in groups of neighbours on the factor line, which differ in fewer units still. The answer is the network's
+    own, up to the order of additions in float32.
     """
 
     def __init__(self, model: PaperModel, raters: NDArray[np.float32]) -> None:
@@ -67,9 +69,20 @@ class SeatedPaper:
             [weight[:2], bias[None]]
         )  # (3, 2048): a juror's share of the first layer is raters @ this
         self._first = self._raters @ self._juror
+        order = np.argsort(raters[:, 0], kind="stable")
+        self._groups = [
+            torch.from_numpy(g) for g in np.array_split(order, max(len(raters) // JURORS_PER_GROUP, 1)) if len(g)
+        ]
+        shares = [self._first[g] for g in self._groups]
         few = len(raters) == 0
-        self._low = torch.zeros(len(bias)) if few else self._first.min(dim=0).values
-        self._high = torch.zeros(len(bias)) if few else self._first.max(dim=0).values
+        self._low = torch.zeros(self._first.shape[1]) if few else self._first.min(dim=0).values
+        self._spans = [(share.min(dim=0).values, share.max(dim=0).values) for share in shares]
+
+    def _affine(self, units: Any, share: Any) -> Any:
+        """What these units of the first layer, all of them on, send through the second: (3, 1024), to be multiplied by [factor, intercept, 1]."""
+        rows = self._juror[:, units]
+        rows[2] += share[units]
+        return rows @ self._layers[1][0][units]
 
     def rate(self, texts: Sequence[JudgedText]) -> RatedTexts:
         vectors = text_vectors(texts, self._model.encoder)
@@ -86,14 +99,19 @@ class SeatedPaper:
             second, second_bias = self._layers[1]
             for t in range(n):
                 share = shares[t]
-                on = self._low + share >= 0
-                some = torch.nonzero(~on & (self._high + share > 0))[:, 0]
-                always = torch.where(on, self._juror, 0.0)
-                always[2] += torch.where(on, share, 0.0)
-                rows = always @ second
-                rows[2] += second_bias
-                hidden = torch.relu_(self._first.index_select(1, some) + share[some])
-                hidden = torch.relu_(torch.addmm(self._raters @ rows, hidden, second.index_select(0, some)))
+                hidden = torch.empty(n_jurors, second.shape[1])
+                everywhere = self._low + share >= 0
+                common = self._affine(everywhere, share)
+                for group, (low, high) in zip(self._groups, self._spans, strict=True):
+                    on = low + share >= 0
+                    here = torch.nonzero(on & ~everywhere)[:, 0]
+                    some = torch.nonzero(~on & (high + share > 0))[:, 0]
+                    raters = self._raters[group]
+                    rows = common + self._affine(here, share)
+                    mixed = torch.relu_(raters @ self._juror[:, some] + share[some])
+                    hidden[group] = torch.addmm(raters @ rows, mixed, second[some])
+                hidden += second_bias
+                torch.relu_(hidden)
                 for weight, bias in self._layers[2:-1]:
                     hidden = torch.relu_(torch.addmm(bias, hidden, weight))
                 weight, bias = self._layers[-1]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -57,15 +57,30 @@ def write_html(path: Path, report: Mapping[str, Any], pictures: list[str]) -> No
     parts += [f"<p><img src='{esc(p)}' alt='{esc(p.rsplit('.', 1)[0].replace('_', ' '))}'></p>" for p in pictures]
     parts.append(
         "<h2>Reasons: shared and dividing</h2><p>Share of raters who tick a tag, by side of the factor line (which side is negative is a "
-        "convention).</p><table><tr><th>tag</th><th>topic</th><th>negative side</th><th>positive side</th><th>ratio</th><th>verdict</th></tr>"
+        "convention). Topics are read from the words of posts and notes.</p>"
     )
+    by_topic: dict[str, list[Mapping[str, Any]]] = {}
     for row in report["values"]:
-        parts.append(
-            f"<tr><td>{esc(row['tag'])}</td><td>{esc(row['topic'])}</td><td>{row['negative']:.3f}</td><td>{row['positive']:.3f}</td>"
-            f"<td>{row['ratio']:.2f}<br><small>{row['ratio_lo']:.2f} to {row['ratio_hi']:.2f}</small></td><td>{row['verdict']}</td></tr>"
-        )
-    parts.append("</table></html>\n")
+        by_topic.setdefault(row["topic"], []).append(row)
+    for topic in sorted(by_topic, key=lambda name: (name != "all", name)):
+        opened = " open" if topic == "all" else ""
+        title = "all posts" if topic == "all" else topic
+        parts.append(f"<details{opened}><summary>{esc(title)}</summary>{_values_table(by_topic[topic])}</details>")
+    parts.append("</html>\n")
     path.write_text("".join(parts), encoding="utf-8")
+
+
+def _values_table(rows: Sequence[Mapping[str, Any]]) -> str:
+    parts = [
+        "<table><tr><th>tag</th><th>negative side</th><th>positive side</th><th>ratio</th><th>ticks</th><th>verdict</th></tr>"
+    ]
+    for row in rows:
+        parts.append(
+            f"<tr><td>{html.escape(row['tag'])}</td><td>{row['negative']:.3f}</td><td>{row['positive']:.3f}</td>"
+            f"<td>{row['ratio']:.2f}<br><small>{row['ratio_lo']:.2f} to {row['ratio_hi']:.2f}</small></td><td>{row['n']:,}</td>"
+            f"<td>{row['verdict']}</td></tr>"
+        )
+    return "".join(parts) + "</table>"
 
 
 def write_plots(directory: Path, evaluation: EvaluationSet, p: Predictions) -> list[str]:

@@ -63,9 +63,9 @@ def tune_writer(
         )
     report = tune(out, settings, data, reward=reward, checkpoints=journal, progress=progress)
     return {
-        "in": report["rows"],
+        "in": report["rows"] + report["too_long"],
         "out": report["rows"],
-        "rejected": {},
+        "rejected": {"too_long": report["too_long"]} if report["too_long"] else {},
         "steps": report["steps"],
         "warnings": report["warnings"],
     }

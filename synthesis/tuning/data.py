@@ -46,6 +46,28 @@ def _comparable(frame: pl.DataFrame) -> pl.DataFrame:
     return frame.filter((scores.list.len() >= 2) & (scores.list.max() > scores.list.min()))
 
 
+def fitting(frame: pl.DataFrame, method: str, tokenizer: Any, max_length: int) -> tuple[pl.DataFrame, int]:
+    """The rows that fit into `max_length` tokens, and how many do not; for the methods whose trainer cuts from the end.
+
+    TRL's DPO and KTO would cut the answer off a long row, which is the part to learn from, or drop the row without a word. The other methods cut
+    the prompt's beginning, or write the answer themselves. Raises `InputError` when no row fits.
+    """
+    answers = [name for name in ("chosen", "rejected", "completion") if name in COLUMNS[method]]
+    if method not in ("dpo", "kto"):
+        return frame, 0
+    lengths = []
+    for row in frame.select("prompt", *answers).iter_rows(named=True):
+        texts = [tokenizer.apply_chat_template(row["prompt"] + row[name], tokenize=False) for name in answers]
+        lengths.append(max(len(ids) for ids in tokenizer(texts, add_special_tokens=False)["input_ids"]))
+    kept = frame.filter(pl.Series([length <= max_length for length in lengths], dtype=pl.Boolean))
+    if not kept.height:
+        raise InputError(
+            f"None of the {frame.height} rows fits into tune_writer.max_length = {max_length} tokens; the shortest has {min(lengths)}, the "
+            f"longest {max(lengths)}. Raise max_length."
+        )
+    return kept, frame.height - kept.height
+
+
 def to_dataset(frame: pl.DataFrame, method: str) -> Any:
     """The columns a trainer needs, as a `datasets.Dataset`."""
     from datasets import Dataset

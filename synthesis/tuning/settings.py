@@ -27,7 +27,7 @@ class TuneWriterSettings:
     lora_r: int = 32
     lora_alpha: int = 16
     lora_targets: str = "all-linear"
-    max_length: int = 1024  # tokens of prompt and text together
+    max_length: int = 2048  # tokens of prompt and text together; DPO and KTO leave longer rows out and count them
     num_generations: int = 4  # GRPO: draws of one prompt
     max_new_tokens: int = 128  # GRPO: tokens of one draw
     temperature: float = 0.9  # GRPO: of the draws

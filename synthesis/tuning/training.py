@@ -11,7 +11,7 @@ from typing import Any
 import polars as pl
 
 from synthesis.errors import InputError
-from synthesis.tuning.data import label_smoothing, read_rows, to_dataset
+from synthesis.tuning.data import fitting, label_smoothing, read_rows, to_dataset
 from synthesis.tuning.settings import TuneWriterSettings
 
 Reward = Callable[..., list[float]]
@@ -46,12 +46,22 @@ def tune(
     import os
 
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    import warnings as python_warnings
+
+    import datasets
     import torch
     import transformers
 
+    # What these libraries print while they load is no news to whoever tunes a writer; the log file has the training.
+    transformers.utils.logging.disable_progress_bar()
+    datasets.disable_progress_bars()
+    python_warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
     transformers.set_seed(settings.seed)
     frame = read_rows(data, settings.method)
     model, tokenizer = load_writer(settings.base_model, settings.dtype)
+    frame, too_long = fitting(frame, settings.method, tokenizer, settings.max_length)
+    if too_long:
+        progress(f"{too_long} rows longer than {settings.max_length} tokens are left out")
     work = checkpoints or out / "checkpoints"
     work.mkdir(parents=True, exist_ok=True)
     smoothing = label_smoothing(frame, settings.label_smoothing) if settings.method == "dpo" else 0.0
@@ -77,6 +87,7 @@ def tune(
         "method": settings.method,
         "base_model": Path(settings.base_model).name,
         "rows": frame.height,
+        "too_long": too_long,
         "steps": trainer.state.global_step,
         "label_smoothing": smoothing,
         "trainable_parameters": sum(p.numel() for p in trainer.model.parameters() if p.requires_grad),

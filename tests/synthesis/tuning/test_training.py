@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 
 from synthesis.errors import InputError
-from synthesis.tuning.data import label_smoothing, read_rows
+from synthesis.tuning.data import fitting, label_smoothing, read_rows
 from synthesis.tuning.settings import METHODS, TuneWriterSettings
 from synthesis.tuning.training import summary, tune, warnings
 
@@ -158,3 +158,18 @@ def torch_close(a, b):
     import torch
 
     return torch.allclose(a, b, atol=1e-5)
+
+
+def test_rows_that_do_not_fit_are_left_out_and_counted_instead_of_cut(data, base):
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    frame = read_rows(data, "dpo")
+    long = frame.head(3).with_columns(prompt=pl.Series([[*prompt(0), *prompt(1) * 40]] * 3, dtype=MESSAGES))
+    mixed = pl.concat([frame, long])
+    kept, too_long = fitting(mixed, "dpo", tokenizer, 64)
+    assert (kept.height, too_long) == (frame.height, 3)
+    assert kept.equals(frame)
+    assert fitting(mixed, "hindsight", tokenizer, 64) == (mixed, 0)  # cuts the prompt's beginning, not the answer
+    with pytest.raises(InputError, match=r"None of the 27 rows fits .* = 4 tokens"):
+        fitting(mixed, "dpo", tokenizer, 4)

@@ -166,7 +166,7 @@ _MARKED = re.compile(r"\w+|[^\w\s]")
 _TOKEN = re.compile(r"[a-zà-öø-ÿā-ž0-9']+|[^\W\d_]", re.IGNORECASE)
 _NUMBER = re.compile(r"\d[\d,.]*")
 _EMOJI = re.compile("[\U0001f300-\U0001faff\u2600-\u27bf]")
-_CASHED_TEXTS = 65536
+_CACHED_TEXTS = 65536
 
 
 @dataclass(frozen=True)
@@ -205,6 +205,7 @@ def source_kind(url: str) -> str:
     return "organisation" if host.endswith(".org") else "other"
 
 
+@lru_cache(maxsize=_CACHED_TEXTS)
 def strip_links(text: str) -> str:
     """The text as a reader sees it, without its links, blanks collapsed: what word and sentence encoders are given."""
     text = clean_text(text)
@@ -216,7 +217,7 @@ def strip_links(text: str) -> str:
     return re.sub(r"\s+", " ", " ".join(pieces)).strip()
 
 
-@lru_cache(maxsize=_CASHED_TEXTS)
+@lru_cache(maxsize=_CACHED_TEXTS)
 def read_text(text: str) -> TextParts:
     """Form, words and domains of one text, the post aside. Cached, because a sibling is read for every candidate of its post."""
     cleaned = clean_text(text)
@@ -326,12 +327,12 @@ def _hashed_letters(text: str) -> tuple[tuple[int, float], ...]:
     return tuple((int(k), float(total[k])) for k in np.flatnonzero(total))
 
 
-@lru_cache(maxsize=_CASHED_TEXTS)
+@lru_cache(maxsize=_CACHED_TEXTS)
 def _content_words(text: str) -> frozenset[str]:
     return frozenset(t.lower() for t in _TOKEN.findall(strip_links(text)) if len(t) > 3 or t.isdigit())
 
 
-@lru_cache(maxsize=_CASHED_TEXTS)
+@lru_cache(maxsize=_CACHED_TEXTS)
 def form_features(text: str, classification: str, post_text: str | None) -> NDArray[np.float32]:
     """The form block of one note, (len(FORM_NAMES),). Unknown classification counts as misleading, an unknown post as absent."""
     parts = read_text(text)

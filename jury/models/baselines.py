@@ -107,10 +107,13 @@ def text_columns(text: JudgedText, encoder: Encoder, with_siblings: bool = True)
         known = [(s, *sibling_parameters(s)) for s in text.siblings]
         known = [k for k in known if k[1] is not None]
         if known:
-            unit = encoder.encode([text.text, *(k[0].text for k in known)])
-            cosine = unit[1:] @ unit[0] if unit.shape[1] else np.zeros(len(known))
-            weight = np.exp((cosine.astype(np.float64) - 1.0) / SIMILARITY_LENGTH)
             agree = np.array([stance_index(k[0].classification) == stance for k in known])
+            weight = np.ones(len(known))
+            # The weighted mean of one sibling is that sibling, however similar: no need to read it.
+            if max(int(agree.sum()), int((~agree).sum())) > 1:
+                unit = encoder.encode([text.text, *(k[0].text for k in known)])
+                cosine = unit[1:] @ unit[0] if unit.shape[1] else np.zeros(len(known))
+                weight = np.exp((cosine.astype(np.float64) - 1.0) / SIMILARITY_LENGTH)
             i, f = np.array([k[1] for k in known]), np.array([k[2] for k in known])
             if agree.any():
                 same_i, same_f, no_same = (

@@ -182,6 +182,15 @@ def read_jury_intercept(jury: Path) -> float | None:
     return None if value is None else float(value)
 
 
+def read_spoken(jury: Path) -> dict[str, int] | None:
+    """Notes the jury learnt from, by language; None where the jury does not tell."""
+    path = Path(jury) / "jury.json"
+    if not path.is_file():
+        return None
+    found: dict[str, int] | None = json.loads(path.read_text(encoding="utf-8")).get("languages")
+    return found
+
+
 def read_raters(jury: Path) -> Raters:
     """The raters a jury may be drawn from: `raters.parquet` of a trained jury, sorted by id."""
     path = Path(jury) / "raters.parquet"

@@ -10,7 +10,7 @@ from typing import Any
 import polars as pl
 
 from jury.baseline import baseline_rows, best_of_both, read_writers
-from jury.context import PostContext, read_contexts
+from jury.context import PostContext, read_contexts, read_spoken
 from jury.judge_stage import open_bench, seat_juries
 from jury.judging import Bench, PostTexts, judge
 from jury.records import RaterModel
@@ -51,7 +51,8 @@ def select_winners(
     contexts = read_contexts(snapshot, parameters, clusters, treated)
     contenders = read_contenders(treated, candidates, checks, verdicts, revisions)
     standing = read_standing(treated, clusters, verdicts)
-    choices = [choose(post, contenders.get(post, []), standing.get(post, []), settings) for post in treated]
+    spoken = read_spoken(jury)
+    choices = [choose(post, contenders.get(post, []), standing.get(post, []), settings, spoken) for post in treated]
     writers = read_writers(treated, candidates, revisions)
     pairs = best_of_both(contenders, writers, settings)
     appeal = None

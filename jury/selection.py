@@ -20,6 +20,7 @@ REASON_CODES = (
     "no_candidates",
     "nothing_passed_checks",
     "unjudged",
+    "language_unheard",
     "one_sided",
     "below_bar",
     "contradicting_sources",
@@ -87,13 +88,18 @@ class Choice:
 
 
 def choose(
-    post_id: int, contenders: Sequence[Contender], existing: Sequence[Standing], rules: SelectWinnersSettings
+    post_id: int,
+    contenders: Sequence[Contender],
+    existing: Sequence[Standing],
+    rules: SelectWinnersSettings,
+    spoken: Mapping[str, int] | None = None,
 ) -> Choice:
     """The winner among the contenders, or an explained abstention.
 
     Ranked is by the score of the chosen aggregator less `caution` standard deviations of its within-post error; equal
     ranks go to the shorter text, then to the smaller id, and the loser is told it was a tie. Gates, bar and the comparison
-    with existing notes are always on the bridging intercept, X's scale.
+    with existing notes are always on the bridging intercept, X's scale. `spoken`: notes the jury learnt from, by language;
+    None (an older jury, which does not say) trusts it in every language.
     """
     standing = _best_standing(existing)
     losers: list[dict[str, Any]] = []
@@ -124,6 +130,12 @@ def choose(
     )
     if not judged:
         return abstain("unjudged", f"The jury could not judge any of the {len(fit)} candidates that passed the checks.")
+    heard = _drop(judged, losers, post_id, lambda c: _unheard(c, spoken, rules))
+    if not heard:
+        unheard = _unheard(judged[0], spoken, rules)
+        assert unheard is not None
+        return abstain("language_unheard", unheard[1])
+    judged = heard
     accepted = _drop(_drop(judged, losers, post_id, _not_kept), losers, post_id, lambda c: _gate(c, rules))
     if not accepted:
         best = max(judged, key=lambda c: (_bridging(c.verdict), c.candidate_id))
@@ -272,6 +284,21 @@ def _drop(contenders: Iterable[Contender], losers: list[dict[str, Any]], post_id
 
 def _failed(contender: Contender) -> str:
     return f"It failed {', '.join(contender.failed_checks)}."
+
+
+def _unheard(contender: Contender, spoken: Mapping[str, int] | None, rules: SelectWinnersSettings) -> _Verdict | None:
+    """A jury that has met no notes of a language cannot tell an insult from a correction in it."""
+    language = (contender.language or "").split("-")[0]
+    if spoken is None or not language or language == "und":
+        return None
+    met = spoken.get(language, 0)
+    if met >= rules.minimum_language_notes:
+        return None
+    sentence = (
+        f"The jury learnt from {met} notes in the language '{language}', fewer than {rules.minimum_language_notes}: "
+        "what it prefers among texts of that language says little."
+    )
+    return "language_unheard", sentence, float(met), float(rules.minimum_language_notes)
 
 
 def _not_kept(contender: Contender) -> _Verdict | None:

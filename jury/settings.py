@@ -79,6 +79,9 @@ class SelectWinnersSettings:
     minimum_score: float = 0.0  # bridging intercept below which nothing wins; 0.40 is X's Helpful
     caution: float = 0.5  # standard deviations (within the post) taken off a score when candidates are ranked
     confidence: float = 0.80  # one-sided; the winner must beat the best existing note with this probability
+    minimum_language_notes: int = (
+        10  # notes of a text's language the jury must have learnt from; 0 trusts it in any language
+    )
     appeal_must_confirm: bool = True  # the second jury, too, must prefer the winner to the best existing note
 
 

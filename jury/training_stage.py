@@ -11,6 +11,7 @@ A jury directory holds
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -35,6 +36,7 @@ from jury.records import JudgedText
 from jury.report import write_html, write_plots
 from jury.training import MIN_LABELLED_NOTES, FitOptions, TrainingData, fit_hierarchical, without_own_post
 from jury.training_data import merge, read_global_intercept, read_raters, read_snapshot_data
+from synthesis.language import detect_language
 
 POOLS = ("proxy", "gold")
 _RATERS = pa.schema([
@@ -138,12 +140,20 @@ def train_jury(
         "models": ["model", "proxy", "gold"],
         "sources": {s: int(sum(x == s for x in data.source)) for s in sorted(set(data.source))},
         "trained_on": main.facts,
+        "languages": spoken(data),
         "gate": report["gate"],
     }
     (out / "jury.json").write_text(json.dumps(facts, indent=1, sort_keys=True, default=float) + "\n", encoding="utf-8")
     if not report["gate"]["passed"]:
         raise GateFailed(report["gate"]["reason"])
     return counts | {"gate": report["gate"]}
+
+
+def spoken(data: TrainingData) -> dict[str, int]:
+    """How many labelled or rated notes there are in each language, by ISO 639-1 code, most first; 'und' where nobody can tell."""
+    known = np.isfinite(data.intercept) | (np.bincount(data.rating_note, minlength=len(data)) > 0)
+    found = Counter(detect_language(data.text[i]) or "und" for i in np.flatnonzero(known))
+    return dict(sorted(found.items(), key=lambda item: (-item[1], item[0])))
 
 
 def fit_options(settings: TrainJurySettings) -> FitOptions:

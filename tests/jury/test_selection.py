@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
@@ -72,6 +73,27 @@ def test_a_divisive_candidate_is_stopped_by_xs_gates_however_high_its_score():
     assert choice.winner is not None
     assert choice.winner.candidate_id == "B"
     assert choice.losers[0]["decided_by"] in ("factor_gate", "net_helpful_gate")
+
+
+def test_a_jury_that_never_met_a_language_lets_nothing_in_it_win():
+    texts = [
+        candidate("A", 0.5, language="fa"),
+        candidate("B", 0.3, language="fa-IR"),
+        candidate("C", 0.1, language="es"),
+    ]
+    choice = choose(1, texts, [], RULES, {"en": 900, "es": 30, "fa": 3})
+    assert choice.winner is not None
+    assert choice.winner.candidate_id == "C"
+    assert {row["decided_by"] for row in choice.losers} == {"language_unheard"}
+    alone = choose(1, texts[:2], [], RULES, {"en": 900, "fa": 3})
+    assert alone.reason_code == "language_unheard"
+    assert "3 notes in the language 'fa'" in alone.reason
+    for trusting in (
+        choose(1, texts, [], RULES),
+        choose(1, texts, [], replace(RULES, minimum_language_notes=0), {"en": 1}),
+    ):
+        assert trusting.winner is not None
+        assert trusting.winner.candidate_id == "A"
 
 
 def test_only_divisive_candidates_make_an_abstention():

@@ -9,7 +9,8 @@ One JSON line per world and size. Every measurement in it has `seconds` (the lea
 `run_mf` fits the same ratings in its own process (`factorization_peer.py`), and `ratio` is X's seconds over ours. X's seconds are those of a quiet
 machine: preparation + epochs x the 10th percentile of its epochs. With `--work`, X's results are kept in DIR and used again, since they take minutes.
 `limits`: nanoseconds a rating and sweep (both directions, all threads) that reading the packed ratings, and looking up 8 bytes for each, take
-without any arithmetic. `--cold`: from Parquet (dense raters, see `snapshot.dense_ratings`) to parameter tables on disk, in a fresh process.
+without any arithmetic. The speed figures are of one descent from the deterministic start; `communities` is what looking for turned communities adds
+(the default does; see `turning.py`). `--basins K`: the default fit beside K random starts, and the statuses its stopping rule changes. `--cold`: from Parquet (dense raters, see `snapshot.dense_ratings`) to parameter tables on disk, in a fresh process.
 """
 
 from __future__ import annotations
@@ -38,7 +39,8 @@ from matrix_factorization.inputs import table_of_snapshot
 from matrix_factorization.objective import NoteParameters, Parameters, RaterParameters, objective
 from matrix_factorization.ratings import VALUE_OF_CODE, RatingTable, rating_table
 from matrix_factorization.snapshot import RATER_IDS_FILE, RATER_INDEX_FILE
-from matrix_factorization.solver import ExactSolver, random_start, refit
+from matrix_factorization.solver import ExactSolver, Factorization, random_start, refit
+from matrix_factorization.turning import turned
 from matrix_factorization.workers import Workers
 
 PEER = Path(__file__).with_name("factorization_peer.py")
@@ -77,12 +79,14 @@ def main(arguments: list[str] | None = None) -> int:
 def _measure(size: int, kind: str, folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     frame = _public_table(size, kind, options.seed)
     kept = rating_table(frame)
-    solver = ExactSolver(random_starts=0, tolerance=1e-7, threads=options.threads)
+    solver = ExactSolver(random_starts=0, turn_communities=False, tolerance=1e-7, threads=options.threads)
     facts: dict[str, Any] = {"ratings": kept.n_ratings, "notes": kept.n_notes, "raters": kept.n_raters}
     began = time.perf_counter()
     solver.fit(kept)
     facts["compile"] = time.perf_counter() - began
-    best = ExactSolver(random_starts=0, tolerance=1e-13, max_sweeps=1000, threads=options.threads).fit(kept)
+    best = ExactSolver(
+        random_starts=0, turn_communities=False, tolerance=1e-13, max_sweeps=1000, threads=options.threads
+    ).fit(kept)
     facts["loss"] = best.loss
     peer = _peer(frame, folder, options) if options.peer else None
     goal, quiet = best.loss * (1 + 1e-6), np.nan
@@ -106,7 +110,9 @@ def _measure(size: int, kind: str, folder: Path, options: argparse.Namespace) ->
         return found if np.isnan(of) else {**found, "ratio": of / run["seconds"]}
 
     sweeps = max(int(np.argmax(best.losses <= goal)), 1)
-    to_goal = ExactSolver(random_starts=0, tolerance=0.0, max_sweeps=sweeps, threads=options.threads)
+    to_goal = ExactSolver(
+        random_starts=0, turn_communities=False, tolerance=0.0, max_sweeps=sweeps, threads=options.threads
+    )
     run = _time(lambda: to_goal.fit(kept), options.repeat)
     excess = run["value"].loss / best.loss - 1
     facts["fit to the peer's loss" if peer else "fit to 1e-6"] = measured(
@@ -120,10 +126,12 @@ def _measure(size: int, kind: str, folder: Path, options: argparse.Namespace) ->
         excess=run["value"].loss / best.loss - 1,
         **_differences(run["value"].parameters, best.parameters),
     )
-    enough = ExactSolver(random_starts=0, tolerance=1e-6, threads=options.threads)
+    enough = ExactSolver(random_starts=0, turn_communities=False, tolerance=1e-6, threads=options.threads)
+    run = _time(lambda: turned(kept, best.parameters), 1)
+    facts["communities"] = measured(run, of=np.nan, turned=run["value"] is not None)
     cold = _time(lambda: _tables_in_tables_out(frame, enough), options.repeat)
     facts["public ids in, parameter tables out"] = measured(cold, excess=enough.fit(kept).loss / best.loss - 1)
-    frozen = ExactSolver(random_starts=0, freeze_raters=True, threads=options.threads)
+    frozen = ExactSolver(random_starts=0, turn_communities=False, freeze_raters=True, threads=options.threads)
     run = _time(lambda: frozen.fit(kept, start=best.parameters), options.repeat)
     facts["final stage, raters frozen"] = measured(run, of=_quiet_final(peer))
     value, rater = VALUE_OF_CODE[kept.by_note & 3], kept.by_note >> 2
@@ -140,15 +148,23 @@ def _measure(size: int, kind: str, folder: Path, options: argparse.Namespace) ->
     facts["refit after 1 % new ratings"] = _refit(frame, best.loss, cold["seconds"], measured, options)
     if options.basins:
         rng = np.random.default_rng(2)
+        default = ExactSolver(threads=options.threads).fit(kept)
         losses = np.array([solver.fit(kept, start=random_start(kept, rng)).loss for _ in range(options.basins)])
-        lowest = min(losses.min(), best.loss)
+        lowest = min(losses.min(), default.loss)
         facts["basins"] = {
-            "seeded_excess": best.loss / lowest - 1, "random_starts": options.basins, "random_worst_excess": losses.max() / lowest - 1,
-            "random_starts_higher_by_1e-4": int(np.count_nonzero(losses > lowest * (1 + 1e-4))),
+            "default_excess": default.loss / lowest - 1, "seeded_excess": best.loss / lowest - 1, "random_starts": options.basins,
+            "random_worst_excess": losses.max() / lowest - 1, "random_starts_higher_by_1e-4": int(np.count_nonzero(losses > lowest * (1 + 1e-4))),
+            "default_message": default.message, **_differences(default.parameters, _polished(kept, default, options)),
         }  # fmt: skip
     if options.device:
         facts["torch"] = _torch(kept, options, best.loss)
     return facts
+
+
+def _polished(kept: RatingTable, found: Factorization, options: argparse.Namespace) -> Parameters:
+    """The optimum of the basin that `found` is in, as exactly as float32 allows."""
+    exact = ExactSolver(tolerance=1e-13, max_sweeps=1000, turn_communities=False, threads=options.threads)
+    return exact.fit(kept, start=found.parameters).parameters
 
 
 def _refit(
@@ -157,8 +173,12 @@ def _refit(
     """Every hundredth rating is new: merge and descend from yesterday's parameters, beside all ids again and a fit from nothing."""
     new = pl.Series(np.random.default_rng(1).random(len(frame)) < 0.01)
     today, yesterday = frame.filter(new), rating_table(frame.filter(~new))
-    old = ExactSolver(random_starts=0, tolerance=1e-9, threads=options.threads).fit(yesterday).parameters
-    solver = ExactSolver(random_starts=0, tolerance=1e-6, threads=options.threads)
+    old = (
+        ExactSolver(random_starts=0, turn_communities=False, tolerance=1e-9, threads=options.threads)
+        .fit(yesterday)
+        .parameters
+    )
+    solver = ExactSolver(random_starts=0, turn_communities=False, tolerance=1e-6, threads=options.threads)
     run = _time(lambda: refit(solver, yesterday, old, today), options.repeat)
     merge = _time(lambda: with_added(yesterday, today), options.repeat)
     found = run["value"][1]
@@ -233,13 +253,13 @@ def _cold(size: int, kind: str, folder: Path, options: argparse.Namespace) -> di
 
 
 def _cold_worker(folder: Path, threads: int | None) -> dict[str, Any]:
-    warm = ExactSolver(random_starts=0, threads=threads)
+    warm = ExactSolver(random_starts=0, turn_communities=False, threads=threads)
     warm.fit(rating_table(_public_table(20_000, "mix", 0)))  # loads the compiled kernels
     _reset_peak()
     began, cpu = time.perf_counter(), time.process_time()
     table = table_of_snapshot(folder)
     read = time.perf_counter() - began
-    found = ExactSolver(random_starts=0, tolerance=1e-6, threads=threads).fit(table)
+    found = ExactSolver(random_starts=0, turn_communities=False, tolerance=1e-6, threads=threads).fit(table)
     fitted = time.perf_counter() - began
     for name, part in zip(("notes", "raters"), _parameter_tables(table, found.parameters), strict=True):
         part.write_parquet(folder / f"fitted_{name}.parquet")

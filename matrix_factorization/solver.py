@@ -21,6 +21,7 @@ from matrix_factorization.objective import (
     objective,
 )
 from matrix_factorization.ratings import RatingTable
+from matrix_factorization.turning import turned
 from matrix_factorization.workers import Workers, chunk_bounds
 
 
@@ -73,6 +74,7 @@ class ExactSolver:
 
     `tolerance`: stop when the estimated remaining decrease of the objective is below this share of it. `random_starts`: further descents from
     random factors, beside the deterministic one; the best is kept. They are left out for tables of more than `random_start_limit` ratings.
+    `turn_communities`: then see whether communities of the best have the wrong sign relative to each other (`turning.py`).
     `freeze_raters` keeps raters and mu as given in `start` (one exact half sweep over the notes); `freeze_notes` the other way round.
     `threads=None` uses the processors this process may use and never changes the result.
     """
@@ -83,6 +85,7 @@ class ExactSolver:
     seed_notes: int = 1
     random_starts: int = 3
     random_start_limit: int = 5_000_000
+    turn_communities: bool = True
     freeze_raters: bool = False
     freeze_notes: bool = False
     gauge: bool = True
@@ -108,9 +111,19 @@ class ExactSolver:
             if ratings.n_ratings <= self.random_start_limit:
                 rng = rng or np.random.default_rng(0)
                 begins += [(f"random {k + 1}", random_start(ratings, rng)) for k in range(self.random_starts)]
+        free = not (self.freeze_raters or self.freeze_notes)
         with Workers(self.threads) as workers:
             descent = _Descent(ratings, self, workers)
             runs = [descent.run(begin) for _, begin in begins]
+            # Turn communities of the best so far until none gains; each time the descent goes on from there.
+            while free and self.turn_communities:
+                so_far = min(runs, key=lambda run: float(run.losses[-1]))
+                other = turned(ratings, so_far.parameters)
+                run = so_far if other is None else descent.run(other)
+                if other is None or run.losses[-1] >= so_far.losses[-1] * (1 - 10 * self.tolerance):
+                    break
+                begins.append(("communities turned", other))
+                runs.append(run)
         # The first start that reached the lowest loss: equal up to the tolerance is equal, and then the deterministic one counts.
         lowest = min(run.losses[-1] for run in runs)
         best = next(k for k, run in enumerate(runs) if run.losses[-1] <= lowest * (1 + 10 * self.tolerance))
@@ -125,7 +138,7 @@ class ExactSolver:
             else f"{begins[best][0]}: stopped after {self.max_sweeps} sweeps with an estimated excess of {run.remaining:.1e}; raise max_sweeps."
         )
         parameters = run.parameters
-        if not (self.freeze_raters or self.freeze_notes):
+        if free:
             parameters = larger_group_negative(parameters)
         return Factorization(parameters, float(run.losses[-1]), run.losses, reports, run.converged, message)
 

@@ -22,6 +22,7 @@ from matrix_factorization.plain_twin import PlainSolver
 from matrix_factorization.ratings import RatingTable, from_indices, rating_table
 from matrix_factorization.solver import ExactSolver, random_start, warm_start
 from matrix_factorization.torch_solver import TorchSolver
+from matrix_factorization.turning import communities
 
 X = Regularisation()
 
@@ -221,6 +222,26 @@ def test_no_random_start_ends_lower_than_the_default_fit(kind):
     rng = np.random.default_rng(11)
     others = [ExactSolver(max_sweeps=500).fit(table, start=random_start(table, rng)).loss for _ in range(8)]
     assert found.loss <= min(others) * (1 + 1e-6)
+
+
+@pytest.mark.parametrize("seed", [1, 4])
+def test_communities_turned_against_each_other_are_found_and_turned_back(seed):
+    """Five communities with few links: most random starts end in a false minimum; one look at the communities leads out of each."""
+    table = small_world(60_000, "islands", seed)[3]
+    rng = np.random.default_rng(seed)
+    starts = [random_start(table, rng) for _ in range(6)]
+    plain = [ExactSolver(turn_communities=False, tolerance=1e-8).fit(table, start=start).loss for start in starts]
+    turning = [ExactSolver(tolerance=1e-8).fit(table, start=start).loss for start in starts]
+    assert max(plain) > min(plain) * 1.005
+    assert max(turning) <= min(plain) * (1 + 1e-6)
+
+
+def test_communities_are_those_that_were_planted():
+    world, _, used_raters, table = small_world(60_000, "islands", 2)
+    found, _ = communities(table)
+    sides = np.sign(world.rater_factor[used_raters])
+    assert found.max() + 1 == 5
+    assert all(abs(sides[found == k].sum()) == np.count_nonzero(found == k) for k in range(5))
 
 
 def test_ratio_corrected_penalties_do_not_depend_on_which_notes_are_fitted(world, optimum):

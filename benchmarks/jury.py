@@ -120,11 +120,11 @@ def speed(n_jurors: int = 1000, n_texts: int = 101, paper: bool = True) -> None:
         )
 
 
-def forward(data_dir: Path, encoder: Encoder, share: float, bootstrap: int) -> None:
+def forward(data_dir: Path, encoder: Encoder, share: float, bootstrap: int, paper: bool = True) -> None:
     """The clean test: forward in time on birdwatch-2021."""
     folder = read_folder(data_dir / "birdwatch-2021")
     data = replace(folder, source=["snapshot"] * len(folder))
-    settings = TrainJurySettings(held_out_share=share, bootstrap=bootstrap)
+    settings = TrainJurySettings(held_out_share=share, bootstrap=bootstrap, paper_baseline=paper)
     options = fit_options(settings)
     report, _, _, _ = held_out_report(data, settings, encoder, options)
     emit(name="forward", encoder=encoder.name, protocol=report["protocol"], gate=report["gate"], **report["evaluation"])
@@ -327,7 +327,7 @@ def main() -> None:
         return
     encoder = make_encoder(args.encoder, args.cache)
     if "forward" in args.tests:
-        forward(args.data, encoder, args.share, args.bootstrap)
+        forward(args.data, encoder, args.share, args.bootstrap, not args.no_paper)
     if "best_of_n" in args.tests:
         best_of_n(args.data, encoder, args.posts)
     if "grouped" in args.tests:

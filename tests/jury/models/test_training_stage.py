@@ -19,9 +19,7 @@ from jury.training_stage import gate, load_raters, open_jury, train_jury
 from matrix_factorization.snapshot import RATING_TAGS, SCHEMAS
 from tests.jury.models.planted import make_world
 
-SETTINGS = TrainJurySettings(
-    encoder="none", gold_encoder="none", blocks=("form",), bootstrap=20, plots=False, paper_epochs=1
-)
+SETTINGS = TrainJurySettings(encoder="none", gold_encoder="none", blocks=("form",), bootstrap=20, plots=False)
 
 
 def write_tables(directory, world):
@@ -117,7 +115,6 @@ def test_the_report_shows_the_baselines_beside_the_jury(trained):
         "length_and_links",
         "stance",
         "siblings",
-        "paper",
     }
     assert evaluation["metrics"]["log_loss"]["value"] < evaluation["baselines"]["rater_intercept"]["log_loss"]["value"]
     assert "newest" in report["protocol"]

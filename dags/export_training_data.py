@@ -17,36 +17,16 @@ from __future__ import annotations
 from datetime import timedelta
 
 from airflow.providers.standard.operators.hitl import ApprovalOperator
-from airflow.sdk import Asset, Param, dag, get_current_context, task
+from airflow.sdk import dag, get_current_context, task
 
 from pipeline import tasks
+from pipeline.airflow_parts import EXPORT, RUN, SELECTIONS, WORKSPACE, every_dag, find_run
 
-SELECTIONS = Asset(name="supernotes_selections", uri="supernotes://runs/selections")
-EXPORT = Asset(name="supernotes_export", uri="supernotes://exports")
-
-PARAMS = {
-    "workspace": Param(
-        "",
-        type="string",
-        title="Workspace",
-        description="Directory or fsspec URL. Empty: the event's, else SUPERNOTES_WORKSPACE.",
-    ),
-    "run": Param(
-        "",
-        type="string",
-        title="Run",
-        description="Run to export. Empty: the event's, else the newest of the workspace.",
-    ),
-}
+PARAMS = {"workspace": WORKSPACE, "run": RUN}
 
 
-@dag(schedule=[SELECTIONS], catchup=False, max_active_runs=1, params=PARAMS, doc_md=__doc__, tags=["supernotes"])
+@dag(schedule=[SELECTIONS], params=PARAMS, **every_dag(__doc__))
 def export_training_data():
-    @task
-    def find_run() -> dict[str, str]:
-        context = get_current_context()
-        return tasks.run_to_continue(context["params"], context.get("triggering_asset_events") or {})
-
     @task
     def export(work: dict[str, str]) -> str:
         return tasks.run_stage(work, "export")

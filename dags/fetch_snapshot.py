@@ -16,41 +16,26 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from airflow.sdk import Asset, Param, dag, get_current_context, task
+from airflow.sdk import dag, get_current_context, task
 
 from pipeline import tasks
-
-SNAPSHOT = Asset(name="supernotes_snapshot", uri="supernotes://input")
+from pipeline.airflow_parts import CONFIG, SET, SNAPSHOT, WORKSPACE, every_dag, moment_of, text
 
 PARAMS = {
-    "workspace": Param("", type="string", title="Workspace", description="Directory. Empty: SUPERNOTES_WORKSPACE."),
-    "target": Param(
-        "", type="string", title="Target", description="Directory for downloads. Empty: downloads/ of the workspace."
-    ),
-    "date": Param(
-        "",
-        type="string",
-        title="Date",
-        description="Day to download, as 2026-11-19. Empty: two days before the logical date.",
-    ),
-    "config": Param("", type="string", title="Settings file", description="A supernotes.toml readable by the workers."),
-    "set": Param(
-        [],
-        type="array",
-        items={"type": "string"},
-        title="Settings",
-        description="Single settings, as fetch_snapshot.url=...",
-    ),
+    "workspace": WORKSPACE,
+    "target": text("Target", "Directory for downloads. Empty: downloads/ of the workspace."),
+    "date": text("Date", "Day to download, as 2026-11-19. Empty: two days before the logical date."),
+    "config": CONFIG,
+    "set": SET,
 }
 
 
-@dag(schedule="@daily", catchup=False, max_active_runs=1, params=PARAMS, doc_md=__doc__, tags=["supernotes"])
+@dag(schedule="@daily", params=PARAMS, **every_dag(__doc__))
 def fetch_snapshot():
     @task(retries=6, retry_delay=timedelta(minutes=30), outlets=[SNAPSHOT])
     def fetch() -> dict[str, str]:
         context = get_current_context()
-        moment = context.get("logical_date") or context["dag_run"].run_after
-        date = context["params"]["date"] or (moment - timedelta(days=2)).strftime("%Y-%m-%d")
+        date = context["params"]["date"] or (moment_of(context) - timedelta(days=2)).strftime("%Y-%m-%d")
         fetched = tasks.fetch_snapshot(context["params"], date)
         context["outlet_events"][SNAPSHOT].extra = fetched
         return fetched

@@ -18,9 +18,10 @@ from typing import Any
 from airflow.sdk import Param, dag, get_current_context, task
 
 from pipeline import tasks
+from pipeline.airflow_parts import WORKSPACE, every_dag, moment_of
 
 PARAMS = {
-    "workspace": Param("", type="string", title="Workspace", description="Directory. Empty: SUPERNOTES_WORKSPACE."),
+    "workspace": WORKSPACE,
     "keep_days": Param(90, type="integer", minimum=1, title="Days", description="Younger runs and files always stay."),
     "keep_runs": Param(
         10, type="integer", minimum=1, title="Runs", description="So many newest runs stay however old they are."
@@ -29,13 +30,12 @@ PARAMS = {
 }
 
 
-@dag(schedule="@weekly", catchup=False, max_active_runs=1, params=PARAMS, doc_md=__doc__, tags=["supernotes"])
+@dag(schedule="@weekly", params=PARAMS, **every_dag(__doc__))
 def housekeeping():
     @task
     def tidy() -> dict[str, Any]:
         context = get_current_context()
-        moment = context.get("logical_date") or context["dag_run"].run_after
-        return tasks.tidy_workspace(context["params"], int(moment.timestamp() * 1000))
+        return tasks.tidy_workspace(context["params"], int(moment_of(context).timestamp() * 1000))
 
     tidy()
 

@@ -14,29 +14,19 @@ Example parameters:
 
 from __future__ import annotations
 
-from airflow.sdk import Asset, Param, dag, get_current_context, task
+from airflow.sdk import dag, get_current_context, task
 
 from pipeline import tasks
-
-JURY = Asset(name="supernotes_jury", uri="supernotes://models/jury")
+from pipeline.airflow_parts import JURY, WORKSPACE, every_dag, text
 
 PARAMS = {
-    "workspace": Param(
-        "", type="string", title="Workspace", description="Directory. Empty: the event's, else SUPERNOTES_WORKSPACE."
-    ),
-    "run": Param(
-        "", type="string", title="Run", description="Run to look back upon. Empty: the newest that selected winners."
-    ),
-    "later": Param(
-        "",
-        type="string",
-        title="Later run",
-        description="Run with the later snapshot. Empty: the event's, else the newest.",
-    ),
+    "workspace": WORKSPACE,
+    "run": text("Run", "Run to look back upon. Empty: the newest that selected winners."),
+    "later": text("Later run", "Run with the later snapshot. Empty: the event's, else the newest."),
 }
 
 
-@dag(schedule=[JURY], catchup=False, max_active_runs=1, params=PARAMS, doc_md=__doc__, tags=["supernotes"])
+@dag(schedule=[JURY], params=PARAMS, **every_dag(__doc__))
 def learn_outcomes():
     @task(task_id="learn_outcomes")
     def learn() -> str:

@@ -16,45 +16,30 @@ Example parameters:
 
 from __future__ import annotations
 
-from airflow.sdk import Asset, Param, dag, get_current_context, task
+from airflow.sdk import dag, get_current_context, task
 
 from pipeline import tasks
-
-SNAPSHOT = Asset(name="supernotes_snapshot", uri="supernotes://input")
-JURY = Asset(name="supernotes_jury", uri="supernotes://models/jury")
+from pipeline.airflow_parts import CONFIG, JURY, SET, SNAPSHOT, WORKSPACE, every_dag, moment_of, text
 
 PARAMS = {
-    "input": Param(
-        "", type="string", title="Input", description="Directory or URL of X's public files. Empty: SUPERNOTES_INPUT."
-    ),
-    "posts": Param(
-        "", type="string", title="Post texts", description="Optional table of post texts (Parquet, JSONL or CSV)."
-    ),
-    "workspace": Param(
-        "", type="string", title="Workspace", description="Directory or fsspec URL. Empty: SUPERNOTES_WORKSPACE."
-    ),
-    "as_of": Param(
-        "", type="string", title="As of", description="Use only rows created before this ISO 8601 time. Empty: all."
-    ),
-    "raters": Param(
-        "", type="string", title="Raters", description="Rater parameters to adopt instead of fitting. Empty: fit."
-    ),
-    "jury": Param(
-        "", type="string", title="Jury", description="A trained jury to use instead of training one. Empty: train."
-    ),
-    "config": Param("", type="string", title="Settings file", description="A supernotes.toml readable by the workers."),
-    "set": Param(
-        [], type="array", items={"type": "string"}, title="Settings", description="Single settings, as table.key=value."
-    ),
+    "input": text("Input", "Directory or URL of X's public files. Empty: the event's, else SUPERNOTES_INPUT."),
+    "posts": text("Post texts", "Optional table of post texts (Parquet, JSONL or CSV)."),
+    "workspace": WORKSPACE,
+    "as_of": text("As of", "Use only rows created before this ISO 8601 time; 'logical_date': the run's. Empty: all."),
+    "raters": text("Raters", "Rater parameters to adopt instead of fitting. Empty: fit."),
+    "jury": text("Jury", "A trained jury to use instead of training one. Empty: train."),
+    "config": CONFIG,
+    "set": SET,
 }
 
 
-@dag(schedule=[SNAPSHOT], catchup=False, max_active_runs=1, params=PARAMS, doc_md=__doc__, tags=["supernotes"])
+@dag(schedule=[SNAPSHOT], params=PARAMS, **every_dag(__doc__))
 def refresh_jury():
     @task
     def describe_run() -> dict[str, str]:
         context = get_current_context()
-        return tasks.describe_run(context["params"], context.get("triggering_asset_events") or {})
+        events = context.get("triggering_asset_events") or {}
+        return tasks.describe_run(context["params"], events, moment_of(context))
 
     @task
     def ingest(work: dict[str, str]) -> str:

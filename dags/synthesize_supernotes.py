@@ -14,40 +14,18 @@ Example parameters:
 
 from __future__ import annotations
 
-from datetime import timedelta
-
-from airflow.sdk import Asset, Param, dag, get_current_context, task
+from airflow.sdk import dag, get_current_context, task
 
 from pipeline import tasks
+from pipeline.airflow_parts import JURY, RUN, SELECTIONS, WORKSPACE, every_dag, find_run
 from pipeline.stages import SHARDED_STAGES
 from pipeline.waiting import WaitForWriter
 
-JURY = Asset(name="supernotes_jury", uri="supernotes://models/jury")
-SELECTIONS = Asset(name="supernotes_selections", uri="supernotes://runs/selections")
-
-PARAMS = {
-    "workspace": Param(
-        "",
-        type="string",
-        title="Workspace",
-        description="Directory or fsspec URL. Empty: the event's, else SUPERNOTES_WORKSPACE.",
-    ),
-    "run": Param(
-        "",
-        type="string",
-        title="Run",
-        description="Run to continue. Empty: the event's, else the newest of the workspace.",
-    ),
-}
+PARAMS = {"workspace": WORKSPACE, "run": RUN}
 
 
-@dag(schedule=[JURY], catchup=False, max_active_runs=1, params=PARAMS, doc_md=__doc__, tags=["supernotes"])
+@dag(schedule=[JURY], params=PARAMS, **every_dag(__doc__))
 def synthesize_supernotes():
-    @task
-    def find_run() -> dict[str, str]:
-        context = get_current_context()
-        return tasks.run_to_continue(context["params"], context.get("triggering_asset_events") or {})
-
     @task
     def cluster_notes(work: dict[str, str]) -> str:
         return tasks.run_stage(work, "cluster_notes")
@@ -56,7 +34,7 @@ def synthesize_supernotes():
     def plan_shards(work: dict[str, str]) -> list[int]:
         return tasks.shard_indices(work)
 
-    @task(retries=2, retry_delay=timedelta(minutes=2), pool=tasks.POOL)
+    @task(pool=tasks.POOL)
     def shard(work: dict[str, str], stage: str, index: int) -> str:
         return tasks.run_shard(work, stage, index)
 

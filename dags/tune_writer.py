@@ -23,30 +23,16 @@ from datetime import timedelta
 from typing import Any
 
 from airflow.providers.standard.operators.hitl import ApprovalOperator
-from airflow.sdk import Asset, Param, dag, get_current_context, task
+from airflow.sdk import dag, get_current_context, task
 
 from pipeline import tasks
+from pipeline.airflow_parts import CONFIG, RUN, SET, WORKSPACE, WRITER, every_dag, find_run
 
-WRITER = Asset(name="supernotes_writer", uri="supernotes://models/writer")
-
-PARAMS = {
-    "workspace": Param("", type="string", title="Workspace", description="Directory. Empty: SUPERNOTES_WORKSPACE."),
-    "run": Param(
-        "", type="string", title="Run", description="Run whose export teaches. Empty: the newest of the workspace."
-    ),
-    "config": Param("", type="string", title="Settings file", description="A supernotes.toml readable by the workers."),
-    "set": Param(
-        [], type="array", items={"type": "string"}, title="Settings", description="Single settings, as table.key=value."
-    ),
-}
+PARAMS = {"workspace": WORKSPACE, "run": RUN, "config": CONFIG, "set": SET}
 
 
-@dag(schedule=None, catchup=False, max_active_runs=1, params=PARAMS, doc_md=__doc__, tags=["supernotes"])
+@dag(schedule=None, params=PARAMS, **every_dag(__doc__))
 def tune_writer():
-    @task
-    def find_run() -> dict[str, str]:
-        return tasks.run_to_continue(get_current_context()["params"], {})
-
     @task(task_id="tune_writer")
     def tune(work: dict[str, str]) -> str:
         return tasks.tune_writer(get_current_context()["params"], work)

@@ -7,13 +7,16 @@ others needs it. Set SUPERNOTES_INSPECTOR_URL where the app runs on its own inst
 
 from __future__ import annotations
 
+import json
 import os
+import re
 from typing import Any
 
 from airflow.plugins_manager import AirflowPlugin
 from airflow.sdk import BaseOperatorLink
 
 PREFIX = "/supernotes"
+_RUN = re.compile(r"(?:^|/)runs/([0-9a-f]{12})(?:/|$)")
 
 
 class LazyInspector:
@@ -33,25 +36,53 @@ class LazyInspector:
 
 
 class RunLink(BaseOperatorLink):
-    """The page of the run that a task worked on."""
+    """The page of the run that a task worked on: every stage's counts, the scores, where every post went.
+
+    Airflow's API server asks for it. The run is read from what the task returned (a path below `runs/ID/`), else from what the
+    DAG run's task `find_run` or `describe_run` returned; a task that has neither, of anybody's DAG, gets no link.
+    """
 
     name = "Supernotes run"
 
     def get_link(self, operator: Any, *, ti_key: Any) -> str:
-        from airflow.sdk.execution_time.xcom import XCom
-
+        values = _returned(ti_key)
+        run = run_in(values.get(ti_key.task_id)) or next(
+            (run for task in ("find_run", "describe_run") if (run := run_in(values.get(task)))), None
+        )
         base = os.environ.get("SUPERNOTES_INSPECTOR_URL", PREFIX).rstrip("/")
-        try:
-            run = XCom.get_one(
-                key="supernotes_run",
-                dag_id=ti_key.dag_id,
-                task_id=ti_key.task_id,
+        return f"{base}/runs/{run}" if run else ""
+
+
+def run_in(returned: Any) -> str | None:
+    """The run's id in what one of our tasks returned: a path `.../runs/ID/...`, or {"run_id": ID}; else None."""
+    if isinstance(returned, dict):
+        returned = f"runs/{returned.get('run_id', '')}/"
+    found = _RUN.search(returned) if isinstance(returned, str) else None
+    return found[1] if found else None
+
+
+def _returned(ti_key: Any) -> dict[str, Any]:
+    """What the task and the run-describing tasks of its DAG run returned, by task id."""
+    from airflow.models.xcom import XComModel
+    from airflow.utils.session import create_session
+
+    with create_session() as session:
+        rows = session.execute(
+            XComModel.get_many(
+                key="return_value",
                 run_id=ti_key.run_id,
-                map_index=ti_key.map_index,
-            )
-        except Exception:
-            run = None
-        return f"{base}/runs/{run}" if run else f"{base}/runs"
+                dag_ids=ti_key.dag_id,
+                task_ids=[ti_key.task_id, "find_run", "describe_run"],
+            ).with_only_columns(XComModel.task_id, XComModel.map_index, XComModel.value)
+        ).all()
+    found: dict[str, Any] = {}
+    for task_id, map_index, value in rows:
+        if map_index in (-1, ti_key.map_index):
+            try:
+                found[task_id] = json.loads(value) if isinstance(value, str) else value
+            except json.JSONDecodeError:
+                found[task_id] = value
+    return found
 
 
 class SupernotesPlugin(AirflowPlugin):

@@ -83,9 +83,7 @@ def newest_run(store: Any) -> str:
         raise InputError(
             f"The workspace {store.root!r} has no run yet. Make one: supernotes run --input DIR --workspace {store.root}"
         )
-    if store.remote:
-        return runs[-1]
-    return max(runs, key=lambda run: ((store.home / "runs" / run / "run.json").stat().st_mtime_ns, run))
+    return str(max(runs, key=lambda run: (store.modified(f"runs/{run}/run.json"), run)))
 
 
 # -- runs ----------------------------------------------------------------------------------------------------------
@@ -251,11 +249,51 @@ def inspect_command(
     database: Annotated[
         str | None, typer.Option(help="Database URL of the decisions; default: SQLite in the workspace.")
     ] = None,
+    single_user: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Nobody signs in, everything is NAME's; loopback only.")
+    ] = None,
+    workers: Annotated[int, typer.Option(min=1, max=64, help="Server processes.")] = 1,
+    proxy_user_header: Annotated[
+        str | None, typer.Option(metavar="HEADER", help="Header in which a reverse proxy on loopback names the user.")
+    ] = None,
+    proxy_address: Annotated[
+        list[str] | None, typer.Option(metavar="IP", help="Peers whose header is believed instead of loopback's.")
+    ] = None,
+    proxy_role: Annotated[str, typer.Option(help="Role of a user first seen in that header.")] = "viewer",
+    https: Annotated[bool, typer.Option("--https", help="Behind TLS: cookies are marked Secure.")] = False,
+    allow_host: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="Further Host names to answer to.")
+    ] = None,
+    add_user: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Add an account and end; the password is asked for, or read from stdin."),
+    ] = None,
+    role: Annotated[str, typer.Option(help="With --add-user: viewer, analyst or admin.")] = "analyst",
 ) -> None:
     """The analysts' web app on the runs of a workspace."""
-    from pipeline.inspecting import serve
+    import pipeline.inspecting as inspecting
 
-    serve(workspace, host, port, database)
+    if add_user is not None:
+        import sys
+
+        typed = sys.stdin.isatty()
+        password = typer.prompt("Password", hide_input=True) if typed else sys.stdin.readline().rstrip("\n")
+        inspecting.add_user(workspace, database, add_user, role, password)
+        return
+    more: dict[str, Any] = {"proxy_addresses": tuple(proxy_address)} if proxy_address else {}
+    inspecting.serve(
+        workspace,
+        host,
+        port,
+        database,
+        single_user=single_user,
+        workers=workers,
+        proxy_user_header=proxy_user_header,
+        proxy_default_role=proxy_role,
+        https=https,
+        allowed_hosts=tuple(allow_host or ()),
+        **more,
+    )
 
 
 @app.command()

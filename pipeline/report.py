@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 import tempfile
 from pathlib import Path
 from typing import Any
 
 from pipeline.errors import InputError
-from pipeline.runs import Run
+from pipeline.metrics import drifts
+from pipeline.runs import Run, open_run
 from pipeline.show import open_in, read_selections, report_path, stage_timings
+from pipeline.stages import RUN_STAGES
 from pipeline.store import Store
 
 _TEMPLATE = """<!doctype html>
@@ -43,6 +44,11 @@ blockquote { margin: .2rem 0; padding-left: .8rem; border-left: 3px solid var(--
 <tr><th>only the model has one<td class="n">{{ "{:,}".format(baseline.only_model) }}</tr>
 <tr><th>only the extractive writer has one<td class="n">{{ "{:,}".format(baseline.only_baseline) }}</tr>
 <tr><th>neither<td class="n">{{ "{:,}".format(baseline.neither) }}</tr></table>{% endif %}
+{% if compared %}<h2>Compared with the last runs</h2>
+<p class="dim">Distance from the median of up to ten earlier runs of this workspace, in robust standard deviations; beyond 3 is bold.</p>
+<table><tr><th>stage<th>measure<th class="n">this run<th class="n">median<th class="n">distance<th class="n">runs</tr>
+{% for stage, entry in compared %}<tr><td>{{ stage }}<td>{{ entry.measure }}<td class="n">{{ "%.4g" % entry.value }}<td class="n">{{ "%.4g" % entry.median }}
+<td class="n">{% if entry.noteworthy %}<b>{{ "%+.1f" % entry.distance }}</b>{% else %}{{ "%+.1f" % entry.distance }}{% endif %}<td class="n">{{ entry.runs }}</tr>{% endfor %}</table>{% endif %}
 {% if histogram %}<h2>Scores of winners</h2>
 <p class="dim">X's scale: a fitted intercept of 0.40 means Helpful.</p>
 <table>{% for low, number in histogram %}<tr><td class="n">{{ "%+.2f" % low }}<td class="n">{{ number }}<td><span class="bar" style="width:{{ 30 * number / highest }}rem"></span></tr>{% endfor %}</table>{% endif %}
@@ -54,14 +60,43 @@ blockquote { margin: .2rem 0; padding-left: .8rem; border-left: 3px solid var(--
 """
 
 
-def write_report(store: Store, run_id: str, limit: int = 100) -> Path:
-    """Write `runs/ID/report.html` and return its path; the numbers go into report.json beside it.
+def write_report(store: Store, run_id: str, limit: int = 100) -> str:
+    """Write `runs/ID/report.html` and return its path or URL; the numbers go into report.json beside it.
 
-    Every text is escaped; the page loads nothing from elsewhere.
+    Every text is escaped; the page loads nothing from elsewhere. A remote run is read from local copies of its stages.
     """
+    if store.remote:
+        with tempfile.TemporaryDirectory(prefix="report-", dir=store.home) as directory:
+            page, numbers = _page(store, _copy_of(store, run_id, Path(directory) / "runs" / run_id), limit)
+    else:
+        page, numbers = _page(store, open_in(store, run_id), limit)
+    store.write_text(f"runs/{run_id}/report.json", json.dumps(numbers, indent=1) + "\n")
+    store.write_text(f"runs/{run_id}/report.html", page)
+    return f"{store.root}/runs/{run_id}/report.html" if store.remote else str(report_path(store, run_id))
+
+
+def _copy_of(store: Store, run_id: str, target: Path) -> Run:
+    """A remote run as a local one: links to the local copies of its finished stages."""
+    described = store.read_text(f"runs/{run_id}/run.json")
+    if described is None:
+        known = ", ".join(store.list("runs")) or "none"
+        raise InputError(f"There is no run {run_id!r} in {store.root!r}; its runs: {known}.")
+    target.mkdir(parents=True)
+    (target / "run.json").write_text(described, encoding="utf-8")
+    for stage in RUN_STAGES:
+        if store.manifest(f"runs/{run_id}/{stage}"):
+            pointer = store.read_text(f"runs/{run_id}/{stage}/pointer.json")
+            rel = json.loads(pointer)["path"] if pointer else f"runs/{run_id}/{stage}"
+            if not Path(rel).is_absolute():
+                (target / stage).symlink_to(store.local(rel).resolve())
+    return open_run(target)
+
+
+def _page(store: Store, run: Run, limit: int) -> tuple[str, dict[str, Any]]:
+    """The page's HTML, and its numbers."""
     import jinja2
 
-    run = open_in(store, run_id)
+    run_id = run.run_id
     try:
         selections = read_selections(run)
     except InputError:
@@ -88,19 +123,9 @@ def write_report(store: Store, run_id: str, limit: int = 100) -> Path:
         highest=max((number for _, number in histogram), default=1),
         winners=winners[:limit],
         left=max(0, len(winners) - limit),
+        compared=[(stage, entry) for stage in RUN_STAGES for entry in drifts(store, run_id, stage)],
     )
-    path = report_path(store, run_id)
-    numbers = {"run_id": run_id, "outcomes": dict(ordered), "baseline": baseline}
-    _replace(path.with_suffix(".json"), json.dumps(numbers, indent=1) + "\n")
-    _replace(path, page)
-    return path
-
-
-def _replace(path: Path, text: str) -> None:
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".tmp-")
-    with os.fdopen(handle, "w", encoding="utf-8") as stream:
-        stream.write(text)
-    os.replace(name, path)
+    return page, {"run_id": run_id, "outcomes": dict(ordered), "baseline": baseline}
 
 
 def _baseline(run: Run) -> dict[str, Any] | None:

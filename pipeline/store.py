@@ -170,6 +170,7 @@ class Store:
     def list(self, rel: str) -> list[str]:
         """Names of the entries of a directory, sorted; hidden ones left out."""
         if self.remote:
+            self.fs.invalidate_cache()  # drivers remember listings; another worker may have written since
             try:
                 names = [
                     str(entry).rstrip("/").rsplit("/", 1)[-1]
@@ -181,6 +182,15 @@ class Store:
             directory = self.home / rel
             names = [path.name for path in directory.iterdir()] if directory.is_dir() else []
         return sorted(name for name in names if not name.startswith("."))
+
+    def modified(self, rel: str) -> float:
+        """When a file was last written, in seconds since 1970; 0 if it is not there."""
+        try:
+            if self.remote:
+                return float(self.fs.modified(f"{self._base}/{rel}").timestamp())
+            return (self.home / rel).stat().st_mtime
+        except FileNotFoundError:
+            return 0.0
 
     def local(self, rel: str) -> Path:
         """A local directory holding what stands at `rel`; a remote one is copied once per content."""

@@ -27,10 +27,13 @@ POOL = "default_pool" if os.environ.get("SUPERNOTES_POOL") is None else os.envir
 """The pool that bounds tasks using the model server; operators create one and name it in SUPERNOTES_POOL."""
 
 
-def describe_run(params: Mapping[str, Any], events: Mapping[Any, Any] | None = None) -> dict[str, str]:
+def describe_run(
+    params: Mapping[str, Any], events: Mapping[Any, Any] | None = None, moment: Any = None
+) -> dict[str, str]:
     """Write down what the run is asked to do; returns its workspace and id. A retry finds the same run again.
 
     `events`: the asset events that triggered the DAG; their `input`, `posts`, `as_of` serve where a parameter is empty.
+    `moment`: what `as_of` means by 'logical_date' (a datetime), so that a backfill knows only what was known that day.
     """
     from pathlib import Path
 
@@ -41,6 +44,8 @@ def describe_run(params: Mapping[str, Any], events: Mapping[Any, Any] | None = N
     from pipeline.store import Store
 
     params = _event_extra(events or {}) | {name: value for name, value in dict(params).items() if value}
+    if params.get("as_of") == "logical_date":
+        params["as_of"] = moment.isoformat()
     source = params.get("input") or os.environ.get("SUPERNOTES_INPUT")
     if not source:
         raise InputError(
@@ -75,15 +80,48 @@ def _event_extra(events: Mapping[Any, Any]) -> dict[str, Any]:
 
 def run_stage(work: Mapping[str, str], stage: str) -> str:
     """One stage of a run; progress goes to the task's log. Returns the result's path relative to the workspace."""
-    import logging
-
     from pipeline.plan import Plan
     from pipeline.store import Store
 
-    log = logging.getLogger(f"supernotes.{stage}")
-    result = Plan(Store(work["workspace"]), work["run_id"]).run(stage, _logging(stage))
-    log.info("%s %s: %s, counts %s", stage, result.state, result.path, result.counts)
+    store = Store(work["workspace"])
+    result = Plan(store, work["run_id"]).run(stage, _logging(stage))
+    _log(stage).info("%s", told(result, f"run {work['run_id']} of {work['workspace']}"))
+    tell_measures(store, work["run_id"], stage, ran=result.state == "ran")
     return result.path
+
+
+def told(result: Any, of_what: str) -> str:
+    """One sentence for a task's log: what was done to what, how it went, and where the result is."""
+    counts = result.counts
+    did = f"took {result.seconds:.1f} s" if result.state == "ran" else "was done already and is not repeated"
+    rejected = ", ".join(f"{reason} {number:,}" for reason, number in sorted((counts.get("rejected") or {}).items()))
+    calls = f"; {counts['calls']:,} model calls" if isinstance(counts.get("calls"), int) else ""
+    return (
+        f"{result.stage} of {of_what} {did}: {counts.get('in', 0):,} in, {counts.get('out', 0):,} out, "
+        f"left out: {rejected or 'none'}{calls}; result: {result.path}"
+    )
+
+
+def tell_measures(store: Any, run_id: str, stage: str, *, ran: bool) -> None:
+    """Give Airflow's metrics what the stage measured and how far it is from the last runs; log what is far.
+
+    Never fails the task: a finished stage is not lost because its numbers could not be told.
+    """
+    from pipeline import metrics
+
+    log = _log(stage)
+    try:
+        compared = metrics.drifts(store, run_id, stage)
+        metrics.emit(stage, metrics.measures_of(store, run_id, stage), compared, ran=ran)
+    except Exception:
+        log.exception("the measures of %s could not be told", stage)
+        return
+    for entry in compared:
+        if entry.noteworthy:
+            log.warning(
+                "%s: %s is %.4g; the last %d runs had %.4g (%+.1f robust standard deviations)",
+                stage, entry.measure, entry.value, entry.runs, entry.median, entry.distance,
+            )  # fmt: skip
 
 
 def shard_indices(work: Mapping[str, str]) -> list[int]:
@@ -95,11 +133,14 @@ def shard_indices(work: Mapping[str, str]) -> list[int]:
 
 
 def run_shard(work: Mapping[str, str], stage: str, index: int) -> str:
-    """One shard of a per-post stage."""
+    """One shard of a per-post stage; progress goes to the task's log."""
     from pipeline.plan import Plan
     from pipeline.store import Store
 
-    return Plan(Store(work["workspace"]), work["run_id"]).run_shard(stage, index).path
+    plan = Plan(Store(work["workspace"]), work["run_id"])
+    result = plan.run_shard(stage, index, _logging(stage))
+    _log(stage).info("%s", told(result, f"shard {index} of run {work['run_id']} of {work['workspace']}"))
+    return result.path
 
 
 def newest_run_of(workspace: str) -> str:
@@ -148,12 +189,13 @@ def writer_address(workspace: str, run_id: str) -> str | None:
 
 
 def report(work: Mapping[str, str]) -> str:
-    """Write the run's report page; returns its path. On a remote workspace there is none, and the run's path comes back."""
+    """Write the run's report page; returns its path, below the workspace's URL if that is remote."""
     from pipeline.report import write_report
     from pipeline.store import Store
 
-    store = Store(work["workspace"])
-    return f"runs/{work['run_id']}" if store.remote else str(write_report(store, work["run_id"]))
+    path = write_report(Store(work["workspace"]), work["run_id"])
+    _log("report").info("the report of run %s: %s", work["run_id"], path)
+    return path
 
 
 def publish_export(work: Mapping[str, str], path: str) -> str:
@@ -212,10 +254,16 @@ def tidy_workspace(params: Mapping[str, Any], now_ms: int) -> dict[str, Any]:
     return gone
 
 
-def _logging(stage: str) -> Any:
+def _log(stage: str) -> Any:
     import logging
 
     log = logging.getLogger(f"supernotes.{stage}")
+    log.setLevel(logging.INFO)  # a task's log says what was done whatever level Airflow itself logs at
+    return log
+
+
+def _logging(stage: str) -> Any:
+    log = _log(stage)
 
     def progress(message: str, done: int | None = None, total: int | None = None) -> None:
         log.info("%s%s", message, f" {done}/{total}" if total else "")
@@ -243,7 +291,7 @@ def _last_selected_before(store: Any, later: str) -> str:
     runs = [run for run in store.list("runs") if run != later and store.manifest(f"runs/{run}/select_winners")]
     if not runs:
         raise InputError("No earlier run of the workspace has selected winners; there is nothing to learn outcomes of.")
-    return max(runs, key=lambda run: ((store.home / "runs" / run / "run.json").stat().st_mtime_ns, run))
+    return str(max(runs, key=lambda run: (store.modified(f"runs/{run}/run.json"), run)))
 
 
 def _feedback_plan(params: Mapping[str, Any], work: Mapping[str, str]) -> tuple[Any, Any, Any]:

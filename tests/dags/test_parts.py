@@ -1,0 +1,206 @@
+"""The DAGs that are not part of the chain, run by `dag.test()`; logical dates; alerts; two runs at once."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import shutil
+import threading
+from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline import tasks
+from pipeline.cli import sample_directory
+from pipeline.plan import Plan, RunRequest, create_run
+from pipeline.settings import load_settings
+from pipeline.stages import SHARDED_STAGES
+from pipeline.store import Store
+from tests.dags.test_runs import run
+from tests.pipeline.fast import FAST
+
+SAMPLE = sample_directory()
+
+
+@pytest.fixture
+def x_files():
+    """A server like X's that has the days 2026-11-17 and 2026-11-18, each with files that say their day."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            _, day, table, shard = self.path.split("/")
+            known = day in ("2026-11-17", "2026-11-18") and shard == "00000.tsv"
+            body = f"{table} of {day}\n".encode() if known else b""
+            self.send_response(200 if known else 404)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        do_HEAD = do_GET
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}/{{date}}/{{table}}/{{shard}}.tsv"
+    server.shutdown()
+
+
+def test_a_backfill_of_fetch_snapshot_brings_each_days_own_files(dagbag, x_files, tmp_path):
+    """The day is the logical date less two, whatever the clock says; the second day does not touch the first."""
+    settings = [f"fetch_snapshot.url={x_files}", "fetch_snapshot.date_format=%Y-%m-%d", "fetch_snapshot.attempts=1"]
+    conf = {"workspace": str(tmp_path), "set": settings}
+    for day in (19, 20):
+        states = run(dagbag, "fetch_snapshot", conf, logical_date=datetime(2026, 11, day, tzinfo=UTC))
+        assert states == {"fetch": ["success"]}
+    days = sorted(path.name for path in (tmp_path / "downloads").iterdir())
+    assert days == ["2026-11-17", "2026-11-18"]
+    for day in days:
+        texts = [p.read_text() for p in (tmp_path / "downloads" / day).glob("*.tsv")]
+        assert texts
+        assert all(text.endswith(f"of {day}\n") for text in texts)
+
+
+def test_yesterdays_inputs_give_yesterdays_outputs(dagbag, sample_run):
+    """A backfill by logical date is the run a person would have made with that day as `as_of`: its id says so."""
+    from pipeline.cli import _as_of
+
+    workspace, _ = sample_run
+    day = datetime(2026, 11, 1, tzinfo=UTC)
+    params = {
+        "workspace": str(workspace),
+        "input": str(SAMPLE),
+        "posts": str(SAMPLE / "posts.jsonl"),
+        "set": list(FAST),
+    }
+    store = Store(workspace)
+    described = set(store.list("runs"))
+    try:
+        backfilled = tasks.describe_run(params | {"as_of": "logical_date"}, {}, day)
+        again = tasks.describe_run(params | {"as_of": "logical_date"}, {}, day)
+        other = tasks.describe_run(params | {"as_of": "logical_date"}, {}, datetime(2026, 11, 2, tzinfo=UTC))
+        request = RunRequest(str(SAMPLE), posts=str(SAMPLE / "posts.jsonl"), as_of=_as_of("2026-11-01"))
+        by_hand = create_run(store, request, load_settings(environment={}, flags=FAST))
+        assert backfilled["run_id"] == again["run_id"] == by_hand != other["run_id"]
+        assert Plan(store, by_hand).request.as_of == int(day.timestamp() * 1000)
+    finally:
+        for added in set(store.list("runs")) - described:
+            shutil.rmtree(workspace / "runs" / added)
+
+
+def test_no_file_of_ours_that_tasks_call_reads_the_clock_to_decide_anything():
+    """`time.time`, `now()` and `today()` stand in no DAG file and in no function DAG tasks call but for timing."""
+    root = Path(__file__).resolve().parents[2]
+    for path in [*sorted((root / "dags").glob("*.py")), root / "pipeline" / "tasks.py", root / "pipeline" / "plan.py"]:
+        text = path.read_text(encoding="utf-8")
+        assert not [word for word in ("time.time(", ".now(", ".today(", "utcnow(") if word in text], path
+
+
+def test_learn_outcomes_looks_back_on_the_earlier_run(dagbag, sample_run, tmp_path):
+    workspace, run_id = sample_run
+    copy = tmp_path / "workspace"
+    shutil.copytree(workspace, copy)
+    store = Store(copy)
+    request = RunRequest(str(SAMPLE), posts=str(SAMPLE / "posts.jsonl"))
+    later = create_run(store, request, load_settings(environment={}, flags=[*FAST, "run.seed=7"]))
+    for stage in ("ingest", "fit_raters"):
+        Plan(store, later).run(stage)
+    states = run(dagbag, "learn_outcomes", {"workspace": str(copy), "run": run_id, "later": later})
+    assert states == {"learn_outcomes": ["success"]}
+    counts = json.loads((copy / "runs" / run_id / "learn_outcomes" / "manifest.json").read_text())["counts"]
+    assert counts["in"] == counts["out"] + sum(counts["rejected"].values())
+
+
+@pytest.mark.parametrize(("decision", "ends"), [("promote", "success"), ("refuse", "skipped")])
+def test_only_a_writer_that_won_is_put_before_a_person_and_promoted(
+    dagbag, sample_run, tmp_path, monkeypatch, decision, ends
+):
+    """Tuning and comparing themselves are tried in tests/jury; here the DAG's branch after them."""
+    workspace, run_id = sample_run
+    copy = tmp_path / "workspace"
+    shutil.copytree(workspace / "runs", copy / "runs")
+    monkeypatch.setattr(tasks, "tune_writer", lambda params, work: "models/writer-abc")
+    comparison = {"decision": decision, "reason": "it was compared", "new_run": run_id}
+    monkeypatch.setattr(tasks, "compare_writers", lambda params, work, writer: comparison)
+    states = run(dagbag, "tune_writer", {"workspace": str(copy), "run": run_id}, mark_success_pattern="^approve$")
+    assert states["promote"] == [ends]
+    promoted = [path for path in copy.rglob("*.json") if "writer-abc" in path.read_text(errors="ignore")]
+    assert bool(promoted) == (decision == "promote")
+
+
+def _select(workspace: str, run_id: str, results: Any) -> None:
+    results.put(Plan(Store(workspace), run_id).run("select_winners").state)
+
+
+def test_two_runs_at_once_on_one_workspace_do_the_work_once(sample_run, tmp_path):
+    workspace, run_id = sample_run
+    copy = tmp_path / "workspace"
+    shutil.copytree(workspace, copy)
+    shutil.rmtree(copy / "runs" / run_id / "select_winners")
+    context = multiprocessing.get_context("spawn")
+    results = context.Queue()
+    both = [context.Process(target=_select, args=(str(copy), run_id, results)) for _ in range(2)]
+    for process in both:
+        process.start()
+    states = sorted(results.get(timeout=120) for _ in both)
+    for process in both:
+        process.join(30)
+    assert states == ["ran", "skipped"]
+    name = f"runs/{run_id}/select_winners/selections.jsonl"
+    assert (copy / name).read_bytes() == (workspace / name).read_bytes()
+
+
+def test_a_failed_task_is_told_to_every_notifier_even_if_one_of_them_fails(dagbag, tmp_path, monkeypatch):
+    monkeypatch.setenv("SUPERNOTES_NOTIFIERS", "tests.dags.notifier.breaks, tests.dags.notifier.write_down")
+    monkeypatch.setenv("SUPERNOTES_TEST_ALERTS", str(tmp_path / "alerts.jsonl"))
+    result = dagbag.dags["learn_outcomes"].test(run_conf={"workspace": str(tmp_path / "empty")})
+    assert str(result.state) == "failed"
+    alerts = [json.loads(line) for line in (tmp_path / "alerts.jsonl").read_text().splitlines()]
+    assert [alert["facts"]["kind"] for alert in alerts] == ["failed"]
+    assert alerts[0]["facts"]["task"] == "learn_outcomes"
+    assert "InputError" in alerts[0]["facts"]["error"]
+
+
+def test_every_task_of_every_dag_tells_when_it_fails(dagbag):
+    for dag in dagbag.dags.values():
+        for task in dag.tasks:
+            assert task.on_failure_callback, (dag.dag_id, task.task_id)
+
+
+def test_a_run_is_late_a_day_after_it_was_queued_unless_told_otherwise(monkeypatch):
+    from pipeline.airflow_alerts import deadline
+
+    monkeypatch.delenv("SUPERNOTES_DEADLINE_HOURS")
+    assert deadline().interval.total_seconds() == 24 * 3600
+    monkeypatch.setenv("SUPERNOTES_DEADLINE_HOURS", "1.5")
+    assert deadline().interval.total_seconds() == 5400
+    monkeypatch.setenv("SUPERNOTES_DEADLINE_HOURS", "0")
+    assert deadline() is None
+
+
+@pytest.mark.parametrize(("posts", "shards"), [(10_000, 40), (100_000, 400)])
+def test_a_large_run_stays_below_airflows_limit_of_mapped_tasks(tmp_path, posts, shards):
+    """Planned only: `cluster_notes` is put there as a table of eligible posts."""
+    import polars as pl
+    from airflow.sdk.configuration import conf
+
+    store = Store(tmp_path)
+    (tmp_path / "input").mkdir()
+    (tmp_path / "input" / "notes-00000.tsv").write_text("noteId\n")
+    run_id = create_run(store, RunRequest(str(tmp_path / "input")), load_settings(environment={}))
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    pl.DataFrame({"post_id": range(posts), "eligible": [True] * posts}).write_parquet(scratch / "posts.parquet")
+    store.publish(
+        scratch, f"runs/{run_id}/cluster_notes", stage="cluster_notes", fingerprint="planned", code="", settings={},
+        inputs={}, seed=None, counts={}, seconds=0.0,
+    )  # fmt: skip
+    indices = tasks.shard_indices({"workspace": str(tmp_path), "run_id": run_id})
+    assert indices == list(range(shards))
+    assert len(indices) <= conf.getint("core", "max_map_length")
+    assert len(json.dumps(indices)) < 2048 + 64
+    assert len(SHARDED_STAGES) * len(indices) == 5 * shards

@@ -183,12 +183,18 @@ class Plan:
         return [ids[i : i + size] for i in range(0, len(ids), size)]
 
     def run_shard(self, stage: str, index: int, progress: Progress = silent) -> StageResult:
-        """Carry out one shard of a per-post stage; `run` of that stage then finds it done and only gathers."""
+        """Carry out one shard of a per-post stage; `run` of that stage then finds it done and only gathers.
+
+        A shard of a stage that is gathered already is not repeated: the gathered stage is its result.
+        """
         if stage not in SHARDED_STAGES:
             raise InputError(f"{stage!r} is not run in shards; these are: {', '.join(SHARDED_STAGES)}.")
         shards = self.shards()
         if not 0 <= index < len(shards):
             raise InputError(f"{stage} has {len(shards)} shards; there is no shard {index}.")
+        gathered = self.store.manifest(f"runs/{self.run_id}/{stage}")
+        if gathered and gathered.fingerprint == self._stage_fingerprint(stage, self._shard_inputs(stage)):
+            return StageResult(stage, "skipped", f"runs/{self.run_id}/{stage}", gathered.counts)
         return self._shard(stage, index, shards[index], progress)
 
     # -- the stages ------------------------------------------------------------------------------------------------

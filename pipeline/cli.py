@@ -274,8 +274,6 @@ def inspect_command(
     import pipeline.inspecting as inspecting
 
     if add_user is not None:
-        import sys
-
         typed = sys.stdin.isatty()
         password = typer.prompt("Password", hide_input=True) if typed else sys.stdin.readline().rstrip("\n")
         inspecting.add_user(workspace, database, add_user, role, password)

@@ -44,11 +44,11 @@ blockquote { margin: .2rem 0; padding-left: .8rem; border-left: 3px solid var(--
 <tr><th>only the model has one<td class="n">{{ "{:,}".format(baseline.only_model) }}</tr>
 <tr><th>only the extractive writer has one<td class="n">{{ "{:,}".format(baseline.only_baseline) }}</tr>
 <tr><th>neither<td class="n">{{ "{:,}".format(baseline.neither) }}</tr></table>{% endif %}
-{% if compared %}<h2>Compared with the last runs</h2>
-<p class="dim">Distance from the median of up to ten earlier runs of this workspace, in robust standard deviations; beyond 3 is bold.</p>
-<table><tr><th>stage<th>measure<th class="n">this run<th class="n">median<th class="n">distance<th class="n">runs</tr>
+{% if compared or near %}<h2>Compared with the last runs</h2>
+<p class="dim">Distance from the median of up to ten earlier runs of this workspace, in robust standard deviations; beyond 3 is bold. {{ near }} measures within 1 are not listed.</p>
+{% if compared %}<table><tr><th>stage<th>measure<th class="n">this run<th class="n">median<th class="n">distance<th class="n">runs</tr>
 {% for stage, entry in compared %}<tr><td>{{ stage }}<td>{{ entry.measure }}<td class="n">{{ "%.4g" % entry.value }}<td class="n">{{ "%.4g" % entry.median }}
-<td class="n">{% if entry.noteworthy %}<b>{{ "%+.1f" % entry.distance }}</b>{% else %}{{ "%+.1f" % entry.distance }}{% endif %}<td class="n">{{ entry.runs }}</tr>{% endfor %}</table>{% endif %}
+<td class="n">{% if entry.noteworthy %}<b>{{ "%+.1f" % entry.distance }}</b>{% else %}{{ "%+.1f" % entry.distance }}{% endif %}<td class="n">{{ entry.runs }}</tr>{% endfor %}</table>{% endif %}{% endif %}
 {% if histogram %}<h2>Scores of winners</h2>
 <p class="dim">X's scale: a fitted intercept of 0.40 means Helpful.</p>
 <table>{% for low, number in histogram %}<tr><td class="n">{{ "%+.2f" % low }}<td class="n">{{ number }}<td><span class="bar" style="width:{{ 30 * number / highest }}rem"></span></tr>{% endfor %}</table>{% endif %}
@@ -112,6 +112,7 @@ def _page(store: Store, run: Run, limit: int) -> tuple[str, dict[str, Any]]:
     ordered = sorted(outcomes.items(), key=lambda item: (item[0] != "winner", -item[1], item[0]))
     histogram = _histogram([row["score"] for row in winners if row["score"] is not None])
     baseline = _baseline(run)
+    compared = [(stage, entry) for stage in RUN_STAGES for entry in drifts(store, run_id, stage)]
     environment = jinja2.Environment(autoescape=True, trim_blocks=True)
     page = environment.from_string(_TEMPLATE).render(
         run_id=run_id,
@@ -123,7 +124,8 @@ def _page(store: Store, run: Run, limit: int) -> tuple[str, dict[str, Any]]:
         highest=max((number for _, number in histogram), default=1),
         winners=winners[:limit],
         left=max(0, len(winners) - limit),
-        compared=[(stage, entry) for stage in RUN_STAGES for entry in drifts(store, run_id, stage)],
+        compared=[(stage, entry) for stage, entry in compared if abs(entry.distance) >= 1],
+        near=sum(abs(entry.distance) < 1 for _, entry in compared),
     )
     return page, {"run_id": run_id, "outcomes": dict(ordered), "baseline": baseline}
 

@@ -140,7 +140,7 @@ class FitOptions:
     embedding_axes: int = 96
     folds: int = 5
     seed: int = 0
-    within_emphasis: float = 1.0
+    within_emphasis: float = 4.0
     word_axes: int = 150
     elsewhere_weight: float = 0.33
 

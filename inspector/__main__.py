@@ -42,6 +42,9 @@ def main(arguments: list[str] | None = None) -> int:
     adding.add_argument("--role", default="analyst")
     indexing = verb("index", "Build the read model of a run.")
     indexing.add_argument("run")
+    indexing.add_argument(
+        "--pages", action="store_true", help="also render what never changes of every post's page, for many readers"
+    )
     writing = verb("decisions", "Write the effective decisions as Parquet for build_pairs.")
     writing.add_argument("out", type=Path)
     writing.add_argument("--run", default=None)
@@ -86,7 +89,14 @@ def _do(given: argparse.Namespace) -> int:
         accounts.add_user(open_database(settings.database), given.name, given.role, password, now_ms())
     elif given.verb == "index":
         workspace = Workspace(given.workspace)
-        print(index.build_index(workspace, workspace.require(given.run), _say))
+        path = index.build_index(workspace, workspace.require(given.run), _say)
+        if given.pages:
+            from inspector.pages.posts import prepare_pages
+            from inspector.site import Site
+
+            site = Site(settings, now_ms)
+            prepare_pages(site, RunIndex(path, given.run, site.engine), _say)
+        print(path)
     elif given.verb == "decisions":
         print(decisions.write_decisions(given.out, settings.database, given.run))
     elif given.verb == "publication":

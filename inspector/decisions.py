@@ -276,6 +276,19 @@ def history(
         return [_decision(row) for row in connection.execute(query)]
 
 
+_OF_POST = (
+    sa.select(decisions)
+    .where(decisions.c.run_id == sa.bindparam("run"), decisions.c.post_id == sa.bindparam("post"))
+    .order_by(decisions.c.seq)
+)
+
+
+def history_of_post(engine: Engine, run_id: str, post_id: int) -> list[Decision]:
+    """Every row about one post, in the order in which they were stored; a statement made once, as every page asks it."""
+    with engine.connect() as connection:
+        return [_decision(row) for row in connection.execute(_OF_POST, {"run": run_id, "post": post_id})]
+
+
 def effective(rows: Iterable[Decision]) -> list[Decision]:
     """The rows that count: no undos, nothing undone. `rows` must be the whole history of the posts concerned."""
     rows = list(rows)
@@ -312,12 +325,16 @@ def save_draft(engine: Engine, analyst: str, run_id: str, post_id: int, candidat
             )
 
 
+_DRAFT = sa.select(drafts.c.candidate_id, drafts.c.text, drafts.c.updated_at).where(
+    drafts.c.analyst == sa.bindparam("me"),
+    drafts.c.run_id == sa.bindparam("run"),
+    drafts.c.post_id == sa.bindparam("post"),
+)
+
+
 def read_draft(engine: Engine, analyst: str, run_id: str, post_id: int) -> dict[str, Any] | None:
-    mine = (drafts.c.analyst == analyst, drafts.c.run_id == run_id, drafts.c.post_id == post_id)
     with engine.connect() as connection:
-        row = connection.execute(
-            sa.select(drafts.c.candidate_id, drafts.c.text, drafts.c.updated_at).where(*mine)
-        ).first()
+        row = connection.execute(_DRAFT, {"me": analyst, "run": run_id, "post": post_id}).first()
     return dict(row._mapping) if row else None
 
 

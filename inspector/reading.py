@@ -29,6 +29,7 @@ from sqlalchemy.engine import Engine
 from inspector import decisions as store
 from inspector.database import counters, store_id
 from inspector.errors import Refused
+from inspector.fragments import Fragments
 from inspector.runs import Workspace, read_json
 
 BIN_EDGES = tuple(round(-1 + 0.05 * k, 2) for k in range(41))
@@ -144,6 +145,7 @@ class RunIndex:
         self.run_id = run_id
         self.engine = engine
         self.facts: dict[str, Any] = read_json(path / "facts.json") or {}
+        self.fragments = Fragments(path)
         self._local = threading.local()
         self._lock = threading.Lock()
         self.store_id = store_id(engine)
@@ -420,6 +422,10 @@ class RunIndex:
         if row is None:
             raise Refused("There is no such post in this run.", 404)
         return dict(row)
+
+    def post_ids(self) -> list[int]:
+        """Every post of the run, in order."""
+        return [row[0] for row in self.sql.execute("SELECT post_id FROM posts ORDER BY post_id")]
 
     def candidates(
         self, post: dict[str, Any], columns: Sequence[str] | None = None, start: int = 0, stop: int | None = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +14,7 @@ from fastapi import APIRouter, Request, Response
 from inspector import charts, decisions
 from inspector.decisions import Decision, NewDecision, text_sha256
 from inspector.errors import Conflict, Refused
+from inspector.fragments import BASE, AnyFilters, Parts, cut
 from inspector.pages import Form, Here, field, number
 from inspector.reading import Filters, RunIndex
 from inspector.site import Site, new_key
@@ -93,9 +95,38 @@ def post_page(request: Request, site: Here, run_id: str, post_id: str) -> Respon
     index = site.index(run_id)
     post = index.post(number(post_id))
     filters = Filters.parse(request.query_params)
+    candidate = request.query_params.get("candidate") or ""
+    start = _start(request.query_params.get("from"), post["n_candidates"])
+    parts = index.fragments.get(
+        post["post_id"], candidate, start, lambda: render_parts(site, index, post, candidate, start)
+    )
+    history = decisions.history_of_post(site.engine, run_id, post["post_id"])
+    return site.render(
+        request,
+        "post.html",
+        run_id=run_id,
+        post=post,
+        filters=filters,
+        parts=parts.fill(filters.query(), request.scope.get("root_path", "").rstrip("/")),
+        history=history,
+        standing={row.decision_id for row in decisions.effective(history)},
+        last_word=decisions.last_word(history),
+        based_on=max((row.seq for row in history), default=0),
+        client_key=new_key(),
+        draft=decisions.read_draft(site.engine, user.name, run_id, post["post_id"]) if user.may("analyst") else None,
+        around=index.neighbours(post["post_id"], filters, user.name),
+        done=_done(site, request, user.name),
+    )
+
+
+def render_parts(site: Site, index: RunIndex, post: dict[str, Any], candidate: str, start: int) -> Parts:
+    """What the run alone settles of a post's page: texts, pictures, candidates from the start-th, notes.
+
+    Raises `Refused` 404 for a candidate that is not the post's.
+    """
+    run_id = index.run_id
     overview = index.candidates(post, COMPACT)
-    start = _start(request.query_params.get("from"), len(overview))
-    chosen_id = request.query_params.get("candidate") or (overview[0]["candidate_id"] if overview else None)
+    chosen_id = candidate or (overview[0]["candidate_id"] if overview else None)
     best = index.candidates(post, None, 0, 2)
     winner = best[0] if best and best[0]["status"] == "winner" else None
     notes = index.notes(post)
@@ -108,39 +139,54 @@ def post_page(request: Request, site: Here, run_id: str, post_id: str) -> Respon
     runner = next((row for row in best[1:] if row["status"] == "judged"), None)
     if chosen is not None and winner is not None and chosen["candidate_id"] != winner["candidate_id"]:
         runner = chosen if chosen["score"] is not None else runner
-    history = decisions.history(site.engine, run_id, [post["post_id"]])
-    return site.render(
-        request,
-        "post.html",
-        run_id=run_id,
-        post=post,
-        filters=filters,
-        chosen=show_text(chosen, sources, winner, post) if chosen else None,
-        winner=winner,
-        runner=runner,
-        existing=existing,
-        listed=[show_text(row, sources, winner, post) for row in listed],
-        start=start,
-        per_page=PER_PAGE,
-        n_candidates=len(overview),
-        notes=notes,
-        clusters=clusters,
-        note_pieces={note["note_id"]: pieces(note["text"] or "") for note in notes},
-        curves=_curves(winner or (best[0] if best else None), runner, existing, _rug(site, run_id), post),
-        strip=_strip(winner or (best[0] if best else None), runner, existing, post),
-        plane=_plane(overview, notes, clusters, runner),
-        ratings={note["note_id"]: charts.ratings_by_side(note["sides"]) for note in notes},
-        why=why_post(post),
-        aggregators=_aggregators(index, best[0] if best else None),
-        history=history,
-        standing={row.decision_id for row in decisions.effective(history)},
-        last_word=decisions.last_word(history),
-        based_on=max((row.seq for row in history), default=0),
-        client_key=new_key(),
-        draft=decisions.read_draft(site.engine, user.name, run_id, post["post_id"]) if user.may("analyst") else None,
-        around=index.neighbours(post["post_id"], filters, user.name),
-        done=_done(site, request, user.name),
+    first = winner or (best[0] if best else None)
+    shown = show_text(chosen, sources, winner, post) if chosen else None
+    known = {
+        "base": BASE,
+        "run_id": run_id,
+        "post": post,
+        "filters": AnyFilters(),
+        "chosen": shown,
+        "winner": winner,
+        "runner": runner,
+        "existing": existing,
+        "listed": [show_text(row, sources, winner, post) for row in listed],
+        "start": start,
+        "per_page": PER_PAGE,
+        "n_candidates": len(overview),
+        "notes": notes,
+        "clusters": clusters,
+        "note_pieces": {note["note_id"]: pieces(note["text"] or "") for note in notes},
+        "curves": _curves(first, runner, existing, _rug(site, run_id), post),
+        "strip": _strip(first, runner, existing, post),
+        "plane": _plane(overview, notes, clusters, runner),
+        "ratings": {note["note_id"]: charts.ratings_by_side(note["sides"]) for note in notes},
+        "why": why_post(post),
+        "aggregators": _aggregators(index, best[0] if best else None),
+    }
+    reading, pictures, lists = (
+        cut(site.templates.get_template(f"post_{name}.html").render(known)) for name in ("reading", "pictures", "lists")
     )
+    return Parts(chosen["candidate_id"] if chosen else None, shown.sha256 if shown else None, reading, pictures, lists)
+
+
+def prepare_pages(site: Site, index: RunIndex, progress: Callable[[str, int, int], None]) -> int:
+    """Render the settled parts of every post's page that is not kept yet, so that nobody's first visit pays for it.
+
+    Returns how many were rendered; `progress(message, done, total)` hears of every five hundred.
+    """
+    ids = index.post_ids()
+    fresh: list[tuple[int, Parts]] = []
+    rendered = 0
+    for done, post_id in enumerate(ids, 1):
+        if not index.fragments.has(post_id):
+            fresh.append((post_id, render_parts(site, index, index.post(post_id), "", 0)))
+            rendered += 1
+        if len(fresh) == 500 or done == len(ids):
+            index.fragments.store(fresh)
+            fresh = []
+            progress("pages", done, len(ids))
+    return rendered
 
 
 def _start(value: str | None, n: int) -> int:

@@ -1,0 +1,178 @@
+"""The parts of a post's page that a run settles once for all, kept ready: in memory, and on disk beside the index.
+
+A post's texts, pictures, candidates and notes never change within a run; who is asking, the queue's filters, decisions and
+drafts do. So the first are rendered once, with stand-ins where an address depends on the asker, and filled on every request.
+What is kept can be thrown away at any time; it is ignored when any file of this room has changed since.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import re
+import secrets
+import sqlite3
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+from markupsafe import Markup, escape
+
+ROOM = Path(__file__).parent
+MEMORY = 48 * 2**20  # characters of parts kept in memory by one process and run: some 800 posts
+
+# Drawn anew in every process and never stored, so that no text of a post can hold one.
+_MARK = secrets.token_hex(12)
+_QUERY, _QUERY_AND, BASE = (f"{_MARK}{k}z" for k in range(3))
+_CUT = re.compile(f"{_MARK}([012])z")
+
+
+class AnyFilters:
+    """Stands in for `Filters` where a part is rendered: the reader's own are filled in later."""
+
+    def query(self, **more: Any) -> str:
+        given = {key: value for key, value in more.items() if value not in ("", None)}
+        return _QUERY_AND + urlencode(given) if given else _QUERY
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Three stretches of a post's page, each cut at its stand-ins: text, number of a stand-in, text, ...
+
+    `candidate_id` and `text_sha256` name the text that the page is about, None where the post has no candidate.
+    """
+
+    candidate_id: str | None
+    text_sha256: str | None
+    reading: list[str]
+    pictures: list[str]
+    lists: list[str]
+
+    @property
+    def size(self) -> int:
+        return sum(len(piece) for part in (self.reading, self.pictures, self.lists) for piece in part)
+
+    def fill(self, query: str, base: str) -> dict[str, Any]:
+        """What the page's template needs, for a reader with these filters below this path."""
+        shown = str(escape(query))
+        values = (shown, shown + "&amp;" if shown else "", str(escape(base)))
+
+        def whole(part: list[str]) -> Markup:
+            return Markup("".join(values[int(x)] if k % 2 else x for k, x in enumerate(part)))
+
+        return {
+            "candidate_id": self.candidate_id,
+            "text_sha256": self.text_sha256,
+            "reading": whole(self.reading),
+            "pictures": whole(self.pictures),
+            "lists": whole(self.lists),
+        }
+
+    def pack(self) -> bytes:
+        import zstandard
+
+        values = [self.candidate_id, self.text_sha256, self.reading, self.pictures, self.lists]
+        return zstandard.compress(json.dumps(values, ensure_ascii=False).encode("utf-8", "surrogatepass"), 3)
+
+    @classmethod
+    def unpack(cls, data: bytes) -> Parts:
+        import zstandard
+
+        return cls(*json.loads(zstandard.decompress(data).decode("utf-8", "surrogatepass")))
+
+
+def cut(html: str) -> list[str]:
+    """Rendered text cut at its stand-ins."""
+    return _CUT.split(html)
+
+
+@functools.cache
+def room_version() -> str:
+    """A digest of this room's code and templates: parts rendered by others are not used."""
+    files = sorted([*ROOM.glob("*.py"), *(ROOM / "pages").glob("*.py"), *(ROOM / "templates").glob("*.html")])
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:16]
+
+
+class Fragments:
+    """The kept parts of one run's posts. Shared by threads; several processes may share the file."""
+
+    def __init__(self, directory: Path) -> None:
+        self.path = directory / "pages.sqlite"
+        self._local = threading.local()
+        self._lock = threading.Lock()
+        self._kept: OrderedDict[tuple[int, str, int], Parts] = OrderedDict()
+        self._size = 0
+
+    @property
+    def _sql(self) -> sqlite3.Connection | None:
+        """This thread's connection; None where the file cannot be used: then pages are rendered each time."""
+        if not hasattr(self._local, "sql"):
+            try:
+                connection = sqlite3.connect(self.path, timeout=0.05, isolation_level=None)
+                connection.execute("PRAGMA journal_mode=WAL")
+                connection.execute("PRAGMA synchronous=OFF")  # what is lost is rendered again
+                connection.execute("PRAGMA mmap_size=1073741824")
+                connection.execute("CREATE TABLE IF NOT EXISTS pages (post_id INTEGER PRIMARY KEY, version, body)")
+                self._local.sql = connection
+            except sqlite3.Error:
+                self._local.sql = None
+        return self._local.sql
+
+    def get(self, post_id: int, candidate: str, start: int, make: Callable[[], Parts]) -> Parts:
+        """The parts of a post's page about a candidate ('': the best ranked), listing candidates from `start`.
+
+        The page as the queue links to it is kept on disk too; the others in memory only.
+        """
+        key = (post_id, candidate, start)
+        with self._lock:
+            found = self._kept.get(key)
+            if found is not None:
+                self._kept.move_to_end(key)
+                return found
+        plain = not candidate and not start
+        found = self._read(post_id) if plain else None
+        if found is None:
+            found = make()
+            if plain:
+                self.store([(post_id, found)])
+        with self._lock:
+            before = self._kept.pop(key, None)
+            self._kept[key] = found
+            self._size += found.size - (before.size if before else 0)
+            while self._size > MEMORY:
+                self._size -= self._kept.popitem(last=False)[1].size
+        return found
+
+    def has(self, post_id: int) -> bool:
+        return self._read(post_id) is not None
+
+    def _read(self, post_id: int) -> Parts | None:
+        sql = self._sql
+        if sql is None:
+            return None
+        try:
+            row = sql.execute(
+                "SELECT body FROM pages WHERE post_id = ? AND version = ?", (post_id, room_version())
+            ).fetchone()
+            return Parts.unpack(row[0]) if row else None
+        except (sqlite3.Error, ValueError, TypeError):
+            return None
+
+    def store(self, parts: Iterable[tuple[int, Parts]]) -> None:
+        """Keep parts on disk. A file that is busy or broken is no error: it only saves time."""
+        sql = self._sql
+        if sql is None:
+            return
+        rows = [(post_id, room_version(), entry.pack()) for post_id, entry in parts]
+        try:
+            sql.execute("BEGIN IMMEDIATE")
+            sql.executemany("INSERT OR REPLACE INTO pages VALUES (?, ?, ?)", rows)
+            sql.execute("COMMIT")
+        except sqlite3.Error:
+            if sql.in_transaction:
+                sql.execute("ROLLBACK")

@@ -2,7 +2,7 @@
 
 A post's texts, pictures, candidates and notes never change within a run; who is asking, the queue's filters, decisions and
 drafts do. So the first are rendered once, with stand-ins where an address depends on the asker, and filled on every request.
-What is kept can be thrown away at any time; it is ignored when any file of this room has changed since.
+What is kept can be thrown away at any time; it is ignored when code or templates that make it have changed since.
 """
 
 from __future__ import annotations
@@ -93,8 +93,9 @@ def cut(html: str) -> list[str]:
 
 @functools.cache
 def room_version() -> str:
-    """A digest of this room's code and templates: parts rendered by others are not used."""
-    files = sorted([*ROOM.glob("*.py"), *(ROOM / "pages").glob("*.py"), *(ROOM / "templates").glob("*.html")])
+    """A digest of the code and templates that make the parts: parts rendered by others are not used."""
+    code = [ROOM / name for name in ("charts.py", "fragments.py", "site.py", "text.py", "why.py", "pages/posts.py")]
+    files = [*code, *sorted((ROOM / "templates").glob("post_*.html")), ROOM / "templates" / "macros.html"]
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:16]
 
 
@@ -110,18 +111,24 @@ class Fragments:
 
     @property
     def _sql(self) -> sqlite3.Connection | None:
-        """This thread's connection; None where the file cannot be used: then pages are rendered each time."""
-        if not hasattr(self._local, "sql"):
+        """This thread's connection; None while the file cannot be used: pages are rendered each time then."""
+        found = getattr(self._local, "sql", None)
+        if found is not None:
+            return found
+        try:
+            connection = sqlite3.connect(self.path, timeout=0.05, isolation_level=None)
             try:
-                connection = sqlite3.connect(self.path, timeout=0.05, isolation_level=None)
                 connection.execute("PRAGMA journal_mode=WAL")
                 connection.execute("PRAGMA synchronous=OFF")  # what is lost is rendered again
                 connection.execute("PRAGMA mmap_size=1073741824")
                 connection.execute("CREATE TABLE IF NOT EXISTS pages (post_id INTEGER PRIMARY KEY, version, body)")
-                self._local.sql = connection
             except sqlite3.Error:
-                self._local.sql = None
-        return self._local.sql
+                connection.close()
+                return None
+        except sqlite3.Error:
+            return None
+        self._local.sql = connection
+        return connection
 
     def get(self, post_id: int, candidate: str, start: int, make: Callable[[], Parts]) -> Parts:
         """The parts of a post's page about a candidate ('': the best ranked), listing candidates from `start`.

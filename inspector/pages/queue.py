@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import threading
+from collections import OrderedDict
 from typing import Any
+from urllib.parse import quote
 
 from fastapi import APIRouter, Request, Response
+from jinja2 import Environment
+from jinja2.filters import do_truncate
+from markupsafe import Markup, escape
 
 from inspector.errors import Refused
 from inspector.pages import Here
-from inspector.reading import Filters
-from inspector.site import Site
-from inspector.why import why_post
+from inspector.reading import Filters, RunIndex
+from inspector.site import Site, per_cent
+from inspector.why import plain, signed, why_post
 
 router = APIRouter()
 
@@ -77,11 +83,87 @@ def queue(request: Request, site: Here, run_id: str) -> Response:
         run_id=run_id,
         filters=filters,
         page=page,
-        facets=index.facts["facets"],
+        form=filter_form(site.templates, index, filters),
+        rows=queue_rows(site.templates, page.rows, site_path(request, run_id), filters.query()),
         progress=index.progress(),
         n_posts=index.facts["n_posts"],
-        why_post=why_post,
     )
+
+
+def site_path(request: Request, run_id: str) -> str:
+    """The path of a run's posts, from the host's root."""
+    return f"{request.scope.get('root_path', '').rstrip('/')}/runs/{quote(run_id, safe='')}/posts/"
+
+
+_forms: OrderedDict[tuple[str, Filters], Markup] = OrderedDict()
+_forms_lock = threading.Lock()
+
+
+def filter_form(templates: Environment, index: RunIndex, filters: Filters) -> Markup:
+    """The form above the queue. It depends on the index and the filters only, so the last few hundred are kept."""
+    key = (str(index.path), filters)
+    with _forms_lock:
+        if key in _forms:
+            _forms.move_to_end(key)
+            return _forms[key]
+    form = Markup(templates.get_template("queue_filters.html").render(filters=filters, facets=index.facts["facets"]))
+    with _forms_lock:
+        _forms[key] = form
+        while len(_forms) > 300:
+            _forms.popitem(last=False)
+    return form
+
+
+def queue_rows(templates: Environment, posts: list[dict[str, Any]], path: str, query: str) -> Markup:
+    """The queue's lines. Written here and not in a template, because thirty of them were two thirds of a page's time.
+
+    Every value that is not a number goes through `escape`.
+    """
+    macros: Any = templates.get_template("macros.html").module
+    generated = macros.generated()
+    outcomes = {name: macros.outcome({"outcome": name}) for name in {post["outcome"] for post in posts}}
+    badges = {kind: macros.decision_badge(kind) for kind in {post["decision"] for post in posts}}
+    path, query = str(escape(path)), str(escape(query))
+
+    def short(text: str, length: int) -> Markup:
+        return escape(do_truncate(templates, text, length))
+
+    lines = []
+    for post in posts:
+        number = int(post["post_id"])
+        if post["winner_text"] and post["outcome"] == "winner":
+            words = f'<p class="winner-words">{generated} {short(post["winner_text"], 190)}</p>'
+        else:
+            words = f'<p class="winner-words muted">{short(why_post(post), 190)}</p>'
+        facts = [
+            f"<span>{n} {name}{'' if n == 1 else 's'}</span>"
+            for n, name in ((int(post["n_notes"]), "note"), (int(post["n_candidates"]), "candidate"))
+        ]
+        if post["language"]:
+            facts.append(f"<span>{escape(post['language'])}</span>")
+        if post["story_id"]:
+            facts.append(f'<a href="?story={quote(post["story_id"], safe="")}">{short(post["story_id"], 24)}</a>')
+        if post["disagreement"]:
+            share = escape(per_cent(post["disagreement"]))
+            facts.append(
+                f'<span title="share of further aggregators that prefer another text">disagreement {share}</span>'
+            )
+        numbers = ""
+        if post["score"] is not None:
+            gain = ""
+            if post["gain"] is not None:
+                gain = f'<span class="{"up" if post["gain"] > 0 else "down"}">{signed(post["gain"])}</span>'
+            interval = f"[{plain(post['lower'])}, {plain(post['upper'])}]"
+            numbers = f'<b>{plain(post["score"])}</b>{gain}<span class="interval">{interval}</span>'
+        flag = '<span class="badge d-flag">flagged</span>' if post["flagged"] else ""
+        lines.append(
+            f'<li data-row>\n<a class="open" href="{path}{number}?{query}"><span class="post-words">'
+            f"{short(post['post_text'] or f'Post {number}', 150)}</span></a>\n{words}\n"
+            f'<p class="meta">{"".join(facts)}<span class="muted">{number}</span></p>\n'
+            f'<div class="marks">{outcomes[post["outcome"]]}{badges[post["decision"]]}{flag}</div>\n'
+            f'<div class="numbers">{numbers}</div>\n</li>'
+        )
+    return Markup("\n".join(lines))
 
 
 @router.get("/runs/{run_id}/next")

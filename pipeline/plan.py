@@ -497,8 +497,12 @@ class Plan:
         if stage in ("revise_candidates", "select_winners"):
             for other in ("draft_candidates", "check_candidates", "judge_candidates"):
                 settings[other] = output_settings(self.settings, other)
-        if stage == "revise_candidates":  # the finalists that a model examines are those that could win
-            settings["select_winners"] = output_settings(self.settings, "select_winners")
+        if stage == "revise_candidates":
+            from jury.writing_room import model_judges
+
+            if model_judges(self.settings.draft_candidates, self.settings.check_candidates):
+                # the finalists that a model examines are those that could win
+                settings["select_winners"] = output_settings(self.settings, "select_winners")
         return settings
 
     def _shard(self, stage: str, index: int, posts: list[int], progress: Progress) -> StageResult:

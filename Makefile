@@ -46,6 +46,10 @@ demo: $(VENV)/.ready ## the whole job as Airflow DAG runs on the bundled sample,
 test: $(VENV)/.ready ## all tests
 	@$(BIN)/python -m pytest $(ARGS)
 
+.PHONY: test-live
+test-live: $(VENV)/.ready ## a real Airflow: scheduler, triggerer, REST API, some three minutes
+	@$(BIN)/python -m pytest -m live tests/dags/test_scheduler.py $(ARGS)
+
 .PHONY: check
 check: $(VENV)/.ready ## format, lint, types, import direction, DAG parsing
 	@$(BIN)/ruff format --check .

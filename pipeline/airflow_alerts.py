@@ -78,7 +78,7 @@ def tell(message: str, facts: dict[str, str]) -> None:
 def deadline() -> DeadlineAlert | None:
     """Alert when a run has not ended SUPERNOTES_DEADLINE_HOURS (24) after it was queued; 0: no deadline.
 
-    `pipeline.airflow_home.prepare` sets 0, because `dag.test()` of Airflow 3.3.2 cannot run a DAG that has a deadline.
+    `pipeline.airflow_home.prepare_in_process` sets 0, because `dag.test()` of Airflow 3.3.2 cannot run a DAG that has a deadline.
     """
     hours = float(os.environ.get("SUPERNOTES_DEADLINE_HOURS") or "24")
     if hours == 0:

@@ -14,19 +14,35 @@ def dags_folder() -> Path:
 
 def prepare(home: Path, environment: MutableMapping[str, str] | None = None) -> MutableMapping[str, str]:
     """Point Airflow to `home` and to our DAGs. Call it before anything imports airflow; what is set already stays."""
-    target = os.environ if environment is None else environment
     home.mkdir(parents=True, exist_ok=True)
-    for name, value in {
-        "AIRFLOW_HOME": str(home.resolve()),
-        "AIRFLOW__CORE__DAGS_FOLDER": str(dags_folder()),
-        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
-        "AIRFLOW__CORE__UNIT_TEST_MODE": "False",
-        "AIRFLOW__LOGGING__LOGGING_LEVEL": "WARNING",
-        # `dag.test()` of Airflow 3.3.2 fails on a DAG with a deadline, and it would wait out a retry's delay.
-        "SUPERNOTES_DEADLINE_HOURS": "0",
-        "SUPERNOTES_RETRIES": "0",
-        "AIRFLOW__LOGGING__BASE_LOG_FOLDER": str(home.resolve() / "logs"),
-    }.items():
+    return _set(
+        os.environ if environment is None else environment,
+        {
+            "AIRFLOW_HOME": str(home.resolve()),
+            "AIRFLOW__CORE__DAGS_FOLDER": str(dags_folder()),
+            "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+            "AIRFLOW__CORE__UNIT_TEST_MODE": "False",
+            "AIRFLOW__LOGGING__BASE_LOG_FOLDER": str(home.resolve() / "logs"),
+        },
+    )
+
+
+def prepare_in_process(home: Path) -> None:
+    """`prepare` for DAG runs inside this process (`dag.test()`), which are told less and retry nothing."""
+    prepare(home)
+    _set(
+        os.environ,
+        {
+            "AIRFLOW__LOGGING__LOGGING_LEVEL": "WARNING",
+            # `dag.test()` of Airflow 3.3.2 fails on a DAG with a deadline, and it would wait out a retry's delay.
+            "SUPERNOTES_DEADLINE_HOURS": "0",
+            "SUPERNOTES_RETRIES": "0",
+        },
+    )
+
+
+def _set(target: MutableMapping[str, str], values: dict[str, str]) -> MutableMapping[str, str]:
+    for name, value in values.items():
         target.setdefault(name, value)
     return target
 

@@ -19,7 +19,7 @@ def run_dags(input: str, posts: str | None, workspace: str, home: Path) -> str:
     from pipeline.cli import say
     from pipeline.errors import StageFailed
 
-    airflow_home.prepare(home)
+    airflow_home.prepare_in_process(home)
     logging.disable(logging.INFO)
     airflow_home.migrate()
     from airflow.dag_processing.dagbag import DagBag

@@ -12,7 +12,7 @@ import pytest
 from pipeline import airflow_home
 
 _HOME = Path(tempfile.mkdtemp(prefix="supernotes-airflow-"))
-airflow_home.prepare(_HOME)
+airflow_home.prepare_in_process(_HOME)
 os.environ["AIRFLOW__CORE__LOAD_EXAMPLES"] = "False"
 
 

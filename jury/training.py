@@ -47,6 +47,7 @@ from jury.models.hierarchical import (
     published_noise,
     weighed,
 )
+from jury.threads import on_one_thread
 
 Array = NDArray[Any]
 Ints = NDArray[np.int64]
@@ -249,7 +250,7 @@ def _fold_products(white_x: Array, white_y: Array, fold: Ints, folds: int) -> tu
 
 def _choose_penalties(widths, extra, grams, sides, white_x, white_y, fold, folds) -> tuple[dict[str, float], Array]:
     """Block penalties of least held-out loss (coordinate descent), and the coefficients per fold, (folds, d)."""
-    from scipy.linalg import solve
+    from scipy.linalg import cho_factor, cho_solve
 
     total, side = grams.sum(axis=0), sides.sum(axis=0)
     chosen = {b: _GRID[b][len(_GRID[b]) // 2] for b in widths if b != "constant"}
@@ -260,7 +261,8 @@ def _choose_penalties(widths, extra, grams, sides, white_x, white_y, fold, folds
         for k in range(folds):
             system = total - grams[k]
             system = system + np.diag(diagonal)
-            beta = solve(system, side - sides[k], assume_a="pos", check_finite=False)
+            factored = cho_factor(system, overwrite_a=True, check_finite=False)
+            beta = cho_solve(factored, side - sides[k], check_finite=False)
             betas.append(beta)
             miss = white_y[fold == k] - white_x[fold == k] @ beta
             loss += 0.5 * float(miss @ miss)
@@ -285,6 +287,7 @@ def _choose_penalties(widths, extra, grams, sides, white_x, white_y, fold, folds
     return chosen, betas
 
 
+@on_one_thread
 def fit_hierarchical(
     data: TrainingData, encoder: Encoder, options: FitOptions | None = None, progress=lambda *a, **k: None
 ) -> Fitted:

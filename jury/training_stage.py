@@ -34,6 +34,7 @@ from jury.models.topics import topics_of_posts
 from jury.reasons import values_report
 from jury.records import JudgedText
 from jury.report import write_html, write_plots
+from jury.threads import on_one_thread
 from jury.training import MIN_LABELLED_NOTES, FitOptions, TrainingData, fit_hierarchical, without_own_post
 from jury.training_data import merge, read_global_intercept, read_raters, read_snapshot_data
 from synthesis.language import detect_language
@@ -164,6 +165,7 @@ def fit_options(settings: TrainJurySettings) -> FitOptions:
     )  # fmt: skip
 
 
+@on_one_thread
 def held_out_report(
     data: TrainingData,
     settings: TrainJurySettings,

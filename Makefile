@@ -43,8 +43,8 @@ demo: $(VENV)/.ready ## the whole job as Airflow DAG runs on the bundled sample,
 	@$(BIN)/python -m pipeline.demo --workspace $(WORKSPACE) $(ARGS)
 
 .PHONY: test
-test: $(VENV)/.ready ## all tests
-	@$(BIN)/python -m pytest $(ARGS)
+test: $(VENV)/.ready ## all tests, a process for each core (at most four: each takes up to 2 GB)
+	@$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile $(ARGS)
 
 .PHONY: test-live
 test-live: $(VENV)/.ready ## a real Airflow: scheduler, triggerer, REST API, some three minutes

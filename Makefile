@@ -33,6 +33,7 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install -q --disable-pip-version-check uv
 	@$(BIN)/uv pip install -q --python $(BIN)/python $(TORCH_FLAGS) --compile-bytecode -c constraints.txt -e '.[train,s3,postgres,celery,dev]'
+	@rm -rf supernotes.egg-info # left by setuptools in older checkouts; Airflow would find the plugin twice
 	@touch $@
 
 .PHONY: setup

@@ -56,6 +56,28 @@ def test_every_variable_of_ours_is_a_setting_or_is_read_somewhere():
     assert all(name in sources for name in OURS), [name for name in OURS if name not in sources]
 
 
+def test_the_executor_of_the_compose_file_can_be_imported_in_the_pinned_environment():
+    """Celery 5.7 and the provider 3.26.0 are each installable and do not work together: only an import tells."""
+    from airflow.executors.executor_loader import ExecutorLoader
+
+    path = ExecutorLoader.executors[environments()["AIRFLOW__CORE__EXECUTOR"]]
+    module = path.rpartition(".")[0]
+    code = f"import {module}, airflow.providers.celery.executors.celery_executor_utils"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_airflow_finds_the_plugin_once_from_wherever_it_is_started():
+    """An egg-info directory of an older editable install would be a second distribution to a process started here."""
+    code = (
+        "from importlib.metadata import distributions\n"
+        "print([d.metadata['Name'] for d in distributions() for e in d.entry_points\n"
+        "       if e.group == 'airflow.plugins' and e.name == 'supernotes'])"
+    )
+    for directory in (ROOT, ROOT / "tests"):
+        found = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, cwd=directory)
+        assert found.stdout.strip() == "['supernotes']", "remove supernotes.egg-info and run make setup"
+
+
 def test_what_must_be_given_is_asked_for_and_named_in_the_example():
     text = (ROOT / "deploy" / "compose.yaml").read_text(encoding="utf-8")
     required = set(re.findall(r"\$\{(\w+):\?", text))

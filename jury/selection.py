@@ -113,7 +113,8 @@ def choose(
         contenders, losers, post_id, lambda c: ("failed_check", _failed(c), None, None) if c.failed_checks else None
     )
     if not fit:
-        name, n = Counter(check for c in contenders for check in set(c.failed_checks)).most_common(1)[0]
+        failed = Counter(check for c in contenders for check in set(c.failed_checks))
+        name, n = min(failed.items(), key=lambda item: (-item[1], item[0]))  # a set's order differs between processes
         return abstain(
             "nothing_passed_checks",
             f"None of the {len(contenders)} candidates passed every check; most often failed was '{name}' ({n} of {len(contenders)}).",

@@ -61,6 +61,13 @@ def test_when_nothing_passed_the_checks_the_commonest_failure_is_named():
     assert "'length' (2 of 2)" in choice.reason
 
 
+def test_of_checks_that_failed_equally_often_the_first_by_name_is_named_in_every_process():
+    """Sets of words are ordered by a hash that differs between processes; the reason is part of the output's bytes."""
+    checks = ("style", "neutrality", "links", "form", "length")
+    failed = [Contender(n, "t", MISLEADING, failed_checks=checks) for n in ("A", "B")]
+    assert "'form' (2 of 2)" in choose(1, failed, [], RULES).reason
+
+
 def test_a_failed_check_keeps_even_the_best_text_from_winning():
     best = candidate("A", 0.5, failed_checks=("links",))
     choice = choose(1, [best, candidate("B", 0.2)], [], RULES)

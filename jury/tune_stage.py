@@ -1,4 +1,4 @@
-"""Stages that close the loop: `tune_writer` and `compare_writers`, and the promotion of a tuned writer on a vLLM server."""
+"""Stages that close the loop: `tune_writer` and `compare_writers`. Promotion is the workspace's (`pipeline/feedback.py`)."""
 
 from __future__ import annotations
 
@@ -86,6 +86,7 @@ def compare_writers(
     cache: Path | None = None,
     seed: int = 0,
     judge_settings: JudgeCandidatesSettings | None = None,
+    test_share: float = ExportSettings().test_share,
     proxy_model: RaterModel | None = None,
     gold_model: RaterModel | None = None,
     progress: Any = lambda *a, **k: None,
@@ -93,7 +94,7 @@ def compare_writers(
     """Write comparison.json: both writers' drafts on held-out posts before the gold jury, and the decision.
 
     `current` and `new` are draft_candidates directories of the two writers on the same posts, `..._checks` their checks.
-    Held out are the posts that every export puts into its test split. Counted in posts; posts that only one writer was
+    Held out are the posts that every export with `test_share` puts into its test split. Counted in posts; posts that only one writer was
     asked on are left out.
     """
     if settings.pool != "gold":
@@ -101,7 +102,7 @@ def compare_writers(
             f"compare_writers.pool = {settings.pool!r}; writers are compared before 'gold': raters that taught neither."
         )
     how = judge_settings or JudgeCandidatesSettings()
-    posts = held_out_posts(clusters, settings.posts)
+    posts = held_out_posts(clusters, settings.posts, test_share)
     contexts = read_contexts(snapshot, parameters, clusters, posts)
     main, appeal = seat_juries(how, jury, parameters, seed + settings.seed)
     if appeal is None:
@@ -216,27 +217,3 @@ def _rounded(value: Any) -> Any:
 
 
 # -- promotion -----------------------------------------------------------------------------------------------------
-
-
-def promote(
-    base_url: str, comparison: Mapping[str, Any], name: str, adapter: str, previous: str | None = None, **how: Any
-) -> str:
-    """Load a tuned writer on a running vLLM server, after it won; the name under which it answers.
-
-    `adapter` is the adapter's path as the *server* sees it. Refused where the comparison did not say 'promote'. `previous` stays
-    loaded, so that `roll_back` is only a change of name.
-    """
-    if comparison.get("decision") != "promote":
-        raise InputError(f"The writer {name!r} was not promoted: {comparison.get('reason', 'no comparison was made')}")
-    from synthesis.generation.openai_server import load_lora_adapter
-
-    load_lora_adapter(base_url, name, adapter, **how)
-    return name
-
-
-def roll_back(base_url: str, name: str, previous: str, **how: Any) -> str:
-    """Take a promoted writer off the server; the name that answers again. Safe to repeat."""
-    from synthesis.generation.openai_server import unload_lora_adapter
-
-    unload_lora_adapter(base_url, name, **how)
-    return previous

@@ -77,8 +77,9 @@ def _as_of(text: str | None) -> int | None:
 
 
 def newest_run(store: Any) -> str:
-    """The id of the run described last in a workspace."""
-    runs = store.list("runs")
+    """The id of the run described last in a workspace; runs that only compare writers are passed over."""
+    described = {run: store.read_text(f"runs/{run}/run.json") for run in store.list("runs")}
+    runs = [run for run, text in described.items() if text and not jsonlib.loads(text)["request"].get("held_out")]
     if not runs:
         raise InputError(
             f"The workspace {store.root!r} has no run yet. Make one: supernotes run --input DIR --workspace {store.root}"
@@ -596,7 +597,10 @@ def tune_writer(
 def compare_writers(
     new: Annotated[str | None, typer.Option(help="Id of a run by the new writer; or give --adapter.")] = None,
     adapter: Annotated[
-        str | None, typer.Option(help="Adapter (models/writer-ID/adapter); both writers draft here, now.")
+        str | None,
+        typer.Option(
+            help="Adapter (models/writer-ID/adapter); it and the current writer draft the held-out posts now."
+        ),
     ] = None,
     run: RunId = None,
     workspace: Workspace = DEFAULT_WORKSPACE,
@@ -605,7 +609,7 @@ def compare_writers(
     json: Json = False,
 ) -> None:
     """The current writer against a new one on held-out posts, before a jury that taught neither."""
-    from pipeline.feedback import compare_adapter, read_comparison, with_feedback_settings
+    from pipeline.feedback import adapter_of, compare_adapter, read_comparison, with_feedback_settings
     from pipeline.plan import Plan
     from pipeline.progress import reporting
     from pipeline.store import Store
@@ -614,7 +618,7 @@ def compare_writers(
     run_id = run or newest_run(store)
     with reporting("compare_writers") as progress:
         if adapter:
-            result = compare_adapter(store, run_id, adapter, settings, progress)
+            result = compare_adapter(store, run_id, adapter_of(store, adapter), settings, progress)
         else:
             plan = with_feedback_settings(Plan(store, run_id), settings)
             result = read_comparison(store, plan.run("compare_writers", progress, new=new or ""))
@@ -627,6 +631,32 @@ def compare_writers(
                 f"  {name:<24} {measure['value']!s:>10}  [{measure.get('lo')}, {measure.get('hi')}]  n = {measure.get('n')}"
             )
     say(f"{result['decision']}: {result.get('reason', '')}")
+    if result["decision"] == "promote" and result.get("new_run"):
+        say(f"promote it: supernotes promote-writer {result['new_run']} --workspace {workspace}")
+
+
+@app.command("promote-writer")
+def promote_writer(
+    run: Annotated[
+        str | None, typer.Argument(help="Run of the new writer, as compare-writers names it (new_run).")
+    ] = None,
+    back: Annotated[bool, typer.Option("--back", help="Take the last promotion back instead.")] = False,
+    workspace: Workspace = DEFAULT_WORKSPACE,
+    json: Json = False,
+) -> None:
+    """Make a writer that won its comparison the workspace's current one (draft_candidates.adapter = "current"), or roll back."""
+    from pipeline.feedback import comparison_of, roll_back_writer
+    from pipeline.feedback import promote_writer as promote
+    from pipeline.store import Store
+
+    if back == bool(run):
+        raise InputError("promote-writer needs either a run whose comparison says promote, or --back.")
+    store = Store(workspace)
+    now = roll_back_writer(store) if run is None else promote(store, *comparison_of(store, run))
+    if json:
+        emit({"current": now})
+        return
+    say(f"current writer: {now['path']}" if now else "current writer: the model without an adapter")
 
 
 def _feedback(stage: str, run_id: str | None, workspace: str, settings: Any, as_json: bool, **options: Any) -> None:
@@ -643,6 +673,18 @@ def _feedback(stage: str, run_id: str | None, workspace: str, settings: Any, as_
         emit({"run_id": plan.run_id, "stage": stage} | result.to_json())
     else:
         say(f"{stage} {result.state}: {result.path}")
+        if stage == "tune_writer":
+            counts = result.counts
+            said = f"{counts.get('steps', 0)} steps on {counts.get('out', 0)} rows"
+            too_long = counts.get("rejected", {}).get("too_long", 0)
+            say(
+                f"  {said}"
+                + (f", {too_long} rows too long" if too_long else "")
+                + "; report.json and training.png there"
+            )
+            for warning in counts.get("warnings", ()):
+                say(f"  warning: {warning}")
+            say(f"  next: supernotes compare-writers --adapter {result.path}/adapter --workspace {workspace}")
 
 
 def main(argv: list[str] | None = None) -> None:

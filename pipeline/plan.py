@@ -17,7 +17,7 @@ import inspect
 import json
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -60,7 +60,8 @@ class RunRequest:
     output or a directory of X's scorer files, adopted instead of fitting. `jury`: a trained jury's id or directory,
     used instead of training. `as_of`: milliseconds since 1970; only rows created before it exist. `recorded`: recorded
     model calls to replay. `decisions`: analysts' decisions (Parquet) that enter `build_pairs`. `extra`: directories of
-    further labelled notes for `train_jury`.
+    further labelled notes for `train_jury`. `held_out`: draft and check only the posts on which writers are compared,
+    those in the test split of every export.
     """
 
     source: str
@@ -71,6 +72,7 @@ class RunRequest:
     recorded: str | None = None
     decisions: str | None = None
     extra: tuple[str, ...] = ()
+    held_out: bool = False
 
 
 @dataclass(frozen=True)
@@ -157,6 +159,10 @@ class Plan:
         """
         if stage not in ALL_STAGES:
             raise InputError(f"{stage!r} is not a stage; the stages are {', '.join(ALL_STAGES)}.")
+        if self.request.held_out and stage in RUN_STAGES[RUN_STAGES.index("judge_candidates") :]:
+            raise InputError(
+                f"The run {self.run_id} holds drafts of held-out posts only, to compare writers; it has no {stage}. Take the run it was made for."
+            )
         method: Callable[..., StageResult] = getattr(self, f"_{stage}")
         try:
             return method(progress, **options)
@@ -177,9 +183,14 @@ class Plan:
         import polars as pl
 
         directory = self._need("cluster_notes").path
+        size = self.settings.run.posts_per_shard
+        if self.request.held_out:
+            from jury.tune_stage import held_out_posts
+
+            ids = held_out_posts(directory, self.settings.compare_writers.posts, self.settings.export.test_share)
+            return [ids[i : i + size] for i in range(0, len(ids), size)]
         posts = pl.read_parquet(directory / "posts.parquet", columns=["post_id", "eligible"])
         ids = posts.filter(pl.col("eligible"))["post_id"].sort().to_list()
-        size = self.settings.run.posts_per_shard
         return [ids[i : i + size] for i in range(0, len(ids), size)]
 
     def run_shard(self, stage: str, index: int, progress: Progress = silent) -> StageResult:
@@ -293,7 +304,8 @@ class Plan:
         inputs = {name: self._need(self._PRODUCER[name]) for name in ("snapshot", "parameters", "jury", "clusters")}
         inputs |= {"current": self._need("draft_candidates"), "current_checks": self._need("check_candidates")}
         inputs |= {"new": other._need("draft_candidates"), "new_checks": other._need("check_candidates")}
-        return self._execute("compare_writers", f"runs/{new}/compare_writers", inputs, {}, progress)
+        share = {"test_share": self.settings.export.test_share}
+        return self._execute("compare_writers", f"runs/{new}/compare_writers", inputs, share, progress)
 
     # -- inputs ----------------------------------------------------------------------------------------------------
 
@@ -451,7 +463,7 @@ class Plan:
             "seed": self.settings.run.seed,
             "progress": progress,
             "check_settings": self.settings.check_candidates,
-            "draft_settings": self.settings.draft_candidates,
+            "draft_settings": self._drafting(),
             "judge_settings": self.settings.judge_candidates,
             "select_settings": self.settings.select_winners,
             "recorded": Path(self.request.recorded) if self.request.recorded else None,
@@ -461,7 +473,15 @@ class Plan:
             name: offered.get(name) for name in parameters if name in offered or _is_optional_path(parameters[name])
         }
         arguments = {name: value for name, value in arguments.items() if name not in ("out", "settings")}
-        return function(out, getattr(self.settings, stage), **arguments)
+        settings = self._drafting() if stage == "draft_candidates" else getattr(self.settings, stage)
+        return function(out, settings, **arguments)
+
+    def _drafting(self) -> Any:
+        """The writer's settings, an adapter of the workspace as a directory of this machine."""
+        settings = self.settings.draft_candidates
+        if not settings.adapter.startswith("models/"):
+            return settings
+        return replace(settings, adapter=str(self.store.local(settings.adapter.removesuffix("/adapter")) / "adapter"))
 
     def _point(self, stage: str, rel: str, manifest: Manifest) -> None:
         """Note in the run which directory outside it a stage's result is."""
@@ -480,6 +500,8 @@ class Plan:
         return inputs
 
     def _stage_fingerprint(self, stage: str, inputs: dict[str, Input], **more: Any) -> str:
+        if self.request.held_out and stage in SHARDED_STAGES:
+            more |= {"held_out": [self.settings.export.test_share, self.settings.compare_writers.posts]}
         return digest_of(
             {
                 "stage": stage,
@@ -712,9 +734,23 @@ def find_jury(store: Store, name: str) -> Input:
 # -- runs ----------------------------------------------------------------------------------------------------------
 
 
+CURRENT_WRITER = "models/writer-current.json"
+"""The promoted writer of a workspace: {"path", "run_id", "previous"}."""
+
+
+def current_adapter(store: Store) -> str:
+    """The promoted writer's adapter relative to the workspace; '' before the first promotion."""
+    text = store.read_text(CURRENT_WRITER)
+    writer = json.loads(text) if text else None
+    return f"{writer['path']}/adapter" if writer else ""
+
+
 def create_run(store: Store, request: RunRequest, settings: Settings) -> str:
     """Describe a run in the workspace and return its id; the same request on the same content gives the same run."""
     source = local_source(request.source, store)
+    if settings.draft_candidates.adapter == "current":  # now: a run stays what it was when another writer is promoted
+        drafting = replace(settings.draft_candidates, adapter=current_adapter(store))
+        settings = replace(settings, draft_candidates=drafting)
     content: dict[str, Any] = {"source": source_digest(source, store), "as_of": request.as_of}
     for name in ("posts", "raters", "recorded", "decisions"):
         value = getattr(request, name)
@@ -724,6 +760,8 @@ def create_run(store: Store, request: RunRequest, settings: Settings) -> str:
         content["extra"] = [_outside(directory).digest for directory in request.extra]
     if request.jury:
         content["jury"] = find_jury(store, request.jury).digest
+    if request.held_out:
+        content["held_out"] = True
     content["settings"] = {stage: output_settings(settings, stage) for stage in ALL_STAGES}
     content["seed"] = settings.run.seed
     run_id = digest_of(content)[:12]

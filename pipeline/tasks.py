@@ -315,12 +315,11 @@ def tune_writer(params: Mapping[str, Any], work: Mapping[str, str]) -> str:
 
 
 def compare_writers(params: Mapping[str, Any], work: Mapping[str, str], writer: str) -> dict[str, Any]:
-    """The tuned writer against the untuned one; returns the comparison's decision, reason and measures."""
+    """The tuned writer against the current one; returns the comparison's decision, reason and measures."""
     from pipeline.feedback import compare_adapter
 
     store, settings, _ = _feedback_plan(params, work)
-    adapter = str(store.local(writer) / "adapter")
-    return compare_adapter(store, work["run_id"], adapter, settings, _logging("compare_writers"))
+    return compare_adapter(store, work["run_id"], f"{writer}/adapter", settings, _logging("compare_writers"))
 
 
 def promote_writer(work: Mapping[str, str], writer: str, comparison: dict[str, Any]) -> dict[str, Any]:

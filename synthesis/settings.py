@@ -72,7 +72,10 @@ class DraftCandidatesSettings:
     attempts: int = 6  # per request
     circuit_failures: int = 20  # failures in a row after which the server is left alone for the rest of the stage ...
     circuit_seconds: float = 30.0  # ... if they last at least this long: a server that restarts is waited for
-    adapter: str = ""  # directory of a LoRA adapter on top of `model` (transformers, vllm); a server knows it by name
+    # A LoRA adapter on top of `model`: its directory (one of the workspace: models/writer-ID/adapter); the name a server has given it; or
+    # 'current': the writer that was promoted in the workspace, if any. A vLLM server is made to load a directory it does not have yet.
+    adapter: str = ""
+    adapter_on_server: str = ""  # that directory as the model server sees it; '': the same path
     request_extra: str = (
         ""  # JSON object merged into each request, such as {"chat_template_kwargs": {"enable_thinking": false}}
     )
@@ -88,4 +91,5 @@ PERFORMANCE_FIELDS: frozenset[str] = _CHECK_PERFORMANCE_FIELDS | {
     "DraftCandidatesSettings.attempts",
     "DraftCandidatesSettings.circuit_failures",
     "DraftCandidatesSettings.circuit_seconds",
+    "DraftCandidatesSettings.adapter_on_server",
 }

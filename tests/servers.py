@@ -91,7 +91,10 @@ class ChaosServer:
 
         @app.get("/v1/models")
         async def models() -> dict[str, Any]:
-            return {"object": "list", "data": [{"id": name, "object": "model"} for name in self.models]}
+            return {
+                "object": "list",
+                "data": [{"id": name, "object": "model"} for name in [*self.models, *self.adapters]],
+            }
 
         @app.post("/v1/chat/completions")
         async def chat(request: Request) -> Response:

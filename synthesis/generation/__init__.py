@@ -81,6 +81,7 @@ def open_generator(
     `journal`: a directory that outlives a killed stage: calls finished before the kill are not made again. The extractive
     writer is neither recorded nor replayed.
     """
+    from synthesis.generation.base import adapter_name
     from synthesis.generation.recording import Recording
 
     name = settings.backend
@@ -103,7 +104,7 @@ def open_generator(
         "backend": name,
         "model": settings.model,
         "model_revision": settings.model_revision,
-        "adapter": settings.adapter,
+        "adapter": adapter_name(settings.adapter),
         "extra": settings.request_extra,
     }
     return Recording(BACKENDS[name](settings), calls=calls, journal=journal, identity=identity)

@@ -43,3 +43,9 @@ def request_extra(text: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise InputError(f"settings.draft_candidates.request_extra is {value!r}; give a JSON object or ''.")
     return value
+
+
+def adapter_name(adapter: str) -> str:
+    """What an adapter is called, wherever its directory lies: 'writer-ID' for .../writer-ID/adapter, else the last part of the path."""
+    parts = [part for part in adapter.split("/") if part]
+    return (parts[-2] if len(parts) > 1 and parts[-1] == "adapter" else parts[-1]) if parts else ""

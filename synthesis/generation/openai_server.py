@@ -38,7 +38,7 @@ from urllib.parse import quote, urlsplit, urlunsplit
 import httpx
 
 from synthesis.errors import InputError
-from synthesis.generation.base import Finished, request_extra
+from synthesis.generation.base import Finished, adapter_name, request_extra
 from synthesis.generation.pacing import Circuit, Pacer, waiting_time
 from synthesis.records import Completion, Request
 from synthesis.settings import DraftCandidatesSettings
@@ -87,7 +87,8 @@ class OpenAIServer:
 
     def __init__(self, settings: DraftCandidatesSettings, *, backoff: float = 1.0) -> None:
         self.settings = settings
-        self.model = settings.model
+        self.model = adapter_name(settings.adapter) or settings.model
+        self._unserved = "/" in settings.adapter  # a directory that the server may have to load first
         self._address, self._login = _split_login(settings.base_url)
         self._extra = request_extra(settings.request_extra)
         self._backoff = backoff
@@ -112,6 +113,8 @@ class OpenAIServer:
         async with self._client(width) as client:
             if not self.model:
                 await self._ask_for_model(client, pacer)
+            if self._unserved:
+                await self._serve_adapter(client, pacer)
 
             async def work() -> None:
                 for row, request in queue:  # shared: each worker takes the next one
@@ -157,6 +160,37 @@ class OpenAIServer:
             self._hopeless = (
                 f"no_model: settings name no model and the server names none ({answer.failure or 'empty list'})"
             )
+
+    async def _serve_adapter(self, client: httpx.AsyncClient, pacer: Pacer) -> None:
+        """Have the server load the adapter if it does not name it among its models. Raises `InputError` where it refuses.
+
+        A server that does not answer at all is left to the requests themselves, which wait and try again.
+        """
+        served = await self._served(client, pacer)
+        if served is None:
+            return
+        if self.model not in served:
+            path = self.settings.adapter_on_server or self.settings.adapter
+            try:
+                await asyncio.to_thread(
+                    load_lora_adapter,
+                    self.settings.base_url,
+                    self.model,
+                    path,
+                    api_key_env=self.settings.api_key_env,
+                )
+            except InputError:
+                if self.model not in (await self._served(client, pacer) or ()):  # another process may just have done it
+                    raise
+        self._unserved = False
+
+    async def _served(self, client: httpx.AsyncClient, pacer: Pacer) -> set[str] | None:
+        """Names of the models the server offers, None if it does not say."""
+        answer = await self._call(client, pacer, "GET", "/models", None, _Tally(random.Random(0)))
+        try:
+            return {str(entry["id"]) for entry in (answer.body or {})["data"]}
+        except (KeyError, TypeError):
+            return None
 
     # ------------------------------------------------------------------------------------------------- one request
 

@@ -8,7 +8,7 @@ import pytest
 from jury.errors import InputError
 from jury.rewards import FAILED, jury_reward, make_jury_reward
 from jury.settings import CompareWritersSettings, JudgeCandidatesSettings
-from jury.tune_stage import compare_writers, promote, tune_writer
+from jury.tune_stage import compare_writers, tune_writer
 from synthesis.tuning.settings import TuneWriterSettings
 from tests.jury.world import CANDIDATES, CHECKS, MISLEADING, PlantedRater, World, planted
 
@@ -119,11 +119,3 @@ def test_the_better_writer_is_promoted_and_the_worse_one_refused_with_a_reason(c
     assert "not surely better" in worse["reason"]
     assert 5 <= counts["in"] <= 30  # about a tenth of 150 posts is held out
     assert counts["in"] == counts["out"] + sum(counts["rejected"].values())
-
-
-def test_only_a_promoted_writer_is_loaded_onto_the_server(compared):
-    (_, better), (_, worse) = compared
-    with pytest.raises(InputError, match="was not promoted"):
-        promote("http://127.0.0.1:9/v1", worse, "writer-1", "adapter")
-    with pytest.raises(ValueError, match=r"127\.0\.0\.1:9"):  # promoted, but nobody listens there
-        promote("http://127.0.0.1:9/v1", better, "writer-1", "adapter", timeout=2.0)

@@ -423,6 +423,26 @@ class TestAdapters:
             assert unload_lora_adapter(server.base_url, "tuned")
             assert not unload_lora_adapter(server.base_url, "tuned")
 
+    def test_a_directory_is_loaded_once_as_the_server_sees_it_and_asked_for_by_the_writers_name(self):
+        with ChaosServer() as server:
+            writer = OpenAIServer(
+                DraftCandidatesSettings(
+                    base_url=server.base_url,
+                    model="tiny",
+                    adapter="/here/models/writer-7/adapter",
+                    adapter_on_server="/there/writer-7/adapter",
+                )
+            )
+            assert [c.failure for c in writer.generate([request(), request()])] == [None, None]
+            assert server.adapters == {"writer-7": "/there/writer-7/adapter"}
+            assert {seen.body["model"] for seen in server.seen} == {"writer-7"}
+
+    def test_a_bare_name_is_one_that_the_server_knows_already(self):
+        with ChaosServer() as server:
+            named = DraftCandidatesSettings(base_url=server.base_url, model="tiny", adapter="tuned")
+            OpenAIServer(named).generate([request()])
+            assert (server.adapters, server.seen[0].body["model"]) == ({}, "tuned")
+
     def test_a_server_that_is_not_there_is_said_to_be_missing(self):
         with pytest.raises(InputError, match="No server answers"):
             load_lora_adapter(f"http://127.0.0.1:{free_port()}/v1", "tuned", "/models/tuned")

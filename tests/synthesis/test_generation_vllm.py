@@ -17,7 +17,6 @@ import httpx
 import pytest
 
 from jury.errors import InputError
-from jury.tune_stage import promote, roll_back
 from synthesis.checks.judge import read_answers
 from synthesis.generation import open_generator
 from synthesis.generation.base import failure_code
@@ -170,21 +169,22 @@ class TestServer:
         gone = OpenAIServer(settings(base_url, model="tuned")).generate([request()])[0]
         assert failure_code(gone.failure) == "not_found"
 
-    def test_a_writer_that_won_is_promoted_while_the_server_runs_and_rolled_back(self, base_url, adapter):
-        refused = {"decision": "refuse", "reason": "not surely better"}
-        with pytest.raises(InputError, match="not surely better"):
-            promote(base_url, refused, "writer-1", str(adapter))
-        assert failure_code(OpenAIServer(settings(base_url, model="writer-1")).generate([request()])[0].failure)
+    def test_a_directory_is_loaded_when_it_is_first_asked_for_and_the_model_below_still_answers(
+        self, base_url, adapter
+    ):
         before = OpenAIServer(settings(base_url)).generate([request()])[0].texts
-        name = promote(base_url, {"decision": "promote"}, "writer-1", str(adapter), previous="tiny")
-        promoted = OpenAIServer(settings(base_url, model=name)).generate([request()])[0]
-        assert promoted.failure is None
-        assert promoted.texts != before
-        assert OpenAIServer(settings(base_url)).generate([request()])[0].texts == before  # the old one still answers
-        name = roll_back(base_url, name, previous="tiny")
-        assert OpenAIServer(settings(base_url, model=name)).generate([request()])[0].texts == before
-        assert failure_code(OpenAIServer(settings(base_url, model="writer-1")).generate([request()])[0].failure)
-        assert roll_back(base_url, "writer-1", previous="tiny") == "tiny"  # safe to repeat
+        writer = settings(base_url, adapter="models/writer-1/adapter", adapter_on_server=str(adapter))
+        tuned = OpenAIServer(writer).generate([request()])[0]
+        assert (tuned.failure, tuned.model) == (None, "writer-1")
+        assert tuned.texts != before
+        assert OpenAIServer(writer).generate([request()])[0].texts == tuned.texts  # there already: not loaded again
+        assert OpenAIServer(settings(base_url)).generate([request()])[0].texts == before
+        assert unload_lora_adapter(base_url, "writer-1")
+        assert (
+            OpenAIServer(writer).generate([request()])[0].texts == tuned.texts
+        )  # a server that forgot it is told again
+        with pytest.raises(InputError, match="did not load the adapter 'writer-2'"):
+            OpenAIServer(settings(base_url, adapter="/nowhere/writer-2/adapter")).generate([request()])
 
 
 OFFLINE = """

@@ -1,8 +1,9 @@
 """Download X's public files of one day.
 
-Runs daily for the day two days before its logical date (X publishes about 48 hours late), resumes what was interrupted,
-and skips files that are whole. The snapshot asset's event tells `refresh_jury` where the files lie. A backfill of past
-dates downloads those dates; X keeps only recent ones.
+Runs daily for the day two days before its logical date (X publishes about 48 hours late), waits up to 20 hours for it
+without holding a worker, resumes what was interrupted, and skips files that are whole. The snapshot asset's event tells
+`refresh_jury` where the files lie. A day that never comes is one failed run and one alert; the next day's run starts
+regardless. A backfill of past dates downloads those dates; X keeps only recent ones.
 
 What it does not protect against: a day that X publishes incompletely. Shards are counted until the first missing
 number; the counts stand in `fetch.json` beside the files, and `ingest` refuses files that do not reconcile.
@@ -20,6 +21,7 @@ from airflow.sdk import dag, get_current_context, task
 
 from pipeline import tasks
 from pipeline.airflow_parts import CONFIG, SET, SNAPSHOT, WORKSPACE, every_dag, moment_of, text
+from pipeline.waiting import WaitForDay
 
 PARAMS = {
     "workspace": WORKSPACE,
@@ -32,15 +34,21 @@ PARAMS = {
 
 @dag(schedule="@daily", params=PARAMS, **every_dag(__doc__))
 def fetch_snapshot():
-    @task(retries=6, retry_delay=timedelta(minutes=30), outlets=[SNAPSHOT])
-    def fetch() -> dict[str, str]:
+    @task
+    def find_day() -> str:
         context = get_current_context()
-        date = context["params"]["date"] or (moment_of(context) - timedelta(days=2)).strftime("%Y-%m-%d")
+        return context["params"]["date"] or (moment_of(context) - timedelta(days=2)).strftime("%Y-%m-%d")
+
+    @task(retries=6, retry_delay=timedelta(minutes=30), outlets=[SNAPSHOT])
+    def fetch(date: str) -> dict[str, str]:
+        context = get_current_context()
         fetched = tasks.fetch_snapshot(context["params"], date)
         context["outlet_events"][SNAPSHOT].extra = fetched
         return fetched
 
-    fetch()
+    day = find_day()
+    wait = WaitForDay(task_id="wait_for_files", date=day, interval=600, timeout=timedelta(hours=20), retries=0)
+    wait >> fetch(day)
 
 
 fetch_snapshot()

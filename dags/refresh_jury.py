@@ -1,8 +1,10 @@
 """Refresh the jury from a snapshot of X's public files.
 
-Starts when `fetch_snapshot` brought new files (the asset's event names the directory), or by hand with parameters.
+Starts when `fetch_snapshot` brought new files (the asset's event names the directory), by hand with parameters, or also
+by time: SUPERNOTES_CRON_REFRESH_JURY="0 4 * * *" (UTC; set for the DAG processor).
 
-`ingest` -> `fit_raters` -> `train_jury`. A finished stage is never repeated: clearing a task reruns it only if its
+`wait_for_input` (until the directory or URL exists; holds no worker) -> `describe_run` -> `ingest` -> `fit_raters` ->
+`train_jury`. A finished stage is never repeated: clearing a task reruns it only if its
 inputs or settings changed. The jury is refused by its own gate (the task fails, the old jury stays in use) when it
 predicts unseen posts no better than the raters' intercepts alone.
 
@@ -19,7 +21,8 @@ from __future__ import annotations
 from airflow.sdk import dag, get_current_context, task
 
 from pipeline import tasks
-from pipeline.airflow_parts import CONFIG, JURY, SET, SNAPSHOT, WORKSPACE, every_dag, moment_of, text
+from pipeline.airflow_parts import CONFIG, JURY, SET, SNAPSHOT, WORKSPACE, every_dag, moment_of, starts_on, text
+from pipeline.waiting import WaitForInput
 
 PARAMS = {
     "input": text("Input", "Directory or URL of X's public files. Empty: the event's, else SUPERNOTES_INPUT."),
@@ -33,7 +36,7 @@ PARAMS = {
 }
 
 
-@dag(schedule=[SNAPSHOT], params=PARAMS, **every_dag(__doc__))
+@dag(schedule=starts_on("refresh_jury", SNAPSHOT), params=PARAMS, **every_dag(__doc__))
 def refresh_jury():
     @task
     def describe_run() -> dict[str, str]:
@@ -56,6 +59,7 @@ def refresh_jury():
         return path
 
     work = describe_run()
+    WaitForInput(task_id="wait_for_input", interval=60) >> work
     ingest(work) >> fit_raters(work) >> train_jury(work)
 
 

@@ -1,6 +1,7 @@
 """Write, check, judge, revise and select supernotes for every post that deserves one.
 
-Starts when a jury was refreshed (the asset's event names workspace and run), or by hand with parameters. Per-post
+Starts when a jury was refreshed (the asset's event names workspace and run), which a new snapshot does, by hand with
+parameters, or also by time: SUPERNOTES_CRON_SYNTHESIZE_SUPERNOTES="0 6 * * *" (UTC; set for the DAG processor). Per-post
 stages are mapped over shards of posts first; the task that bears the stage's name then gathers the shards, and does
 itself whatever a failed shard left undone. A retried or cleared task repeats no finished work and no paid model call.
 
@@ -17,14 +18,14 @@ from __future__ import annotations
 from airflow.sdk import dag, get_current_context, task
 
 from pipeline import tasks
-from pipeline.airflow_parts import JURY, RUN, SELECTIONS, WORKSPACE, every_dag, find_run
+from pipeline.airflow_parts import JURY, RUN, SELECTIONS, WORKSPACE, every_dag, find_run, starts_on
 from pipeline.stages import SHARDED_STAGES
 from pipeline.waiting import WaitForWriter
 
 PARAMS = {"workspace": WORKSPACE, "run": RUN}
 
 
-@dag(schedule=[JURY], params=PARAMS, **every_dag(__doc__))
+@dag(schedule=starts_on("synthesize_supernotes", JURY), params=PARAMS, **every_dag(__doc__))
 def synthesize_supernotes():
     @task
     def cluster_notes(work: dict[str, str]) -> str:

@@ -115,6 +115,13 @@ def fetch_snapshot(
     }
 
 
+def first_files(settings: FetchSettings, date: str) -> list[str]:
+    """Addresses of the first file of every table that a day must have: the day is published when all of them are there."""
+    day = _day(date, settings)
+    parts = [table.rpartition("/") for table in settings.tables]
+    return [_url(settings, day, folder, name, 0) for folder, _, name in parts]
+
+
 def _day(date: str, settings: FetchSettings) -> str:
     try:
         if not _DATE.match(date):

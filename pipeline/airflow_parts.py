@@ -9,7 +9,7 @@ import os
 from datetime import timedelta
 from typing import Any
 
-from airflow.sdk import Asset, Param, get_current_context, task
+from airflow.sdk import Asset, AssetOrTimeSchedule, CronTriggerTimetable, Param, get_current_context, task
 
 from pipeline import tasks
 from pipeline.airflow_alerts import deadline, failed
@@ -52,6 +52,14 @@ def every_dag(manual: str) -> dict[str, Any]:
         },
         "deadline": deadline(),
     }
+
+
+def starts_on(dag_id: str, *assets: Asset) -> Any:
+    """A schedule: an event of every asset named, and besides the times of SUPERNOTES_CRON_<DAG ID> (UTC) if that is set."""
+    cron = os.environ.get(f"SUPERNOTES_CRON_{dag_id.upper()}")
+    if not cron:
+        return list(assets)
+    return AssetOrTimeSchedule(timetable=CronTriggerTimetable(cron, timezone="UTC"), assets=list(assets))
 
 
 @task

@@ -160,12 +160,16 @@ def run_to_continue(params: Mapping[str, Any], events: Mapping[Any, Any]) -> dic
 
 
 def is_there(target: str) -> bool:
-    """Whether an http(s) address answers with success, or a path or fsspec URL exists. Never raises."""
+    """Whether an http(s) address answers with success, or a path or fsspec URL exists. Never raises.
+
+    Of an answer only the head is read: what is waited for may be a file of gigabytes.
+    """
     if target.startswith(("http://", "https://")):
         import httpx
 
         try:
-            return httpx.get(target, timeout=5).is_success
+            with httpx.stream("GET", target, timeout=5, follow_redirects=True) as answer:
+                return answer.is_success
         except httpx.HTTPError:
             return False
     if "://" in target:
@@ -208,6 +212,23 @@ def publish_export(work: Mapping[str, str], path: str) -> str:
         "exports/current.json", json.dumps({"path": path, "run_id": work["run_id"]}) + "\n"
     )
     return path
+
+
+def input_of(params: Mapping[str, Any], events: Mapping[Any, Any] | None = None) -> str | None:
+    """The directory or URL of X's files that `describe_run` will read; None if nobody named one."""
+    extra = _event_extra(events or {})
+    return str(params.get("input") or extra.get("input") or os.environ.get("SUPERNOTES_INPUT") or "") or None
+
+
+def files_of_day(params: Mapping[str, Any], date: str) -> list[str]:
+    """Addresses that all answer once X has published a day."""
+    from pathlib import Path
+
+    from matrix_factorization.fetching import first_files
+    from pipeline.settings import load_settings
+
+    config = Path(params["config"]) if params.get("config") else None
+    return first_files(load_settings(config, flags=params.get("set") or ()).fetch_snapshot, date)
 
 
 def fetch_snapshot(params: Mapping[str, Any], date: str) -> dict[str, str]:

@@ -37,30 +37,28 @@ class ReadyTrigger(BaseTrigger):
 
 
 class _Wait(BaseOperator):
-    """Asks once, and defers if what it waits for is not there yet."""
+    """Looks whether everything is there, and defers to the first thing that is not. Returns what it waited for."""
 
     def __init__(self, *, interval: float = 10.0, timeout: timedelta = timedelta(hours=6), **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.interval = interval
         self.timeout = timeout
 
-    def target(self, context: Any) -> str | None:
-        """What to wait for; None: nothing."""
+    def targets(self, context: Any) -> list[str]:
+        """What to wait for; empty: nothing."""
         raise AssertionError("a subclass says what to wait for")
 
     def execute(self, context: Any) -> str | None:
-        target = self.target(context)
-        if target is None:
-            self.log.info("nothing to wait for")
-            return None
-        if not tasks.is_there(target):
-            self.log.info("waiting for %s, without holding a worker", target)
-            self.defer(trigger=ReadyTrigger(target, self.interval), method_name="resume", timeout=self.timeout)
-        return target
+        targets = self.targets(context)
+        for target in targets:
+            if not tasks.is_there(target):
+                self.log.info("waiting for %s, without holding a worker", target)
+                self.defer(trigger=ReadyTrigger(target, self.interval), method_name="resume", timeout=self.timeout)
+        self.log.info("%s", f"there: {', '.join(targets)}" if targets else "nothing to wait for")
+        return targets[-1] if targets else None
 
-    def resume(self, context: Any, event: dict[str, Any]) -> str:
-        self.log.info("%s is there", event["target"])
-        return event["target"]
+    def resume(self, context: Any, event: dict[str, Any]) -> str | None:
+        return self.execute(context)
 
 
 class WaitForWriter(_Wait):
@@ -72,18 +70,27 @@ class WaitForWriter(_Wait):
         super().__init__(**kwargs)
         self.run = run
 
-    def target(self, context: Any) -> str | None:
-        return tasks.writer_address(self.run["workspace"], self.run["run_id"])
+    def targets(self, context: Any) -> list[str]:
+        address = tasks.writer_address(self.run["workspace"], self.run["run_id"])
+        return [address] if address else []
 
 
-class WaitForPath(_Wait):
-    """Waits until a file, directory or fsspec URL exists."""
+class WaitForInput(_Wait):
+    """Waits until the directory or URL of X's files exists that the run is to read; what names none is refused later."""
 
-    template_fields: Sequence[str] = ("path",)
+    def targets(self, context: Any) -> list[str]:
+        source = tasks.input_of(context["params"], context.get("triggering_asset_events"))
+        return [source] if source else []
 
-    def __init__(self, *, path: Any, **kwargs: Any) -> None:
+
+class WaitForDay(_Wait):
+    """Waits until X has published a day: the first file of every table that it must have."""
+
+    template_fields: Sequence[str] = ("date",)
+
+    def __init__(self, *, date: Any, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.path = path
+        self.date = date
 
-    def target(self, context: Any) -> str | None:
-        return str(self.path) if self.path else None
+    def targets(self, context: Any) -> list[str]:
+        return tasks.files_of_day(context["params"], self.date)

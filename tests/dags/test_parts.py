@@ -56,13 +56,82 @@ def test_a_backfill_of_fetch_snapshot_brings_each_days_own_files(dagbag, x_files
     conf = {"workspace": str(tmp_path), "set": settings}
     for day in (19, 20):
         states = run(dagbag, "fetch_snapshot", conf, logical_date=datetime(2026, 11, day, tzinfo=UTC))
-        assert states == {"fetch": ["success"]}
+        assert states == {"find_day": ["success"], "wait_for_files": ["success"], "fetch": ["success"]}
     days = sorted(path.name for path in (tmp_path / "downloads").iterdir())
     assert days == ["2026-11-17", "2026-11-18"]
     for day in days:
         texts = [p.read_text() for p in (tmp_path / "downloads" / day).glob("*.tsv")]
         assert texts
         assert all(text.endswith(f"of {day}\n") for text in texts)
+
+
+def test_a_day_that_x_has_not_published_is_waited_for_and_holds_no_worker(x_files):
+    """2026-11-18 is there; for 2026-11-19 the task hands itself to the triggerer, naming the first file that is missing."""
+    from airflow.sdk.exceptions import TaskDeferred
+
+    from pipeline.waiting import WaitForDay
+
+    settings = [f"fetch_snapshot.url={x_files}", "fetch_snapshot.date_format=%Y-%m-%d"]
+    there, late = (WaitForDay(task_id="w", date=f"2026-11-{day}") for day in (18, 19))
+    context: Any = {"params": {"set": settings}}
+    addresses = tasks.files_of_day(context["params"], "2026-11-18")
+    assert len(addresses) == 3
+    assert there.execute(context) == addresses[-1]
+    with pytest.raises(TaskDeferred) as deferred:
+        late.execute(context)
+    assert deferred.value.trigger.target == tasks.files_of_day(context["params"], "2026-11-19")[0]
+
+
+def test_waiting_for_a_large_file_reads_only_the_head_of_the_answer():
+    """A server that promises 8 GB and sends nothing of it: an answer with success, at once."""
+
+    class Promises(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Length", str(8 << 30))
+            self.end_headers()
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Promises)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    assert tasks.is_there(f"http://127.0.0.1:{server.server_port}/ratings-00000.zip")
+    server.shutdown()
+
+
+def test_a_snapshot_that_has_not_arrived_is_waited_for_whoever_named_it(tmp_path, monkeypatch):
+    from airflow.sdk.exceptions import TaskDeferred
+
+    from pipeline.waiting import WaitForInput
+
+    class Event:
+        extra = {"input": str(tmp_path / "2026-11-19")}  # noqa: RUF012
+
+    wait = WaitForInput(task_id="w")
+    context: Any = {"params": {"input": ""}, "triggering_asset_events": {"asset": [Event()]}}
+    with pytest.raises(TaskDeferred):
+        wait.execute(context)
+    (tmp_path / "2026-11-19").mkdir()
+    assert wait.execute(context) == str(tmp_path / "2026-11-19")
+    monkeypatch.setenv("SUPERNOTES_INPUT", str(tmp_path))
+    assert wait.execute({"params": {"input": ""}}) == str(tmp_path)
+    monkeypatch.delenv("SUPERNOTES_INPUT")
+    assert wait.execute({"params": {"input": ""}}) is None  # describe_run says what is missing
+
+
+def test_a_dag_may_also_start_by_time(monkeypatch):
+    from airflow.sdk import AssetOrTimeSchedule
+
+    from pipeline.airflow_parts import JURY, starts_on
+
+    monkeypatch.delenv("SUPERNOTES_CRON_SYNTHESIZE_SUPERNOTES", raising=False)
+    assert starts_on("synthesize_supernotes", JURY) == [JURY]
+    monkeypatch.setenv("SUPERNOTES_CRON_SYNTHESIZE_SUPERNOTES", "0 6 * * *")
+    schedule = starts_on("synthesize_supernotes", JURY)
+    assert isinstance(schedule, AssetOrTimeSchedule)
+    assert schedule.timetable.expression == "0 6 * * *"
+    assert list(schedule.asset_condition.objects) == [JURY]
 
 
 def test_yesterdays_inputs_give_yesterdays_outputs(dagbag, sample_run):

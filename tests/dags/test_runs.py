@@ -20,8 +20,8 @@ from tests.pipeline.fast import FAST
 
 SAMPLE = sample_directory()
 EXPECTED = {
-    "fetch_snapshot": {"fetch"},
-    "refresh_jury": {"describe_run", "ingest", "fit_raters", "train_jury"},
+    "fetch_snapshot": {"find_day", "wait_for_files", "fetch"},
+    "refresh_jury": {"wait_for_input", "describe_run", "ingest", "fit_raters", "train_jury"},
     "synthesize_supernotes": {
         "find_run", "cluster_notes", "plan_shards", "wait_for_writer", "build_pairs", "report",
         *SHARDED_STAGES, *(f"{stage}_shards" for stage in SHARDED_STAGES),

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 
 from pipeline import airflow_home
 from tests.servers import free_port
@@ -74,7 +75,7 @@ class LocalAirflow:
             **(environment or {}),
         }
         airflow_home.prepare(home, self.environment)
-        self._client = httpx.Client(base_url=self.url, timeout=30)
+        self._client = httpx.Client(base_url=self.url, timeout=120)
         self._password = password
 
     # -- life ------------------------------------------------------------------------------------------------------
@@ -85,8 +86,8 @@ class LocalAirflow:
                            stderr=subprocess.DEVNULL)  # fmt: skip
             for service in self.services:
                 self.start(service)
-            self._wait_for("the API server", self._log_in, 90)
-            self._wait_for("the scheduler", self._scheduler_lives, 90)
+            self._wait_for("the API server", self._log_in, 240)
+            self._wait_for("the scheduler", self._scheduler_lives, 240)
         except BaseException:
             self.__exit__()
             raise
@@ -114,14 +115,21 @@ class LocalAirflow:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                preexec_fn=_end_with_parent,
+                preexec_fn=end_with_parent,
             )
         return name
 
     def kill(self, name: str) -> None:
-        """SIGKILL to a service and all its children, as a power cut would."""
+        """SIGKILL to a service and every process below it, as a power cut would.
+
+        A task's own process is in a group of its own, so the service's group alone would leave it alive.
+        """
         process = self.processes.pop(name)
+        family = descendants(process.pid)
         os.killpg(process.pid, signal.SIGKILL)
+        for one in family:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                one.kill()
         process.wait()
 
     def _command(self, service: str) -> list[str]:
@@ -170,7 +178,7 @@ class LocalAirflow:
 
     def unpause(self, dag_id: str) -> None:
         """Let a DAG run, once the DAG processor has found it."""
-        end = time.monotonic() + 90
+        end = time.monotonic() + 240
         while True:
             answer = self._client.patch(f"/api/v2/dags/{dag_id}", json={"is_paused": False})
             if answer.is_success:
@@ -194,11 +202,16 @@ class LocalAirflow:
         }
         self._ask("POST", f"dags/{dag_id}/clearTaskInstances", json=body)
 
+    def approve(self, dag_id: str, run: str, task_id: str) -> None:
+        """Answer an `ApprovalOperator` as a person would."""
+        path = f"dags/{dag_id}/dagRuns/{run}/taskInstances/{task_id}/-1/hitlDetails"
+        self._ask("PATCH", path, json={"chosen_options": ["Approve"], "params_input": {}})
+
     def runs(self, dag_id: str) -> list[dict[str, Any]]:
         """The runs of a DAG, in the order in which they were asked for."""
         return self.get(f"dags/{dag_id}/dagRuns", order_by="run_after")["dag_runs"]
 
-    def wait(self, dag_id: str, run: str | None = None, seconds: float = 180) -> str:
+    def wait(self, dag_id: str, run: str | None = None, seconds: float = 600) -> str:
         """Wait for a run (None: the first of the DAG) to end; returns its id. Fails if it does not succeed."""
         end = time.monotonic() + seconds
         state = "nothing"
@@ -224,7 +237,7 @@ class LocalAirflow:
             out.setdefault(instance["task_id"], []).append(str(instance["state"]))
         return out
 
-    def wait_for_state(self, dag_id: str, run: str, task_id: str, state: str, seconds: float = 120) -> dict[str, Any]:
+    def wait_for_state(self, dag_id: str, run: str, task_id: str, state: str, seconds: float = 300) -> dict[str, Any]:
         """Wait until an instance of a task is in a state; returns that instance."""
         end = time.monotonic() + seconds
         while time.monotonic() < end:
@@ -237,9 +250,9 @@ class LocalAirflow:
     def task_log(
         self, dag_id: str, run: str, task_id: str, awaited: str, try_number: int = 1, map_index: int = -1
     ) -> str:
-        """What a task logged, once it holds `awaited` (the API may answer before the file is flushed) or after 30 s."""
+        """What a task logged, once it holds `awaited` (the API may answer before the file is flushed) or after 60 s."""
         path = f"dags/{dag_id}/dagRuns/{run}/taskInstances/{task_id}/logs/{try_number}"
-        end = time.monotonic() + 30
+        end = time.monotonic() + 60
         while True:
             answer = self.get(path, map_index=map_index, full_content=True)
             log = "\n".join(json.dumps(line) for line in answer["content"])
@@ -248,7 +261,15 @@ class LocalAirflow:
             time.sleep(0.5)
 
 
-def _end_with_parent() -> None:
+def descendants(pid: int) -> list[psutil.Process]:
+    """A process and every one below it, itself first; those that are gone are left out."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        parent = psutil.Process(pid)
+        return [parent, *parent.children(recursive=True)]
+    return []
+
+
+def end_with_parent() -> None:
     """Between fork and exec: have Linux end this service when the process that started it is gone, killed ones too."""
     import ctypes
 

@@ -16,8 +16,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from jury.errors import InputError
 from synthesis.checks.judge import read_answers
+from synthesis.errors import InputError
 from synthesis.generation import open_generator
 from synthesis.generation.base import failure_code
 from synthesis.generation.openai_server import OpenAIServer, load_lora_adapter, unload_lora_adapter

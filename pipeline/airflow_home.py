@@ -48,10 +48,40 @@ def _set(target: MutableMapping[str, str], values: dict[str, str]) -> MutableMap
 
 
 def migrate() -> None:
-    """Bring the database of the prepared home up to date; quick when it is."""
+    """Bring the database of the prepared home up to date, for DAG runs inside this process; quick when it is."""
     from airflow.utils.db import check_migrations, initdb
+
+    _build_fewer_api_versions()
 
     try:
         check_migrations(1)
     except Exception:
         initdb()
+
+
+def _build_fewer_api_versions() -> None:
+    """Make the first task of `dag.test()` start in 4 s of processor time instead of 12.
+
+    `dag.test()` of Airflow 3.3.2 builds its task API inside the process in all nine versions that a remote worker of some
+    older Airflow may speak, and then speaks the newest one to itself. Here the changes from the newest to the oldest
+    are taken as one step, so two versions are built; the newest is what it was. Where Airflow or Cadwyn look otherwise
+    than known here, nothing is changed: it is only slower.
+    """
+    try:
+        from airflow.api_fastapi.execution_api import versions
+        from cadwyn import HeadVersion, Version, VersionBundle
+
+        whole = versions.bundle
+        newest, *between, oldest = whole.versions
+        changes = [change for version in whole.versions for change in version.changes]
+    except (ImportError, AttributeError, ValueError):
+        return
+    if not between or oldest.changes:
+        return
+    for change in changes:
+        change._bound_version_bundle = None  # a change belongs to one bundle only
+    try:
+        versions.bundle = VersionBundle(HeadVersion(), Version(newest.value, *changes), Version(oldest.value))
+    except Exception:
+        for change in changes:
+            change._bound_version_bundle = whole

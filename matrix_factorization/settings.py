@@ -46,6 +46,9 @@ class FitRatersSettings:
     rater_weights: str = "none"
     # Score in the column `intercept`: 'intercept' (matrix factorisation) or 'gaussian' (X's 2025 pilot, see gaussian.py).
     score: str = "intercept"
+    # Factors to try beyond the one that everything else rests on; 0 leaves it out. Their models lie beside the tables
+    # (rater_factors.parquet, note_factors.parquet), and fit.json says what each adds. See several.py.
+    extra_factors: int = 0
     # Repeated random splits for the held-out error; 0 leaves it out.
     held_out_splits: int = 3
     # Share of ratings held out in each split.

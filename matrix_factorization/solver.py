@@ -288,7 +288,7 @@ class _Descent:
             if solver.freeze_raters or solver.freeze_notes:  # convex and separable: one half sweep is the answer
                 converged, remaining = True, 0.0
             else:
-                remaining = _remaining(falls) / scale
+                remaining = remaining_decrease(falls) / scale
                 # Rounding of float32 storage: nothing is gained below 1e-15.
                 at_rest = len(falls) > 2 and max(falls[-2:]) / scale <= 1e-15
                 converged = remaining <= solver.tolerance or at_rest
@@ -338,7 +338,7 @@ class _Descent:
         return float(ridge[0] * squares[0] + ridge[1] * squares[1] + self.ridges.global_intercept * mu**2)
 
 
-def _remaining(falls: list[float]) -> float:
+def remaining_decrease(falls: list[float]) -> float:
     """What is left of the series of half sweeps' falls, which shrink geometrically in the end: at the rate of the last two or three."""
     if len(falls) < 3:
         return math.inf

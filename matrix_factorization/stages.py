@@ -18,6 +18,7 @@ from matrix_factorization.ingest_stage import ingest
 from matrix_factorization.inputs import note_facts, rating_events
 from matrix_factorization.outputs import describe, frames
 from matrix_factorization.settings import FitRatersSettings
+from matrix_factorization.several import several_factors
 
 __all__ = ["fit_raters", "fold_in", "ingest"]
 
@@ -54,6 +55,10 @@ def fit_raters(
         fit = describe(scoring)
         counts = {"in": fit["n_ratings_seen"], "out": fit["n_ratings"], "rejected": fit["rejected"]}
         counts |= {"n_raters": raters.height, "n_notes": notes.height, "warnings": fit["warnings"]}
+        if settings.extra_factors:
+            tables, fit["extra_factors"] = several_factors(scoring.table, settings, progress)
+            for name, table in tables.items():
+                _write(table, out / name)
         if settings.plots:
             from matrix_factorization.plots import plot_fit
 

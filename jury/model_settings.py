@@ -21,10 +21,9 @@ class TrainJurySettings:
     elsewhere_weight: float = 0.33
     # Groups of posts for choosing penalties and calibrating on posts left out.
     folds: int = 5
-    # Factor on the variance posts share while text weights are learnt: above 1, differences within a post count for more than those between, as
-    # they must when candidates of one post are compared. Inner folds chose half to 0.8 of the post's mean taken off over none of it in ten of
-    # ten outer folds (EXPERIMENTS 2026-11-21); 4 takes off somewhat under half in a post of two notes.
-    within_emphasis: float = 4.0
+    # Text weights of intercepts are the mean of two fits: as the model has it, and with the variance that posts share times this factor, so that
+    # differences within a post decide, as they must between candidates of one post. 1: the first fit alone. Tried: 4 alone, 30 (EXPERIMENTS 2026-11-21).
+    within_emphasis: float = 30.0
     # Newest share of posts kept aside for the report and the gate, before the final fit on everything.
     held_out_share: float = 0.2
     # Held-out posts under which the gate only warns: less cannot tell a good jury from a bad one. Posts.

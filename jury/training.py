@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -141,7 +142,7 @@ class FitOptions:
     embedding_axes: int = 96
     folds: int = 5
     seed: int = 0
-    within_emphasis: float = 4.0
+    within_emphasis: float = 30.0
     word_axes: int = 150
     elsewhere_weight: float = 0.33
 
@@ -184,6 +185,9 @@ _GRID = {
     "letters": (*_STEPS, 1e6),
     "domains": (3.0, 12.0, 50.0, 200.0, 1e4),
 }
+# Blocks with one penalty for all of them where intercepts are fitted. With a penalty each, those of words and letters wandered between 30,000 and
+# 1,000,000 from fold to fold of the same notes; together they stay at 30,000, and pairs within posts are ranked no worse (EXPERIMENTS, 2026-11-21).
+_TOGETHER = ("form", "embedding", "words", "letters")
 MIN_LABELLED_NOTES = 12
 
 
@@ -248,12 +252,28 @@ def _fold_products(white_x: Array, white_y: Array, fold: Ints, folds: int) -> tu
     return grams, sides
 
 
-def _choose_penalties(widths, extra, grams, sides, white_x, white_y, fold, folds) -> tuple[dict[str, float], Array]:
-    """Block penalties of least held-out loss (coordinate descent), and the coefficients per fold, (folds, d)."""
+def _whitened(batches, error, columns: Array, trust: Array, kernel: Kernel) -> tuple[Array, Array]:
+    """Columns and label (the last of `columns`) with the kernel's covariance taken off, each row times its trust."""
+    white = whiten(batches, kernel, error, columns) * trust[:, None]
+    return white[:, :-1], white[:, -1]
+
+
+def _choose_penalties(
+    widths, extra, grams, sides, white_x, white_y, fold, folds, together: bool
+) -> tuple[dict[str, float], Array]:
+    """Penalties of least held-out loss (coordinate descent over the blocks), and the coefficients per fold, (folds, d).
+
+    `together`: the blocks of `_TOGETHER` share one penalty.
+    """
     from scipy.linalg import cho_factor, cho_solve
 
     total, side = grams.sum(axis=0), sides.sum(axis=0)
-    chosen = {b: _GRID[b][len(_GRID[b]) // 2] for b in widths if b != "constant"}
+    blocks = [b for b in widths if b != "constant"]
+    groups = [[b] for b in blocks if not (together and b in _TOGETHER)]
+    if together and any(b in _TOGETHER for b in blocks):
+        groups.insert(0, [b for b in blocks if b in _TOGETHER])
+    grids = [_STEPS if len(g) > 1 else _GRID[g[0]] for g in groups]
+    chosen = {b: grid[len(grid) // 2] for g, grid in zip(groups, grids, strict=True) for b in g}
 
     def held_out(choice: dict[str, float]) -> tuple[float, Array]:
         diagonal = _penalty(widths, choice, extra)
@@ -271,16 +291,16 @@ def _choose_penalties(widths, extra, grams, sides, white_x, white_y, fold, folds
     best, betas = held_out(chosen)
     for _ in range(3):
         before = best
-        for block in chosen:
-            grid = _GRID[block]
+        for group, grid in zip(groups, grids, strict=True):
             # The loss along one penalty has a single valley in practice: walk downhill, upwards first.
             for step in (1, -1):
-                at = grid.index(chosen[block]) + step
+                at = grid.index(chosen[group[0]]) + step
                 while 0 <= at < len(grid):
-                    loss, candidate = held_out({**chosen, block: grid[at]})
+                    tried = {**chosen, **dict.fromkeys(group, grid[at])}
+                    loss, candidate = held_out(tried)
                     if loss >= best - 1e-9:
                         break
-                    best, betas, chosen = loss, candidate, {**chosen, block: grid[at]}
+                    best, betas, chosen = loss, candidate, tried
                     at += step
         if best > before - 0.5:
             break
@@ -296,10 +316,12 @@ def fit_hierarchical(
     Raises InputError with fewer than MIN_LABELLED_NOTES labelled notes, or without ratings.
     """
     options = options or FitOptions()
-    labelled = np.isfinite(data.intercept) & np.isfinite(data.factor)
-    if int(labelled.sum()) < MIN_LABELLED_NOTES:
+    # A label may be an intercept alone (a rating score): it teaches the weights of intercepts and nothing else.
+    labelled = np.isfinite(data.intercept)
+    complete = labelled & np.isfinite(data.factor)
+    if int(complete.sum()) < MIN_LABELLED_NOTES:
         raise InputError(
-            f"{int(labelled.sum())} notes have both a text and fitted parameters; at least {MIN_LABELLED_NOTES} are needed to train a jury. "
+            f"{int(complete.sum())} notes have both a text and fitted parameters; at least {MIN_LABELLED_NOTES} are needed to train a jury. "
             "Fit the raters on more ratings, adopt X's scores, or add labelled folders."
         )
     if len(data.value) == 0:
@@ -307,13 +329,15 @@ def fit_hierarchical(
             "no rating by a rater with parameters belongs to a note with a text; a jury cannot be trained without ratings."
         )
     notes = data.notes_where(labelled)
+    complete = complete[labelled]
     progress("encoding the notes", 0, 5)
     unit = encoder.encode(notes.text)
     design = make_design(notes, unit, options)
     columns = design.columns(notes.text, notes.classification, notes.post_text, unit)
     # Folders differ in level (who was selected, which fit): each but the commonest gets a column of its own, used in training only.
-    sources, counts = np.unique(np.array(notes.source), return_counts=True)
-    reference = "snapshot" if "snapshot" in sources else str(sources[np.argmax(counts)])
+    sources = np.unique(np.array(notes.source))
+    named, counts = np.unique(np.array(notes.source)[complete], return_counts=True)
+    reference = "snapshot" if "snapshot" in named else str(named[np.argmax(counts)])
     offsets = np.array([[float(s == o) for o in sources if o != reference] for s in notes.source]).reshape(
         len(notes), len(sources) - 1
     )
@@ -322,15 +346,16 @@ def fit_hierarchical(
 
     squared = float(np.mean(data.rater_factor**2)) if len(data.rater_factor) else 0.1
     factor_moment = max(squared, 1e-3)
-    unseen = without_own_post(notes)
+    unseen = without_own_post(notes.ratings_where(complete[notes.rating_note]))
     rating_variance = _rating_variance(unseen)
     noise = published_noise(notes.n_ratings, rating_variance, factor_moment) / notes.weight[:, None]
 
     folds = max(2, min(options.folds, len(np.unique(notes.post))))
     fold = deal_folds(notes.post, folds, options.seed)
-    batches = batch_posts(notes.post, notes.stance(), unit)
+    stance = notes.stance()
     labels = np.stack([notes.intercept, notes.factor], axis=1)
-    own = np.array([s == reference for s in notes.source])
+    here = np.array([s == reference for s in notes.source])
+    own = complete & here
     kernels: list[Kernel] = []
     beta = np.zeros((2, columns.shape[1]))
     roots = []
@@ -340,29 +365,45 @@ def fit_hierarchical(
     for q in range(2):
         progress(f"fitting {'intercepts' if q == 0 else 'factors'}", 1 + q, 5)
         kernel = _START[q]
+        rows = np.flatnonzero(np.isfinite(labels[:, q]))
+        batches = batch_posts(notes.post[rows], stance[rows], unit[rows])
+        # How far parameters vary is read off notes that have both: scores alone come from selected samples.
+        both = np.flatnonzero(complete[rows])
+        fitted_batches = batch_posts(notes.post[rows[both]], stance[rows[both]], unit[rows[both]])
+        x, label, error, dealt = wide[rows], labels[rows, q], noise[rows, q], fold[rows]
         # What made a note good elsewhere or years ago holds here in part only: it counts for less while text weights are learnt.
-        trust = np.sqrt(np.where(own, 1.0, options.elsewhere_weight if q == 0 else 1.0))
+        trust = np.sqrt(np.where(here[rows], 1.0, options.elsewhere_weight if q == 0 else 1.0))
 
-        def whitened(kernel: Kernel, q: int = q, trust: Array = trust) -> tuple[Array, Array]:
-            weighing = _emphasised(kernel, options.within_emphasis if q == 0 else 1.0)
-            white = whiten(batches, weighing, noise[:, q], np.column_stack([wide, labels[:, q]])) * trust[:, None]
-            return white[:, :-1], white[:, -1]
+        whitened = partial(_whitened, batches, error, np.column_stack([x, label]), trust)
 
-        for _ in range(2):
-            white_x, white_y = whitened(kernel)
-            grams, sides = _fold_products(white_x, white_y, fold, folds)
-            chosen, betas = _choose_penalties(widths, offsets.shape[1], grams, sides, white_x, white_y, fold, folds)
+        # One fit of the weights as the model has it, which is best between posts, and one in which differences within posts decide, which is
+        # best between texts of a post: their mean serves both. A first round with the one alone settles the kernel roughly.
+        emphases = (1.0, options.within_emphasis) if q == 0 and options.within_emphasis != 1.0 else (1.0,)
+        for round_emphases in (emphases[:1], emphases):
+            betas, chosen = np.zeros((folds, wide.shape[1])), []
+            for emphasis in round_emphases:
+                white_x, white_y = whitened(_emphasised(kernel, emphasis))
+                grams, sides = _fold_products(white_x, white_y, dealt, folds)
+                penalties, of_folds = _choose_penalties(
+                    widths, offsets.shape[1], grams, sides, white_x, white_y, dealt, folds, together=q == 0
+                )
+                betas += of_folds / len(round_emphases)
+                chosen.append(penalties)
             predicted = np.einsum("nd,nd->n", wide, betas[fold])
-            residual = labels[:, q] - predicted
-            kernel = fit_kernel(batches, noise[:, q], residual, _START[q], has_embedding=unit.shape[1] > 0)
-        white_x, white_y = whitened(kernel)
-        system = white_x.T @ white_x + np.diag(_penalty(widths, chosen, offsets.shape[1]))
-        solution = np.linalg.solve(system, white_x.T @ white_y)
-        beta[q] = solution[: columns.shape[1]]
-        roots.append(_root(np.linalg.inv(system)[: columns.shape[1], : columns.shape[1]]))
-        moved, variance = leave_one_out(batches, kernel, noise[:, q], residual)
-        cold[:, q], warm[:, q] = predicted, predicted + moved
-        cold_var[:, q], warm_var[:, q] = kernel.variance(notes.stance()), variance
+            residual = label - predicted[rows]
+            kernel = fit_kernel(fitted_batches, error[both], residual[both], _START[q], has_embedding=unit.shape[1] > 0)
+        for emphasis, penalties in zip(emphases, chosen, strict=True):
+            white_x, white_y = whitened(_emphasised(kernel, emphasis))
+            system = white_x.T @ white_x + np.diag(_penalty(widths, penalties, offsets.shape[1]))
+            solution = np.linalg.solve(system, white_x.T @ white_y)
+            beta[q] += solution[: columns.shape[1]] / len(emphases)
+            if emphasis == 1.0:
+                roots.append(_root(np.linalg.inv(system)[: columns.shape[1], : columns.shape[1]]))
+        moved, variance = leave_one_out(batches, kernel, error, residual)
+        cold[:, q] = warm[:, q] = predicted
+        warm[rows, q] += moved
+        cold_var[:, q] = warm_var[:, q] = kernel.variance(stance)
+        warm_var[rows, q] = variance
         kernels.append(kernel)
         chosen_all.append(chosen)
     rank = max(r.shape[1] for r in roots)

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from jury.errors import InputError
 from jury.evaluation import EvaluationSet, Hidden, slices
 from jury.features import FORM_NAMES, MISLEADING, form_features, read_text
 from jury.models.encoders import NoEncoder
@@ -147,6 +148,62 @@ def test_what_held_elsewhere_counts_less_than_what_holds_here():
         judged = model.judge([JudgedText("g", good, MISLEADING), JudgedText("b", bad, MISLEADING)])
         gap.append(judged.mean[0, 0] - judged.mean[1, 0])
     assert gap[1] > gap[0] + 0.03
+
+
+GOOD_TEXT = "According to the official report, the tower was described differently. https://www.reuters.com/article/7"
+BAD_TEXT = "I think tower stuff is just stupid propaganda, obviously a lie!!!"
+
+
+def scores_only(seed: int):
+    """A labelled folder that knows how notes were received, but neither factors nor ratings."""
+    there = make_world(n_posts=60, seed=seed).data
+    there = there.ratings_where(np.zeros(len(there.value), dtype=bool))
+    return replace(
+        there, factor=np.full(len(there), np.nan), source=["scores"] * len(there), note_id=there.note_id + 10_000, post=there.post + 10_000
+    )  # fmt: skip
+
+
+def test_a_label_without_a_factor_teaches_what_a_good_note_is_and_nothing_else():
+    here = make_world(n_posts=12, seed=1).data
+    # Here nothing tells good notes from bad ones: what is known of that comes from the scores.
+    here = replace(here, intercept=np.random.default_rng(3).normal(0.1, 0.05, len(here)))
+    gap, factors = {}, {}
+    for name, data in (("alone", here), ("with scores", merge([here, scores_only(2)]))):
+        fitted = fit_hierarchical(data, NoEncoder(), FitOptions(blocks=("form",)))
+        model = HierarchicalModel(fitted.weights, NoEncoder())
+        judged = model.judge([JudgedText("g", GOOD_TEXT, MISLEADING), JudgedText("b", BAD_TEXT, MISLEADING)])
+        gap[name] = judged.mean[0, 0] - judged.mean[1, 0]
+        factors[name] = judged.mean[:, 1]
+        assert np.isfinite(fitted.folded.warm).all()
+        assert np.isfinite(fitted.folded.warm_variance).all()
+        assert fitted.weights.response.level == here.global_intercept
+    assert abs(gap["alone"]) < 0.1
+    assert gap["with scores"] > gap["alone"] + 0.1
+    # Factors were given for the same notes in both; only the scaling of the columns differs.
+    np.testing.assert_allclose(factors["with scores"], factors["alone"], atol=0.15)
+
+
+def test_scores_alone_are_no_jury():
+    with pytest.raises(InputError, match="both a text and fitted parameters"):
+        fit_hierarchical(scores_only(2), NoEncoder(), FitOptions(blocks=("form",)))
+
+
+def test_differences_within_posts_decide_where_posts_say_the_opposite():
+    """Good notes gain within every post, but gather on badly received posts: between posts the same words seem to harm."""
+    data = make_world(n_posts=60, seed=5).data
+    good = np.array(["According" in t for t in data.text])
+    at = np.unique(data.post, return_inverse=True)[1]
+    share = np.bincount(at, weights=good) / np.bincount(at)
+    noise = np.random.default_rng(0).normal(0, 0.03, len(data))
+    data = replace(data, intercept=0.15 * good - 0.6 * (share[at] - 0.5) + noise)
+    gap = []
+    for emphasis in (1.0, 100.0):
+        options = FitOptions(blocks=("form",), within_emphasis=emphasis)
+        model = HierarchicalModel(fit_hierarchical(data, NoEncoder(), options).weights, NoEncoder())
+        judged = model.judge([JudgedText("g", GOOD_TEXT, MISLEADING), JudgedText("b", BAD_TEXT, MISLEADING)])
+        gap.append(judged.mean[0, 0] - judged.mean[1, 0])
+    assert gap[1] > gap[0]
+    assert gap[1] > 0.05
 
 
 # -------------------------------------------------------------------------------------------------------------- reports

@@ -5,6 +5,9 @@ parameters, or also by time: SUPERNOTES_CRON_SYNTHESIZE_SUPERNOTES="0 6 * * *" (
 stages are mapped over shards of posts first; the task that bears the stage's name then gathers the shards, and does
 itself whatever a failed shard left undone. A retried or cleared task repeats no finished work and no paid model call.
 
+When the model server goes away on the way, tasks back off, give it up after half a minute, and wait for it without a worker
+(up to six hours); then they ask for what is missing. Nobody needs to be woken for a restart.
+
 What it does not protect against: a model server that answers nonsense quickly. Look at `failures` and at the rate of
 failed checks in the run's report.
 
@@ -20,7 +23,7 @@ from airflow.sdk import dag, get_current_context, task
 from pipeline import tasks
 from pipeline.airflow_parts import JURY, RUN, SELECTIONS, WORKSPACE, every_dag, find_run, starts_on
 from pipeline.stages import SHARDED_STAGES
-from pipeline.waiting import WaitForWriter
+from pipeline.waiting import PerPostStage, WaitForWriter
 
 PARAMS = {"workspace": WORKSPACE, "run": RUN}
 
@@ -34,14 +37,6 @@ def synthesize_supernotes():
     @task
     def plan_shards(work: dict[str, str]) -> list[int]:
         return tasks.shard_indices(work)
-
-    @task(pool=tasks.POOL)
-    def shard(work: dict[str, str], stage: str, index: int) -> str:
-        return tasks.run_shard(work, stage, index)
-
-    @task(trigger_rule="all_done")
-    def gather(work: dict[str, str], stage: str) -> str:
-        return tasks.run_stage(work, stage)
 
     @task
     def build_pairs(work: dict[str, str]) -> str:
@@ -57,8 +52,10 @@ def synthesize_supernotes():
     before = WaitForWriter(task_id="wait_for_writer", run=work)
     cluster_notes(work) >> shards >> before
     for stage in SHARDED_STAGES:
-        mapped = shard.override(task_id=f"{stage}_shards").partial(work=work, stage=stage).expand(index=shards)
-        gathered = gather.override(task_id=stage)(work, stage)
+        mapped = PerPostStage.partial(task_id=f"{stage}_shards", run=work, stage=stage, pool=tasks.POOL).expand(
+            index=shards
+        )
+        gathered = PerPostStage(task_id=stage, run=work, stage=stage, trigger_rule="all_done")
         before >> mapped >> gathered
         before = gathered
     before >> build_pairs(work) >> report(work)

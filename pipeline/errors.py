@@ -27,6 +27,10 @@ class StageFailed(SupernotesError):
     """A stage could not finish; nothing of it was kept."""
 
 
+class ModelServerGone(StageFailed):
+    """A stage ended without the model server it needs. The answers it got are kept and not asked for again."""
+
+
 def is_input_error(error: BaseException) -> bool:
     """Whether a room or this package says the input is at fault (exit code 2)."""
     return any(cls.__name__ == "InputError" for cls in type(error).__mro__)

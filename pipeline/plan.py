@@ -21,7 +21,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
-from pipeline.errors import InputError, StageFailed, SupernotesError, is_input_error
+from pipeline.errors import InputError, ModelServerGone, StageFailed, SupernotesError, is_input_error
 from pipeline.progress import Progress, silent
 from pipeline.settings import Settings, as_dict, output_settings, settings_of_run
 from pipeline.stages import ALL_STAGES, RUN_STAGES, SHARDED_STAGES
@@ -540,6 +540,8 @@ class Plan:
             with self.store.scratch(rel) as scratch:
                 started = time.monotonic()
                 counts = self._call(stage, scratch, inputs, {}, progress, posts, journal)
+                if self.settings.run.require_complete and not self.request.recorded:
+                    _refuse_without_server(scratch, f"{stage}, shard {index}", self.settings.draft_candidates.base_url)
                 manifest = self.store.publish(
                     scratch,
                     rel,
@@ -631,6 +633,34 @@ class Plan:
                 rejected[line["reason_code"]] = rejected.get(line["reason_code"], 0) + 1
                 n += 1
         return counts | {"in": counts.get("in", 0) + n, "rejected": dict(sorted(rejected.items()))}
+
+
+LEFT_ALONE = frozenset({"circuit_open", "unauthorized", "not_found", "no_model", "bad_address"})
+"""Failures of a model call that say something of the server and nothing of the call."""
+SILENT = frozenset({"connection", "timeout", "deadline"})
+"""Failures that one call may have alone; of the server they tell when most calls have them."""
+
+
+def _refuse_without_server(out: Path, what: str, address: str) -> None:
+    """Raise `ModelServerGone` if the calls recorded in `out` ended because the server was away, not because of the calls.
+
+    A stage that is published is never asked for again, so what was written without its model would stay so for ever, and
+    the run would look well.
+    """
+    path = out / "calls.jsonl.zst"
+    if not path.is_file():
+        return
+    from synthesis.generation.recorded import read_calls
+
+    codes = [(call["failure"] or "").split(":", 1)[0].split(";", 1)[0].strip() for call in read_calls(path)]
+    silent = sum(code in SILENT for code in codes)
+    gone = sorted({code for code in codes if code in LEFT_ALONE}) or (["connection"] if silent * 2 > len(codes) else [])
+    if gone:
+        raise ModelServerGone(
+            f"{what}: the model server at {address} was given up ({', '.join(gone)}); {codes.count(''):,} of {len(codes):,} calls were "
+            "answered, are kept and will not be asked for again. Start the server, then run the same command again or clear the "
+            "task. To go on with the answers there are, for good: run.require_complete=false."
+        )
 
 
 def _is_optional_path(parameter: inspect.Parameter) -> bool:

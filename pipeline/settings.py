@@ -38,7 +38,9 @@ class RunSettings:
 
     posts_per_shard: int = 250  # posts that one task or one pass of a per-post stage treats; bounds memory
     seed: int = 20241109  # the one seed from which every stage's randomness derives
-    require_complete: bool = True  # fail when a shard failed; false: its posts abstain with reason stage_failed
+    # Fail a per-post stage whose model server was away for good, so that the retry asks for what is missing; false: go on with
+    # the answers there are, finished for ever.
+    require_complete: bool = True
 
 
 @dataclass(frozen=True)

@@ -19,21 +19,24 @@ from pipeline import tasks
 class ReadyTrigger(BaseTrigger):
     """Fires when `target` is there: an http(s) address that answers with success, or a path or URL that exists.
 
-    Looks every `interval` seconds. How long to wait is the deferring task's timeout.
+    Looks every `interval` seconds. How long to wait is the deferring task's timeout. `times`: how often its task has waited
+    so far, handed back with the event (`dag.test()` of Airflow 3.3.2 forgets arguments given to `defer`).
     """
 
-    def __init__(self, target: str, interval: float = 10.0) -> None:
+    def __init__(self, target: str, interval: float = 10.0, times: int = 0) -> None:
         super().__init__()
         self.target = target
         self.interval = interval
+        self.times = times
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
-        return ("pipeline.waiting.ReadyTrigger", {"target": self.target, "interval": self.interval})
+        arguments = {"target": self.target, "interval": self.interval, "times": self.times}
+        return ("pipeline.waiting.ReadyTrigger", arguments)
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         while not await asyncio.to_thread(tasks.is_there, self.target):
             await asyncio.sleep(self.interval)
-        yield TriggerEvent({"target": self.target})
+        yield TriggerEvent({"target": self.target, "times": self.times})
 
 
 class _Wait(BaseOperator):
@@ -59,6 +62,59 @@ class _Wait(BaseOperator):
 
     def resume(self, context: Any, event: dict[str, Any]) -> str | None:
         return self.execute(context)
+
+
+class PerPostStage(BaseOperator):
+    """One shard of a per-post stage, or (no `index`) the stage that gathers them. Returns the result's path.
+
+    When the model server is given up on the way, what was answered is kept, and the task waits in the triggerer for the server
+    to answer again instead of failing; then it asks for what is missing. A server that names its models and still leaves
+    the stage without answers three times is somebody's case: then the task fails.
+    """
+
+    template_fields: Sequence[str] = ("run",)
+
+    def __init__(
+        self,
+        *,
+        run: Any,
+        stage: str,
+        index: int | None = None,
+        interval: float = 10.0,
+        timeout: timedelta = timedelta(hours=6),
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.run = run
+        self.stage = stage
+        self.index = index
+        self.interval = interval
+        self.timeout = timeout
+
+    def execute(self, context: Any) -> str:
+        return self._carry_out(waited=0)
+
+    def resume(self, context: Any, event: dict[str, Any]) -> str:
+        return self._carry_out(event["times"])
+
+    def _carry_out(self, waited: int) -> str:
+        from pipeline.errors import ModelServerGone
+
+        try:
+            if self.index is None:
+                return tasks.run_stage(self.run, self.stage)
+            return tasks.run_shard(self.run, self.stage, self.index)
+        except ModelServerGone as error:
+            address = tasks.writer_address(self.run["workspace"], self.run["run_id"])
+            if address is None or waited >= 3:
+                raise
+            self.log.warning("%s", error)
+            self.log.warning("waiting for %s, without holding a worker", address)
+            self.defer(
+                trigger=ReadyTrigger(address, self.interval, waited + 1),
+                method_name="resume",
+                timeout=self.timeout,
+            )
 
 
 class WaitForWriter(_Wait):

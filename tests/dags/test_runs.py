@@ -144,7 +144,7 @@ def test_waiting_for_a_server_ends_when_it_answers():
         server.serve_forever()
 
     threading.Thread(target=serve_later, daemon=True).start()
-    assert asyncio.run(first(ReadyTrigger(address, interval=0.05))) == {"target": address}
+    assert asyncio.run(first(ReadyTrigger(address, interval=0.05))) == {"target": address, "times": 0}
     server.shutdown()
     trigger = ReadyTrigger(address, 0.05)
     path, arguments = trigger.serialize()

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 from sqlalchemy.engine import Engine
 
-from inspector.database import api_tokens, login_failures, meta, sessions, users, writing
+from inspector.database import api_tokens, ask, login_failures, meta, sessions, users, writing
 from inspector.errors import InputError, Refused
 
 ROLES = ("viewer", "analyst", "admin")
@@ -219,16 +219,16 @@ def open_session(engine: Engine, user: User, now: int, hours: int) -> str:
     return token
 
 
-_SESSION_QUERY = sa.select(users.c.id, users.c.name, users.c.role).join(sessions, sessions.c.user_id == users.c.id)
-_SESSION_QUERY = _SESSION_QUERY.where(
-    sessions.c.token_sha256 == sa.bindparam("token"), sessions.c.expires_at > sa.bindparam("now"), users.c.active
+_SESSION_QUERY = (
+    "SELECT users.id, users.name, users.role FROM users JOIN sessions ON sessions.user_id = users.id "
+    "WHERE sessions.token_sha256 = :token AND sessions.expires_at > :now AND users.active"
 )
 
 
 def read_session(engine: Engine, token: str, now: int) -> Session | None:
-    with engine.connect() as connection:
-        row = connection.execute(_SESSION_QUERY, {"token": _sha256(token), "now": now}).first()
-    return Session(User(int(row.id), row.name, row.role), csrf_token(token)) if row else None
+    for row in ask(engine, _SESSION_QUERY, token=_sha256(token), now=now):
+        return Session(User(int(row["id"]), row["name"], row["role"]), csrf_token(token))
+    return None
 
 
 def close_session(engine: Engine, token: str) -> None:
@@ -263,12 +263,16 @@ def revoke_api_token(engine: Engine, user: User, token_id: int, now: int) -> Non
         )
 
 
+_TOKEN_QUERY = (
+    "SELECT users.id, users.name, users.role FROM users JOIN api_tokens ON api_tokens.user_id = users.id "
+    "WHERE api_tokens.token_sha256 = :token AND api_tokens.revoked_at IS NULL AND users.active"
+)
+
+
 def read_api_token(engine: Engine, token: str) -> Session | None:
-    query = sa.select(users.c.id, users.c.name, users.c.role).join(api_tokens, api_tokens.c.user_id == users.c.id)
-    query = query.where(api_tokens.c.token_sha256 == _sha256(token), api_tokens.c.revoked_at.is_(None), users.c.active)
-    with engine.connect() as connection:
-        row = connection.execute(query).first()
-    return Session(User(int(row.id), row.name, row.role), None) if row else None
+    for row in ask(engine, _TOKEN_QUERY, token=_sha256(token)):
+        return Session(User(int(row["id"]), row["name"], row["role"]), None)
+    return None
 
 
 def make_setup_code(engine: Engine, present: str = "") -> str | None:

@@ -18,7 +18,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
-from inspector.database import decisions, drafts, next_number, open_database, skips, writing
+from inspector.database import ask, decisions, drafts, next_number, open_database, skips, writing
 from inspector.errors import Conflict, Refused
 
 VERDICT_KINDS = ("accept", "reject", "edit", "not_needed")
@@ -118,8 +118,9 @@ class Decision:
 
 
 def _decision(row: Any) -> Decision:
-    values = dict(row._mapping)
+    values = dict(row) if isinstance(row, dict) else dict(row._mapping)
     values.pop("client_key")
+    values["blind"] = bool(values["blind"])
     values["reasons"] = tuple(json.loads(values["reasons"]))
     values["assessment"] = json.loads(values["assessment"]) if values["assessment"] else None
     values["seq"], values["post_id"], values["based_on"] = (
@@ -276,17 +277,12 @@ def history(
         return [_decision(row) for row in connection.execute(query)]
 
 
-_OF_POST = (
-    sa.select(decisions)
-    .where(decisions.c.run_id == sa.bindparam("run"), decisions.c.post_id == sa.bindparam("post"))
-    .order_by(decisions.c.seq)
-)
+_OF_POST = f"SELECT {', '.join(decisions.c.keys())} FROM decisions WHERE run_id = :run AND post_id = :post ORDER BY seq"
 
 
 def history_of_post(engine: Engine, run_id: str, post_id: int) -> list[Decision]:
-    """Every row about one post, in the order in which they were stored; a statement made once, as every page asks it."""
-    with engine.connect() as connection:
-        return [_decision(row) for row in connection.execute(_OF_POST, {"run": run_id, "post": post_id})]
+    """Every row about one post, in the order in which they were stored."""
+    return [_decision(row) for row in ask(engine, _OF_POST, run=run_id, post=post_id)]
 
 
 def effective(rows: Iterable[Decision]) -> list[Decision]:
@@ -325,17 +321,11 @@ def save_draft(engine: Engine, analyst: str, run_id: str, post_id: int, candidat
             )
 
 
-_DRAFT = sa.select(drafts.c.candidate_id, drafts.c.text, drafts.c.updated_at).where(
-    drafts.c.analyst == sa.bindparam("me"),
-    drafts.c.run_id == sa.bindparam("run"),
-    drafts.c.post_id == sa.bindparam("post"),
-)
+_DRAFT = "SELECT candidate_id, text, updated_at FROM drafts WHERE analyst = :me AND run_id = :run AND post_id = :post"
 
 
 def read_draft(engine: Engine, analyst: str, run_id: str, post_id: int) -> dict[str, Any] | None:
-    with engine.connect() as connection:
-        row = connection.execute(_DRAFT, {"me": analyst, "run": run_id, "post": post_id}).first()
-    return dict(row._mapping) if row else None
+    return next(iter(ask(engine, _DRAFT, me=analyst, run=run_id, post=post_id)), None)
 
 
 def list_drafts(engine: Engine, analyst: str) -> list[dict[str, Any]]:

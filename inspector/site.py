@@ -6,11 +6,13 @@ import functools
 import hmac
 import ipaddress
 import logging
+import re
 import secrets
 import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -62,6 +64,7 @@ class Site:
         self.workspace = Workspace(settings.workspace)
         self.indexes = Library(self.workspace, self.engine, settings.index_threshold)
         self.templates = make_templates()
+        self.reader = ThreadPoolExecutor(1, thread_name_prefix="reader")  # queue and post pages, see `pages.reading`
         self._assess = settings.assess or default_assess
         self._assessed: OrderedDict[tuple[str, int, str], dict[str, Any]] = OrderedDict()
         self._assess_lock = threading.Lock()
@@ -185,17 +188,43 @@ class Site:
     # -- answering -------------------------------------------------------------------------------------------------
 
     def render(self, request: Request, template: str, status: int = 200, **context: Any) -> Response:
+        shared = self._shared(request)
+        html = self.templates.get_template(template).render(**shared, **context)
+        return self.with_cookie(request, HTMLResponse(html, status_code=status))
+
+    def render_framed(self, request: Request, template: str, **context: Any) -> Response:
+        """As `render`, for the pages read most: only the template's own blocks are rendered, in a frame that is kept.
+
+        The frame (head, navigation, footer) differs by user, session and section only. The template must not define
+        anything outside its blocks.
+        """
+        shared = self._shared(request)
+        page = self.templates.get_template(template)
+        values = page.new_context({**shared, **context})
+        blocks = {name: "".join(block(values)) for name, block in page.blocks.items()}
+        section = "/" + shared["here"].split("/", 2)[1]
+        frame = self._frame(tuple({**shared, "here": section}.items()))
+        return self.with_cookie(request, HTMLResponse("".join(blocks.get(x, "") if k % 2 else x for k, x in frame)))
+
+    @functools.lru_cache(maxsize=500)  # noqa: B019 - a site lives as long as its process
+    def _frame(self, shared: tuple[tuple[str, Any], ...]) -> tuple[tuple[int, str], ...]:
+        """The base template cut at its blocks: (even, text) and (odd, name of a block) in turn."""
+        page = self.templates.get_template("frame.html")
+        mark = secrets.token_hex(12)
+        html = page.render(dict(shared), mark=mark)
+        return tuple(enumerate(re.split(f"{mark}(\\w+?)z", html)))
+
+    def _shared(self, request: Request) -> dict[str, Any]:
+        """What every template is given."""
         base = request.scope.get("root_path", "").rstrip("/")
         session = getattr(request.state, "session", None)
-        html = self.templates.get_template(template).render(
-            base=base,
-            user=session.user if session else None,
-            csrf=session.csrf if session else "",
-            here=request.url.path.removeprefix(base),
-            version=_static_version(),
-            **context,
-        )
-        return self.with_cookie(request, HTMLResponse(html, status_code=status))
+        return {
+            "base": base,
+            "user": session.user if session else None,
+            "csrf": session.csrf if session else "",
+            "here": request.url.path.removeprefix(base),
+            "version": _static_version(),
+        }
 
     def with_cookie(self, request: Request, response: Response) -> Response:
         token = getattr(request.state, "cookie", None)

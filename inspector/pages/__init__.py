@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
+import functools
+from collections.abc import Awaitable, Callable
 from typing import Annotated
 
-from fastapi import Depends, Request
+from fastapi import Depends, Request, Response
 from starlette.datastructures import FormData
 
 from inspector.errors import Refused
 from inspector.site import Site
 
 
-def get_site(request: Request) -> Site:
+async def get_site(request: Request) -> Site:
+    """The app's site. Asynchronous, though it waits for nothing: FastAPI would send a plain function to a thread."""
     return request.app.state.site
 
 
 async def read_form(request: Request) -> FormData:
     """The posted form, after its CSRF token was found right. At most 60 fields, no files."""
     form = await plain_form(request)
-    get_site(request).check_csrf(request, form)
+    request.app.state.site.check_csrf(request, form)
     return form
 
 
@@ -28,6 +32,21 @@ async def plain_form(request: Request) -> FormData:
     if kind not in ("application/x-www-form-urlencoded", "multipart/form-data"):
         raise Refused("Send the page's own form.", 415)
     return await request.form(max_files=0, max_fields=60)
+
+
+def reading(page: Callable[..., Response]) -> Callable[[Request], Awaitable[Response]]:
+    """An endpoint for one of the two pages that are read all the time, without what FastAPI does for any endpoint.
+
+    They are made one after another in the site's own thread: several threads would only wait for each other's lock, and
+    made in the event loop's thread a slow store would hold up everybody.
+    """
+
+    async def endpoint(request: Request) -> Response:
+        site: Site = request.app.state.site
+        call = functools.partial(page, request, site, **request.path_params)
+        return await asyncio.get_running_loop().run_in_executor(site.reader, call)
+
+    return endpoint
 
 
 Here = Annotated[Site, Depends(get_site)]

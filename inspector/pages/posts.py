@@ -15,7 +15,7 @@ from inspector import charts, decisions
 from inspector.decisions import Decision, NewDecision, text_sha256
 from inspector.errors import Conflict, Refused
 from inspector.fragments import BASE, AnyFilters, Parts, cut
-from inspector.pages import Form, Here, field, number
+from inspector.pages import Form, Here, field, number, reading
 from inspector.reading import Filters, RunIndex
 from inspector.site import Site, new_key
 from inspector.text import Piece, Sentence, Sources, differences, domain, links, pieces, prepare_sources, rest_on
@@ -89,7 +89,6 @@ def number_clusters(notes: list[dict[str, Any]]) -> dict[str | None, tuple[str, 
     return found
 
 
-@router.get("/runs/{run_id}/posts/{post_id}")
 def post_page(request: Request, site: Here, run_id: str, post_id: str) -> Response:
     user = site.require(request)
     index = site.index(run_id)
@@ -101,7 +100,7 @@ def post_page(request: Request, site: Here, run_id: str, post_id: str) -> Respon
         post["post_id"], candidate, start, lambda: render_parts(site, index, post, candidate, start)
     )
     history = decisions.history_of_post(site.engine, run_id, post["post_id"])
-    return site.render(
+    return site.render_framed(
         request,
         "post.html",
         run_id=run_id,
@@ -117,6 +116,9 @@ def post_page(request: Request, site: Here, run_id: str, post_id: str) -> Respon
         around=index.neighbours(post["post_id"], filters, user.name),
         done=_done(site, request, user.name),
     )
+
+
+router.add_route("/runs/{run_id}/posts/{post_id}", reading(post_page), methods=["GET"])
 
 
 def render_parts(site: Site, index: RunIndex, post: dict[str, Any], candidate: str, start: int) -> Parts:

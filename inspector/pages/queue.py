@@ -13,7 +13,7 @@ from jinja2.filters import do_truncate
 from markupsafe import Markup, escape
 
 from inspector.errors import Refused
-from inspector.pages import Here
+from inspector.pages import Here, reading
 from inspector.reading import Filters, RunIndex
 from inspector.site import Site, per_cent
 from inspector.why import plain, signed, why_post
@@ -63,7 +63,6 @@ def _writer(site: Site, run_id: str) -> str:
     )
 
 
-@router.get("/runs/{run_id}/posts")
 def queue(request: Request, site: Here, run_id: str) -> Response:
     user = site.require(request)
     index = site.index(run_id)
@@ -77,7 +76,7 @@ def queue(request: Request, site: Here, run_id: str) -> Response:
         before=request.query_params.get("before"),
         limit=PAGE,
     )
-    return site.render(
+    return site.render_framed(
         request,
         "queue.html",
         run_id=run_id,
@@ -88,6 +87,9 @@ def queue(request: Request, site: Here, run_id: str) -> Response:
         progress=index.progress(),
         n_posts=index.facts["n_posts"],
     )
+
+
+router.add_route("/runs/{run_id}/posts", reading(queue), methods=["GET"])
 
 
 def site_path(request: Request, run_id: str) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from inspector import decisions, index
+from inspector import decisions, index, reading
 from inspector.database import open_database
 from inspector.decisions import NewDecision
 from inspector.errors import Refused
@@ -332,3 +332,68 @@ def test_disagreement_is_the_share_of_aggregators_with_another_favourite(opened,
 def test_the_funnel_loses_every_post_for_a_reason(opened):
     steps = opened.facts["funnel"]
     assert steps[0]["n"] - sum(n for step in steps for n in step["lost"].values()) == steps[-1]["n"]
+
+
+@pytest.mark.parametrize("sparse", [0, 2_000])
+@pytest.mark.parametrize("sort", ["gain", "score_low", "newest", "oldest", "ratings"])
+def test_any_filter_pages_through_exactly_the_posts_that_fit_however_they_are_reached(
+    world, tmp_path, monkeypatch, sort, sparse
+):
+    """A slow twin walks all rows in Python; `sparse` decides whether posts are found by filter or along the order."""
+    monkeypatch.setattr(reading, "SPARSE", sparse)
+    engine = open_database(f"sqlite:///{tmp_path / 'other.sqlite'}")
+    opened = Library(Workspace(str(world.workspace)), engine, 10_000).get(world.run_id)
+    for number, post in enumerate(world.posts[:6]):
+        kind = ("reject", "not_needed", "accept")[number % 3]
+        candidate = opened.candidates(opened.post(post), ("candidate_id",), 0, 1)
+        chosen = candidate[0]["candidate_id"] if candidate else None
+        if chosen is None and kind != "not_needed":
+            continue
+        decisions.record(
+            engine,
+            NewDecision(
+                world.run_id,
+                post,
+                kind,
+                "ana",
+                f"key-{number}-{post}",
+                candidate_id=chosen,
+                reasons=("notHelpfulOther",) if kind == "reject" else (),
+            ),
+            NOW,
+        )
+    rows = {row["post_id"]: opened.post(row["post_id"]) for row in opened.selections()}
+    found = {word: set(walk(opened, Filters(q=word))) for word in ("sourdough", "a:b")}
+    key = {
+        "gain": lambda row: (-(row["gain"] if row["gain"] is not None else -9), -row["post_id"]),
+        "score_low": lambda row: (row["score"] if row["score"] is not None else -9, row["post_id"]),
+        "newest": lambda row: -row["post_id"],
+        "oldest": lambda row: row["post_id"],
+        "ratings": lambda row: (-row["n_ratings"], -row["post_id"]),
+    }[sort]
+    cases = {
+        Filters(sort=sort): lambda row: True,
+        Filters(sort=sort, outcome="abstained"): lambda row: row["outcome"] == "abstained",
+        Filters(sort=sort, decided="any"): lambda row: row["decision"] is not None,
+        Filters(sort=sort, decided="reject"): lambda row: row["decision"] == "reject",
+        Filters(sort=sort, decided="none", outcome="winner"): lambda row: (
+            row["decision"] is None and row["outcome"] == "winner"
+        ),
+        Filters(sort=sort, decided="against"): lambda row: (
+            (row["outcome"], row["decision"])
+            in {("winner", "reject"), ("winner", "not_needed"), ("abstained", "accept"), ("abstained", "edit")}
+        ),
+        Filters(sort=sort, q="sourdough"): lambda row: row["post_id"] in found["sourdough"],
+        Filters(sort=sort, q="a:b", outcome="abstained"): lambda row: (
+            row["post_id"] in found["a:b"] and row["outcome"] == "abstained"
+        ),
+    }
+    for filters, fits in cases.items():
+        expected = [row["post_id"] for row in sorted(filter(fits, rows.values()), key=key)]
+        assert walk(opened, filters) == expected, filters
+        assert opened.count(filters) == len(expected)
+        for place, post in enumerate(expected[:: max(1, len(expected) // 5)]):
+            place = expected.index(post)
+            around = opened.neighbours(post, filters, "me")
+            assert around["previous"] == (expected[place - 1] if place else None), filters
+            assert around["next"] == (expected[place + 1] if place + 1 < len(expected) else None), filters

@@ -11,6 +11,7 @@ import json
 import logging
 import os
 import secrets
+import socket
 import time
 from collections.abc import Callable
 from typing import Any
@@ -23,7 +24,7 @@ from starlette.middleware.gzip import GZipMiddleware
 from starlette.staticfiles import StaticFiles
 
 from inspector import api
-from inspector.errors import Conflict, Refused
+from inspector.errors import Conflict, InputError, Refused
 from inspector.pages import accounts, posts, queue, reports, runs
 from inspector.settings import InspectorSettings
 from inspector.site import ROOM, Building, NeedSignIn, Site, allowed_hosts, now_ms
@@ -271,18 +272,50 @@ def serve(settings: InspectorSettings) -> None:
             # Each process makes its own app from the settings; what they share lies in the stores.
             values = {name: value for name, value in dataclasses.asdict(settings).items() if name != "assess"}
             os.environ[SETTINGS_VARIABLE] = json.dumps(values)
-            uvicorn.run(
-                "inspector.app:app_of_worker",
-                factory=True,
-                workers=settings.workers,
-                host=settings.host,
-                port=settings.port,
-                **options,
-            )
+            from uvicorn.supervisors import Multiprocess
+
+            with open_shared(settings.host, settings.port):  # not listening: it only holds the port for the workers
+                config = uvicorn.Config(
+                    "inspector.app:app_of_worker", factory=True, workers=settings.workers, host=settings.host, **options
+                )
+                port: Any = _SharedPort(settings.host, settings.port)
+                Multiprocess(config, sockets=[port]).run()
         else:
             uvicorn.run(app, host=settings.host, port=settings.port, **options)
     finally:
         site.indexes.close()
+
+
+def open_shared(host: str, port: int) -> socket.socket:
+    """A bound socket that several processes may have for one port; the kernel deals connections out among them.
+
+    With one socket for all, whoever wakes first accepts every connection that waits, and one process does all the work.
+    Raises `InputError` where the address cannot be bound.
+    """
+    opened = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    try:
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        opened.bind((host, port))
+    except OSError as error:
+        opened.close()
+        raise InputError(
+            f"The inspector cannot listen on {host} port {port}: {error.strerror}. Choose another with --port."
+        ) from error
+    return opened
+
+
+class _SharedPort:
+    """Stands for a socket on its way to a worker process, which opens its own on arrival."""
+
+    def __init__(self, host: str, port: int) -> None:
+        self.address = (host, port)
+
+    def __reduce__(self) -> tuple[Callable[..., socket.socket], tuple[str, int]]:
+        return open_shared, self.address
+
+    def close(self) -> None:
+        """Nothing was opened here."""
 
 
 def app_of_worker() -> FastAPI:

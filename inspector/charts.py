@@ -5,6 +5,7 @@ Every function returns markup that is safe to place in a page: all text in it is
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -97,8 +98,7 @@ def factor_line(lines: Sequence[Line], rug: Sequence[float] = ()) -> Markup:
     rug_y = top + inner_h + 4
     if len(rug):
         step = max(1, len(rug) // 240)
-        path = "".join(f"M{x(f):.1f} {rug_y:.0f}v9" for f in sorted(rug)[::step])
-        body.append(f'<path d="{path}" class="rug"/>')
+        body.append(f'<path d="{_rug_path(tuple(sorted(rug)[::step]), left, inner_w, rug_y)}" class="rug"/>')
     for f in (-1, -0.5, 0, 0.5, 1):
         body.append(_text(x(f), rug_y + 24, _short(f)))
     body.append(_text(left + inner_w / 2, height - 8, "rater factor: the two ends usually disagree", "axis"))
@@ -127,6 +127,12 @@ def factor_line(lines: Sequence[Line], rug: Sequence[float] = ()) -> Markup:
         body,
         "factor-line",
     )
+
+
+@functools.lru_cache(maxsize=64)
+def _rug_path(factors: tuple[float, ...], left: float, width: float, y: float) -> str:
+    """A tick for each juror; every post of a run has the same jury, so the last few are kept."""
+    return "".join(f"M{left + (min(1.0, max(-1.0, f)) + 1) / 2 * width:.1f} {y:.0f}v9" for f in factors)
 
 
 def score_strip(rows: Sequence[Score]) -> Markup:

@@ -462,8 +462,20 @@ def fit_hierarchical(
 
 
 def _emphasised(kernel: Kernel, factor: float) -> Kernel:
-    """The kernel with which texts are weighed: a larger shared variance lets differences within posts count for more than those between."""
-    return replace(kernel, misleading=kernel.misleading * factor, not_misleading=kernel.not_misleading * factor)
+    """The kernel with which texts are weighed: a larger variance of the post, whatever the stance, lets differences within posts count for more.
+
+    What is added is common to both stances: added to each of them apart it would drown the differences between notes of different stance, and
+    the weights of stance with them.
+    """
+    if factor == 1.0:
+        return kernel
+    shared = kernel.shared()
+    added = (factor - 1.0) * float(np.sqrt(shared[0, 0] * shared[1, 1]))
+    misleading, not_misleading = shared[0, 0] + added, shared[1, 1] + added
+    correlation = (shared[0, 1] + added) / np.sqrt(misleading * not_misleading)
+    return replace(
+        kernel, misleading=float(misleading), not_misleading=float(not_misleading), correlation=float(correlation)
+    )
 
 
 def _root(covariance: Array, rank: int = 48) -> Array:

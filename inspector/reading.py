@@ -8,6 +8,7 @@ more than any other filter, whichever database holds them.
 from __future__ import annotations
 
 import dataclasses
+import logging
 import math
 import re
 import sqlite3
@@ -17,6 +18,7 @@ import threading
 import time
 from collections import OrderedDict, defaultdict
 from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +32,8 @@ from inspector.database import ask, store_id
 from inspector.errors import Refused
 from inspector.fragments import Fragments
 from inspector.runs import Workspace, read_json
+
+log = logging.getLogger("supernotes.inspector")
 
 BIN_EDGES = tuple(round(-1 + 0.05 * k, 2) for k in range(41))
 """Edges of the score histograms in facts.json."""
@@ -59,6 +63,9 @@ DECIDED = {
     "against": "machine against analyst",
 }
 OUTCOMES = {"": "any", "winner": "winner", "abstained": "abstained", "open": "not selected yet"}
+
+NOTE = "note-"
+"""Before a note's id where a text may be a candidate or a note that people wrote."""
 
 SPARSE = 2_000
 """Up to this many posts that fit are sorted; more are met soon enough by walking along the order's own index."""
@@ -153,6 +160,8 @@ class RunIndex:
         self.store_id = store_id(engine)
         self._looked = float("-inf")
         self._synced = -1
+        self._aside = ThreadPoolExecutor(1, thread_name_prefix="projector")
+        self._projection: Future[None] | None = None
         self._progress: tuple[float, dict[str, int]] | None = None
         self._counts: dict[tuple[str, Any], tuple[float, int]] = {}
 
@@ -184,6 +193,9 @@ class RunIndex:
     def sync(self, now: bool = False) -> None:
         """Bring the posts' rows up to the newest decision. Looks every quarter of a second, or at once with `now`.
 
+        What is new is projected aside, by a thread of its own, so that no page waits for it; with `now`, without patience,
+        and when an index has never seen this store's decisions, it is done here.
+
         If another process is at it, this one goes on with what is there: a post's page reads its decisions from the store
         itself, so only filters and counts can be that little bit behind.
         """
@@ -195,6 +207,14 @@ class RunIndex:
         top = int(counted[0]["value"]) if counted else 0
         if top <= self._synced:
             return
+        if now or not self.patience or self._synced < 0:
+            self._catch_up(top)
+        elif self._projection is None or self._projection.done():
+            self._projection = self._aside.submit(self._catch_up, top)
+            self._projection.add_done_callback(_complain)
+
+    def _catch_up(self, top: int) -> None:
+        """Project decisions up to number `top`, unless another process is at it."""
         with self._lock:
             if top <= self._synced:
                 return
@@ -504,6 +524,26 @@ class RunIndex:
                 return table.slice(ids.index(candidate_id), 1).to_pylist()[0]
         raise Refused("There is no such candidate for this post.", 404)
 
+    def either(self, post: dict[str, Any], text_id: str) -> dict[str, Any]:
+        """A candidate, or a note of the post under `note-<id>` in a candidate's columns (`rank` None, `status` 'note').
+
+        `build_pairs` names notes alike. Raises `Refused` 404.
+        """
+        if not text_id.startswith(NOTE):
+            return self.candidate(post, text_id)
+        note = next((note for note in self.notes(post) if f"{NOTE}{note['note_id']}" == text_id), None)
+        if note is None:
+            raise Refused("There is no such note on this post.", 404)
+        nothing: dict[str, Any] = {
+            "rank": None,
+            "status": "note",
+            "problems": [],
+            "source_note_ids": [],
+            "reasons": [],
+            "writer": "people",
+        }
+        return {**note, **nothing, "candidate_id": text_id, "note_status": note["status"]}
+
     def notes(self, post: dict[str, Any]) -> list[dict[str, Any]]:
         """Notes of a post, the highest intercept first."""
         return self._rows("notes", post, None, 0, None)
@@ -559,6 +599,12 @@ class RunIndex:
         self.sync()
         query = "SELECT post_id, outcome, reason_code, score, lower, upper, best_score, gain, winner_id, decision, decided_by FROM posts ORDER BY post_id"
         return [dict(row) for row in self.sql.execute(query)]
+
+
+def _complain(projection: Future[None]) -> None:
+    error = projection.exception()
+    if error is not None:  # the next look tries again
+        log.error("new decisions could not be brought into the index", exc_info=error)
 
 
 def _match(words: str) -> str:

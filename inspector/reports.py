@@ -11,7 +11,7 @@ import numpy as np
 
 from inspector.agreement import Alpha, Estimate, Unit, alpha_with_interval, bootstrap_mean
 from inspector.decisions import VERDICT_KINDS, Decision, effective, last_word, text_sha256
-from inspector.reading import RunIndex
+from inspector.reading import NOTE, RunIndex
 from inspector.text import links
 
 SEED = 20241109  # of the bootstrap: the same decisions give the same interval
@@ -32,6 +32,8 @@ class Agreement:
     abstentions_confirmed: Estimate  # share of abstentions looked at that analysts left unpublished
     preference: Estimate  # share of preferences that go to the text the jury scored higher
     preference_blind: Estimate  # the same, blind ones only
+    over_notes: Estimate  # share of preferences between a candidate and a note that go to the candidate
+    over_notes_blind: Estimate  # the same, blind ones only
     matrix: dict[str, dict[str, tuple[float, int]]]
     per_analyst: list[dict[str, Any]]
 
@@ -75,6 +77,14 @@ def measure_agreement(indexes: Sequence[RunIndex], rows: Sequence[Decision]) -> 
     for (a, b), same in sorted(pairs.items()):
         matrix[a][b] = matrix[b][a] = (float(np.mean(same)), len(same))
     preferences = list(_preferences(indexes, rows))
+    runs = {index.run_id for index in indexes}
+    over_notes = [
+        (float((row.other_id or "").startswith(NOTE)), row.blind)
+        for row in effective(rows)
+        if row.kind == "prefer"
+        and row.run_id in runs
+        and (row.other_id or "").startswith(NOTE) != (row.candidate_id or "").startswith(NOTE)
+    ]
     rng = np.random.default_rng(SEED)
     per_analyst = []
     for name in sorted({row.analyst for row in rows}):
@@ -97,6 +107,8 @@ def measure_agreement(indexes: Sequence[RunIndex], rows: Sequence[Decision]) -> 
         bootstrap_mean([float(not v) for v in abstentions], rng),
         bootstrap_mean([agrees for agrees, _ in preferences], rng),
         bootstrap_mean([agrees for agrees, blind in preferences if blind], rng),
+        bootstrap_mean([won for won, _ in over_notes], rng),
+        bootstrap_mean([won for won, blind in over_notes if blind], rng),
         dict(matrix),
         per_analyst,
     )
@@ -115,13 +127,15 @@ def _preferences(indexes: Sequence[RunIndex], rows: Sequence[Decision]) -> Itera
 
 
 def candidate_scores(index: RunIndex, post_id: int) -> dict[str, float | None]:
+    """The jury's score of every candidate of a post, and of every note under `note-<id>`; empty for an unknown post."""
     from inspector.errors import Refused
 
     try:
         post = index.post(post_id)
     except Refused:
         return {}
-    return {row["candidate_id"]: row["score"] for row in index.candidates(post, ("candidate_id", "score"))}
+    scores = {row["candidate_id"]: row["score"] for row in index.candidates(post, ("candidate_id", "score"))}
+    return scores | {f"{NOTE}{note['note_id']}": note["score"] for note in index.notes(post)}
 
 
 def bad_misses(index: RunIndex, rows: Sequence[Decision], limit: int = 50) -> dict[str, list[dict[str, Any]]]:

@@ -20,7 +20,15 @@ def plain(value: float | None) -> str:
 
 
 def why_candidate(row: dict[str, Any], winner: dict[str, Any] | None, post: dict[str, Any]) -> str:
-    """Why this candidate won or lost."""
+    """Why this candidate won or lost; of a note that people wrote, what X and the jury say of it."""
+    if row["status"] == "note":
+        said = f"the jury scores it {plain(row['score'])}" if row["score"] is not None else "the jury has not scored it"
+        fitted = (
+            f"; its own {row['n_ratings']} ratings give it {plain(row['intercept'])}"
+            if row["intercept"] is not None
+            else ""
+        )
+        return f"Written by people: {said}{fitted}."
     if row["status"] == "winner":
         text = f"Won: score {plain(row['score'])} [{plain(row['lower'])}, {plain(row['upper'])}]"
         if post["best_score"] is not None and row["score"] is not None:

@@ -16,7 +16,7 @@ from inspector.decisions import Decision, NewDecision, text_sha256
 from inspector.errors import Conflict, Refused
 from inspector.fragments import BASE, AnyFilters, Parts, cut
 from inspector.pages import Form, Here, field, number, reading
-from inspector.reading import Filters, RunIndex
+from inspector.reading import NOTE, Filters, RunIndex
 from inspector.site import Site, new_key
 from inspector.text import Piece, Sentence, Sources, differences, domain, links, pieces, prepare_sources, rest_on
 from inspector.why import why_candidate, why_post
@@ -165,6 +165,7 @@ def render_parts(site: Site, index: RunIndex, post: dict[str, Any], candidate: s
         "ratings": {note["note_id"]: charts.ratings_by_side(note["sides"]) for note in notes},
         "why": why_post(post),
         "aggregators": _aggregators(index, best[0] if best else None),
+        "rival": f"{NOTE}{existing['note_id']}" if existing and existing["text"] else None,
     }
     reading, pictures, lists = (
         cut(site.templates.get_template(f"post_{name}.html").render(known)) for name in ("reading", "pictures", "lists")
@@ -436,10 +437,15 @@ def _mentions(value: Any, request_id: str) -> bool:
 
 
 def _pair(index: RunIndex, post: dict[str, Any], a: str, b: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The two candidates named, or the two ranked first. Raises `Refused` 404 if there are not two."""
+    """The two texts named (candidates, or notes as `note-<id>`), or the two candidates ranked first.
+
+    Raises `Refused` 404 if there are not two.
+    """
     if a and b and a != b:
-        return index.candidate(post, a), index.candidate(post, b)
+        return index.either(post, a), index.either(post, b)
     two = list(index.candidates(post, None, 0, 2))
+    if two and a.startswith(NOTE):
+        return two[0], index.either(post, a)
     if a and two and a != two[0]["candidate_id"]:
         return two[0], index.candidate(post, a)
     if len(two) < 2:
@@ -457,7 +463,7 @@ def compare_page(request: Request, site: Here, run_id: str, post_id: str) -> Res
     filters = Filters.parse(request.query_params)
     history = decisions.history(site.engine, run_id, [post["post_id"]])
     lines = [
-        charts.Line(f"{name} (rank {row['rank']})", kind, row["curve"])
+        charts.Line(f"{name} (rank {row['rank']})" if row["rank"] else f"{name} (note)", kind, row["curve"])
         for name, kind, row in (("A", "winner", a), ("B", "runner", b))
         if row["curve"]
     ]
@@ -503,6 +509,7 @@ def blind_page(request: Request, site: Here, run_id: str, post_id: str) -> Respo
         pair=[
             {"row": row, "pieces": pieces(row["text"] or ""), "sha256": text_sha256(row["text"] or "")} for row in pair
         ],
+        against_note=any(row["status"] == "note" for row in pair),
         based_on=max((row.seq for row in history), default=0),
         client_key=new_key(),
     )
@@ -688,7 +695,7 @@ def store_decision(
     ):
         if candidate_id is None:
             continue
-        row = index.candidate(post, candidate_id)
+        row = (index.either if new.kind == "prefer" else index.candidate)(post, candidate_id)
         actual = text_sha256(row["text"] or "")
         if shown and shown != actual:
             raise Conflict(

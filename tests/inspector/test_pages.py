@@ -316,3 +316,41 @@ def test_an_empty_workspace_says_what_to_do(tmp_path):
 
     client = TestClient(create_app(InspectorSettings(workspace=str(tmp_path), single_user="ana")))
     assert "supernotes demo" in client.get("/").text
+
+
+def test_a_candidate_can_be_preferred_to_a_note_of_people_blind_and_the_other_way_round(desk):
+    ana = desk.browser("ana")
+    post = desk.world.winner_post
+    index = desk.site.index(desk.world.run_id)
+    row = index.post(post)
+    note = next(n for n in index.notes(row) if n["note_id"] == row["best_note_id"])
+    winner, rival = row["winner_id"], f"note-{note['note_id']}"
+    path = desk.path(post)
+    assert f"a={winner}&amp;b={rival}" in ana.get(path).text
+
+    blind = ana.get(f"{path}/blind?a={winner}&b={rival}").text
+    assert "written by people: shown after the vote" in blind
+    assert "best existing" not in blind
+    assert str(row["score"])[:4] not in blind
+    form = blind[blind.index('class="pair"') - 200 :]
+    for chosen, other in ((rival, winner), (winner, rival)):
+        fields = hidden(ana.get(f"{path}/blind?a={winner}&b={rival}").text[blind.index('class="pair"') - 200 :])
+        answer = ana.post(path + "/decisions", data={**fields, "preferred": chosen})
+        assert answer.status_code == 303
+        stored = decisions.history(desk.site.engine)[-1]
+        assert (stored.kind, stored.candidate_id, stored.other_id, stored.blind) == ("prefer", chosen, other, True)
+        texts = {rival: note["text"], winner: row["winner_text"]}
+        assert stored.text_sha256 == decisions.text_sha256(texts[chosen])
+        assert stored.other_sha256 == decisions.text_sha256(texts[other])
+        shown = ana.get(answer.headers["location"]).text
+        assert "You preferred <b>A</b>" in shown
+        assert "written by people" in shown
+    assert form
+    assert ana.get("/reports/agreement").text.count("50 %") == 4  # one vote each way: jury agreed with one of the two
+
+    assert ana.get(f"{path}/blind?a={winner}&b=note-1").status_code == 404
+    fields = hidden(blind[blind.index('class="pair"') - 200 :])
+    accepted = ana.post(
+        path + "/decisions", data={**fields, "kind": "accept", "candidate_id": rival, "client_key": "k" * 32}
+    )
+    assert accepted.status_code == 404  # a note of people is nothing to publish once more

@@ -6,6 +6,7 @@ the numbers of checks and verdicts, and never says more than they do.
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 
@@ -69,3 +70,8 @@ def why_post(post: dict[str, Any]) -> str:
     if post["outcome"] == "abstained":
         return str(post["reason"] or post["reason_code"] or "Abstained; the run gives no reason.")
     return "Nothing was selected for this post yet: the run has not finished select_winners."
+
+
+def name_ranks(sentence: str, ranks: dict[str, Any]) -> str:
+    """The sentence with candidates' ids said as their rank, which is what stands on the page."""
+    return re.sub(r"\b[0-9a-z]{12,40}\b", lambda m: f"rank {ranks[m[0]]}" if m[0] in ranks else m[0], sentence)

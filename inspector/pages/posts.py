@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
@@ -19,7 +20,7 @@ from inspector.pages import Form, Here, field, number, reading
 from inspector.reading import NOTE, Filters, RunIndex
 from inspector.site import Site, new_key
 from inspector.text import Piece, Sentence, Sources, differences, domain, links, pieces, prepare_sources, rest_on
-from inspector.why import why_candidate, why_post
+from inspector.why import name_ranks, why_candidate, why_post
 
 router = APIRouter()
 
@@ -142,7 +143,13 @@ def render_parts(site: Site, index: RunIndex, post: dict[str, Any], candidate: s
     if chosen is not None and winner is not None and chosen["candidate_id"] != winner["candidate_id"]:
         runner = chosen if chosen["score"] is not None else runner
     first = winner or (best[0] if best else None)
-    shown = show_text(chosen, sources, winner, post) if chosen else None
+    ranks = {row["candidate_id"]: row["rank"] for row in overview}
+
+    def show(row: dict[str, Any]) -> ShownText:
+        text = show_text(row, sources, winner, post)
+        return replace(text, why=name_ranks(text.why, ranks))
+
+    shown = show(chosen) if chosen else None
     known = {
         "base": BASE,
         "run_id": run_id,
@@ -152,7 +159,7 @@ def render_parts(site: Site, index: RunIndex, post: dict[str, Any], candidate: s
         "winner": winner,
         "runner": runner,
         "existing": existing,
-        "listed": [show_text(row, sources, winner, post) for row in listed],
+        "listed": [show(row) for row in listed],
         "start": start,
         "per_page": PER_PAGE,
         "n_candidates": len(overview),
@@ -163,7 +170,7 @@ def render_parts(site: Site, index: RunIndex, post: dict[str, Any], candidate: s
         "strip": _strip(first, runner, existing, post),
         "plane": _plane(overview, notes, clusters, runner),
         "ratings": {note["note_id"]: charts.ratings_by_side(note["sides"]) for note in notes},
-        "why": why_post(post),
+        "why": name_ranks(why_post(post), ranks),
         "aggregators": _aggregators(index, best[0] if best else None),
         "rival": f"{NOTE}{existing['note_id']}" if existing and existing["text"] else None,
     }
@@ -319,13 +326,14 @@ def candidate_page(request: Request, site: Here, run_id: str, post_id: str, cand
     }
     best = index.candidates(post, None, 0, 1)
     winner = best[0] if best and best[0]["status"] == "winner" else None
+    shown = show_text(row, note_sources(index.notes(post)), winner, post)
     return site.render(
         request,
         "candidate.html",
         run_id=run_id,
         post=post,
         filters=Filters.parse(request.query_params),
-        shown=show_text(row, note_sources(index.notes(post)), winner, post),
+        shown=replace(shown, why=name_ranks(shown.why, {key: other["rank"] for key, other in rows.items()})),
         lineage=_lineage(rows, row),
         steps=_lineage_steps(site, run_id, post["post_id"]),
         children=[r for r in rows.values() if r["parent_id"] == candidate_id],
@@ -335,7 +343,7 @@ def candidate_page(request: Request, site: Here, run_id: str, post_id: str, cand
         winner=winner,
         aggregators=_aggregators(index, row),
         deciding=row["aggregator"],
-        checks_passed=list(row["passed"]),
+        checks_passed=list(Counter(row["passed"]).items()),
     )
 
 

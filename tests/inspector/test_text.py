@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from inspector.downloads import csv_rows, safe_cell
 from inspector.text import differences, domain, links, pieces, prepare_sources, rest_on, split_sentences
-from inspector.why import why_candidate, why_post
+from inspector.why import name_ranks, why_candidate, why_post
 
 TEXT = "The lamp was dark for 40 minutes. A ship stood by, see https://coast.example/log?x=1. No vessel was harmed!"
 
@@ -134,3 +134,10 @@ def test_a_csv_row_keeps_commas_quotes_and_line_breaks_in_one_cell():
 
     text = "".join(csv_rows(["a", "b"], [{"a": 'x, "y"\nz', "b": ["p", "q"]}]))
     assert list(csv.reader(io.StringIO(text, newline=""))) == [["a", "b"], ['x, "y"\nz', "p; q"]]
+
+
+def test_a_sentence_names_candidates_by_rank_and_leaves_other_ids_alone():
+    said = "It ranks 0.1 below 0091b07f0e0644baf13e441c, not below the note 2057828629219986248."
+    assert name_ranks(said, {"0091b07f0e0644baf13e441c": 1}) == (
+        "It ranks 0.1 below rank 1, not below the note 2057828629219986248."
+    )

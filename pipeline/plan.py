@@ -200,12 +200,12 @@ class Plan:
         """
         if stage not in SHARDED_STAGES:
             raise InputError(f"{stage!r} is not run in shards; these are: {', '.join(SHARDED_STAGES)}.")
-        shards = self.shards()
-        if not 0 <= index < len(shards):
-            raise InputError(f"{stage} has {len(shards)} shards; there is no shard {index}.")
         gathered = self.store.manifest(f"runs/{self.run_id}/{stage}")
         if gathered and gathered.fingerprint == self._stage_fingerprint(stage, self._shard_inputs(stage)):
             return StageResult(stage, "skipped", f"runs/{self.run_id}/{stage}", gathered.counts)
+        shards = self.shards()
+        if not 0 <= index < len(shards):
+            raise InputError(f"{stage} has {len(shards)} shards; there is no shard {index}.")
         return self._shard(stage, index, shards[index], progress)
 
     # -- the stages ------------------------------------------------------------------------------------------------

@@ -200,3 +200,19 @@ def test_the_app_inside_airflow_asks_for_its_own_account(live):
     answer = live.airflow.page(f"/supernotes/runs/{live.run_id}")
     assert answer.status_code in (302, 303, 401)
     assert answer.headers.get("location", "").endswith(("/setup", "/login")) or "login" in answer.headers["location"]
+
+
+def test_the_selections_event_says_where_the_run_lies(live):
+    """What `export_training_data` is told: the asset's event carries workspace and run."""
+    events = live.airflow.get("assets/events", source_dag_id=DAG)["asset_events"]
+    extras = [event["extra"] for event in events if event["source_task_id"] == "report"]
+    assert {"workspace": str(live.workspace), "run_id": live.run_id}.items() <= extras[-1].items()
+
+
+def test_the_trigger_form_has_a_title_a_type_and_words_for_every_parameter(live):
+    for dag in live.airflow.get("dags")["dags"]:
+        details = live.airflow.get(f"dags/{dag['dag_id']}/details")
+        assert "What it does not protect against" in details["doc_md"]
+        for name, param in details["params"].items():
+            assert param["description"], (dag["dag_id"], name)
+            assert {"title", "type"} <= set(param["schema"]), (dag["dag_id"], name)

@@ -19,6 +19,11 @@ COMPOSE = yaml.safe_load((ROOT / "deploy" / "compose.yaml").read_text(encoding="
 DOCKERFILE = (ROOT / "deploy" / "Dockerfile").read_text(encoding="utf-8")
 OURS = {"SUPERNOTES_WORKSPACE", "SUPERNOTES_INPUT", "SUPERNOTES_API_KEY", "SUPERNOTES_POOL", "SUPERNOTES_NOTIFIERS",
         "SUPERNOTES_DEADLINE_HOURS", "SUPERNOTES_DATABASE_URL", "SUPERNOTES_RETRIES", "SUPERNOTES_RETRY_SECONDS", "SUPERNOTES_INSPECTOR_URL"}  # fmt: skip
+TIMES = {
+    f"SUPERNOTES_CRON_{dag.upper()}"
+    for path in (ROOT / "dags").glob("*.py")
+    for dag in re.findall(r"starts_on\(\"(\w+)\"", path.read_text(encoding="utf-8"))
+}
 
 
 def environments() -> dict[str, str]:
@@ -49,11 +54,17 @@ def test_every_variable_of_ours_is_a_setting_or_is_read_somewhere():
     named = {name: value for name, value in environments().items() if name.startswith("SUPERNOTES_")}
     load_settings(environment={name: value for name, value in named.items() if "__" in name})  # raises when unknown
     rest = {name for name in named if "__" not in name}
-    assert rest <= OURS
+    assert TIMES <= rest <= OURS | TIMES
     sources = "".join(
         p.read_text() for room in ("pipeline", "synthesis", "inspector") for p in (ROOT / room).rglob("*.py")
     )
     assert all(name in sources for name in OURS), [name for name in OURS if name not in sources]
+
+
+def test_the_operators_guide_explains_every_variable_of_ours():
+    guide = (ROOT / "docs" / "airflow.md").read_text(encoding="utf-8")
+    assert len(TIMES) == 2
+    assert {name for name in OURS | TIMES if f"`{name}" not in guide} == set()
 
 
 def test_the_executor_of_the_compose_file_can_be_imported_in_the_pinned_environment():

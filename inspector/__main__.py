@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import getpass
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -60,6 +61,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _do(given: argparse.Namespace) -> int:
+    import sqlalchemy as sa
+
     from inspector import accounts, decisions, index, reports
     from inspector.database import open_database
     from inspector.reading import RunIndex
@@ -91,11 +94,11 @@ def _do(given: argparse.Namespace) -> int:
         workspace = Workspace(given.workspace)
         path = index.build_index(workspace, workspace.require(given.run), _say)
         if given.pages:
-            from inspector.pages.posts import prepare_pages
-            from inspector.site import Site
+            os.nice(15)  # whoever reads meanwhile comes first
+            from inspector.pages.posts import PageMaker, prepare_pages
 
-            site = Site(settings, now_ms)
-            prepare_pages(site, RunIndex(path, given.run, site.engine), _say)
+            # What is made depends on the run alone: the engine is never connected.
+            prepare_pages(PageMaker(workspace), RunIndex(path, given.run, sa.create_engine("sqlite://")), _say)
         print(path)
     elif given.verb == "decisions":
         print(decisions.write_decisions(given.out, settings.database, given.run))

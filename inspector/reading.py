@@ -8,6 +8,7 @@ more than any other filter, whichever database holds them.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import logging
 import math
 import re
@@ -157,13 +158,17 @@ class RunIndex:
         self.fragments = Fragments(path)
         self._local = threading.local()
         self._lock = threading.Lock()
-        self.store_id = store_id(engine)
         self._looked = float("-inf")
         self._synced = -1
         self._aside = ThreadPoolExecutor(1, thread_name_prefix="projector")
         self._projection: Future[None] | None = None
         self._progress: tuple[float, dict[str, int]] | None = None
         self._counts: dict[tuple[str, Any], tuple[float, int]] = {}
+
+    @functools.cached_property
+    def store_id(self) -> str:
+        """Of the decision store; asked for when decisions are, since making pages needs none."""
+        return store_id(self.engine)
 
     # -- connections -----------------------------------------------------------------------------------------------
 
@@ -678,7 +683,17 @@ class Library:
                 f"WORKSPACE {run_id}; its message says why.",
                 500,
             )
-        command = [sys.executable, "-m", "inspector", "index", "--workspace", self.workspace.store.root, run_id]
+        # The index serves as soon as it is there; the builder then goes on with the posts' pages, so that few are made on a visit.
+        command = [
+            sys.executable,
+            "-m",
+            "inspector",
+            "index",
+            "--pages",
+            "--workspace",
+            self.workspace.store.root,
+            run_id,
+        ]
         self._builders[run_id] = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         return None
 

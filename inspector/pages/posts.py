@@ -18,7 +18,8 @@ from inspector.errors import Conflict, Refused
 from inspector.fragments import BASE, AnyFilters, Parts, cut
 from inspector.pages import Form, Here, field, number, reading
 from inspector.reading import NOTE, Filters, RunIndex
-from inspector.site import Site, new_key
+from inspector.runs import Workspace
+from inspector.site import Site, make_templates, new_key
 from inspector.text import Piece, Sentence, Sources, differences, domain, links, pieces, prepare_sources, rest_on
 from inspector.why import name_ranks, why_candidate, why_post
 
@@ -122,7 +123,15 @@ def post_page(request: Request, site: Here, run_id: str, post_id: str) -> Respon
 router.add_route("/runs/{run_id}/posts/{post_id}", reading(post_page), methods=["GET"])
 
 
-def render_parts(site: Site, index: RunIndex, post: dict[str, Any], candidate: str, start: int) -> Parts:
+class PageMaker:
+    """What rendering the settled parts needs of a `Site`: no accounts and no decisions."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        self.workspace = workspace
+        self.templates = make_templates()
+
+
+def render_parts(site: Site | PageMaker, index: RunIndex, post: dict[str, Any], candidate: str, start: int) -> Parts:
     """What the run alone settles of a post's page: texts, pictures, candidates from the start-th, notes.
 
     Raises `Refused` 404 for a candidate that is not the post's.
@@ -180,7 +189,7 @@ def render_parts(site: Site, index: RunIndex, post: dict[str, Any], candidate: s
     return Parts(chosen["candidate_id"] if chosen else None, shown.sha256 if shown else None, reading, pictures, lists)
 
 
-def prepare_pages(site: Site, index: RunIndex, progress: Callable[[str, int, int], None]) -> int:
+def prepare_pages(site: Site | PageMaker, index: RunIndex, progress: Callable[[str, int, int], None]) -> int:
     """Render the settled parts of every post's page that is not kept yet, so that nobody's first visit pays for it.
 
     Returns how many were rendered; `progress(message, done, total)` hears of every five hundred.
@@ -276,7 +285,7 @@ def _plane(overview: list[dict[str, Any]], notes: list[dict[str, Any]], clusters
 _rugs: dict[str, list[float]] = {}
 
 
-def _rug(site: Site, run_id: str) -> list[float]:
+def _rug(site: Site | PageMaker, run_id: str) -> list[float]:
     """Factors of the raters the run's jury is drawn from; at most 240, evenly through their order."""
     import polars as pl
 

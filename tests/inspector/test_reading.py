@@ -313,10 +313,15 @@ def test_decisions_of_another_database_are_forgotten_when_the_database_changes(b
 
 def test_a_large_run_is_indexed_aside_and_found_when_ready(world, tmp_path):
     shutil.rmtree(world.workspace / "inspector" / "index")
+    before = {path.name for path in world.workspace.iterdir()}
     library = Library(Workspace(str(world.workspace)), open_database(f"sqlite:///{tmp_path / 'd.sqlite'}"), threshold=5)
     assert library.get(world.run_id) is None
     assert library._builders[world.run_id].wait(timeout=120) == 0
-    assert library.get(world.run_id).facts["n_posts"] == len(world.posts)
+    opened = library.get(world.run_id)
+    assert opened.facts["n_posts"] == len(world.posts)
+    # The builder goes on with the posts' pages. It knows no decision store and makes none.
+    assert all(opened.fragments.has(post_id) for post_id in opened.post_ids())
+    assert {path.name for path in world.workspace.iterdir()} == before
 
 
 def test_disagreement_is_the_share_of_aggregators_with_another_favourite(opened, built_world):

@@ -338,6 +338,16 @@ def words(code: str | None) -> str:
     return (code or "").replace("_", " ")
 
 
+def _reason_boxes() -> Markup:
+    """The boxes to tick when rejecting; the same on every page, so made once. The digit keys tick them in this order."""
+    box = Markup(
+        '<label class="check"><input type="checkbox" name="reasons" value="{}" data-digit="{}"> '
+        '<kbd aria-hidden="true">{}</kbd> {}</label>'
+    )
+    reasons = enumerate(decisions.REASONS.items(), 1)
+    return Markup("").join(box.format(code, number % 10, number % 10, label) for number, (code, label) in reasons)
+
+
 @functools.cache
 def make_templates() -> Environment:
     """One per process, since compiling takes a second: Jinja with escaping everywhere and no undefined names."""
@@ -362,6 +372,7 @@ def make_templates() -> Environment:
     }
     environment.globals |= {
         "REASONS": decisions.REASONS,
+        "REASON_BOXES": _reason_boxes(),
         "KIND_WORDS": decisions.KIND_WORDS,
         "SORTS": SORTS,
         "DECIDED": DECIDED,

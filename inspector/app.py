@@ -46,9 +46,6 @@ HEADERS = {
 }
 SETTINGS_VARIABLE = "SUPERNOTES_INSPECTOR_WORKER"
 READING_AT_ONCE = 3  # pages made at the same time in one process: more threads only wait for each other's lock
-SWITCH = (
-    0.0005  # seconds a thread may keep the interpreter while another waits (Python's own: 0.005, half a page's time)
-)
 MAX_BODY = 256 * 1024  # bytes of a request: a note has 280 characters, a form a few thousand
 
 log = logging.getLogger("supernotes.inspector")
@@ -268,7 +265,6 @@ def serve(settings: InspectorSettings) -> None:
     print(f"Inspector on http://{shown}:{settings.port}/ (stop with Ctrl-C)", file=sys.stderr)
     if site.setup_file.exists() and not settings.single_user:
         print(f"No accounts yet: open it and make the first one with the code in {site.setup_file}", file=sys.stderr)
-    sys.setswitchinterval(SWITCH)
     options: dict[str, Any] = {"log_level": "warning", "server_header": False, "access_log": False}
     try:
         if settings.workers > 1:
@@ -323,7 +319,6 @@ class _SharedPort:
 
 def app_of_worker() -> FastAPI:
     """The app of one of several server processes; `serve` has left the settings in the environment."""
-    sys.setswitchinterval(SWITCH)
     values = json.loads(os.environ[SETTINGS_VARIABLE])
     arguments: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
     return create_app(InspectorSettings(**arguments))

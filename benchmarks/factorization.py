@@ -170,7 +170,11 @@ def _polished(kept: RatingTable, found: Factorization, options: argparse.Namespa
 def _refit(
     frame: pl.DataFrame, best: float, cold: float, measured: Callable[..., dict[str, Any]], options: argparse.Namespace
 ) -> dict[str, Any]:
-    """Every hundredth rating is new: merge and descend from yesterday's parameters, beside all ids again and a fit from nothing."""
+    """Every hundredth rating is new: merge and descend from yesterday's parameters, beside all ids again and a fit from nothing.
+
+    `share_of_cold`: of ids to tables with one start at the same tolerance; `share_of_stage_cold`: of the same with the stage's own starts and
+    tolerance.
+    """
     new = pl.Series(np.random.default_rng(1).random(len(frame)) < 0.01)
     today, yesterday = frame.filter(new), rating_table(frame.filter(~new))
     old = (
@@ -182,12 +186,15 @@ def _refit(
     run = _time(lambda: refit(solver, yesterday, old, today), options.repeat)
     merge = _time(lambda: with_added(yesterday, today), options.repeat)
     found = run["value"][1]
+    # What `fit_raters` would do with all of today's ratings: its tolerance, its starts, communities turned.
+    stage = _time(lambda: ExactSolver(threads=options.threads).fit(rating_table(frame)), 1)
     return measured(
         run,
         of=np.nan,
         sweeps=found.sweeps,
         excess=found.loss / best - 1,
         share_of_cold=run["seconds"] / cold,
+        share_of_stage_cold=run["seconds"] / stage["seconds"],
         merge_seconds=merge["seconds"],
     )
 

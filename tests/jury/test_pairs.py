@@ -180,6 +180,16 @@ def test_an_analysts_preference_stands_even_against_the_jury_and_says_whose_it_i
     assert pairs[0].gap == pytest.approx(0.2)
 
 
+@pytest.mark.parametrize(("chosen", "other"), [("a", "note-7"), ("note-7", "a")])
+def test_a_vote_between_a_candidate_and_a_note_of_people_is_a_pair_under_the_candidates_prompt(chosen, other):
+    """As the inspector stores it: the note goes by `note-<id>`, and no prompt asked for it."""
+    texts = (text("a", 0.3), text("note-7", 0.1, request="", kind="existing"))
+    vote = {"kind": "prefer", "candidate_id": chosen, "other_id": other, "text": None}
+    pairs, _ = pairs_of_post(PostMaterial(1, texts, decisions=(vote,)), LOOSE)
+    said = [p for p in pairs if p.rule == "analyst_choice"]
+    assert [(p.chosen.text_id, p.rejected.text_id, p.request_id) for p in said] == [(chosen, other, "q1")]
+
+
 def test_an_edited_text_is_preferred_to_its_original():
     edit = {"kind": "edit", "candidate_id": "a", "other_id": None, "text": "A wholly new wording of the note."}
     pairs, _ = pairs_of_post(PostMaterial(1, (text("a", 0.3),), decisions=(edit,)), LOOSE)

@@ -17,8 +17,7 @@ from numpy.typing import NDArray
 
 from jury.errors import InputError
 from jury.records import SIDES, Jury
-
-COMPOSITIONS = ("electorate", "balanced", "uniform", "custom")
+from jury.settings import COMPOSITIONS
 
 SIDE_EDGES = (-1 / 3, 1 / 3)
 """Where the factor line is cut into SIDES. X's rater factors lie in about [-1, 1]: its thirds."""

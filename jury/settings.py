@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from jury.aggregation import AGGREGATORS
-from jury.draw import COMPOSITIONS
 from jury.model_settings import TrainJurySettings
 from synthesis.tuning.settings import TuneWriterSettings
 
@@ -21,6 +19,13 @@ __all__ = [
     "TrainJurySettings",
     "TuneWriterSettings",
 ]
+
+
+AGGREGATOR_NAMES = ("bridging_intercept", "gaussian", "worst_side", "group_aware", "schulze", "mean")
+"""Keys of `jury.aggregation.AGGREGATORS` (a test compares them), written here so that settings import no arithmetic."""
+
+COMPOSITIONS = ("electorate", "balanced", "uniform", "custom")
+"""Ways to compose a jury, see `jury/draw.py`."""
 
 
 def _one_of(name: str, value: str, known: tuple[str, ...]) -> None:
@@ -44,7 +49,7 @@ class JudgeCandidatesSettings:
     batch: int = 512  # texts rated together
 
     def __post_init__(self) -> None:
-        _one_of("aggregator", self.aggregator, tuple(AGGREGATORS))
+        _one_of("aggregator", self.aggregator, AGGREGATOR_NAMES)
         _one_of("composition", self.composition, COMPOSITIONS)
         _one_of("appeal_model", self.appeal_model, ("proxy", "gold"))
 

@@ -6,33 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from matrix_factorization.settings import StatusSettings
+
 HELPFUL = "CURRENTLY_RATED_HELPFUL"
 NOT_HELPFUL = "CURRENTLY_RATED_NOT_HELPFUL"
 NEEDS_MORE = "NEEDS_MORE_RATINGS"
 STATUSES = (NEEDS_MORE, HELPFUL, NOT_HELPFUL)
-
-
-@dataclass(frozen=True)
-class StatusSettings:
-    # Names in brackets are communitynotes' (mf_base_scorer.py, mf_core_scorer.py). Intercepts in rating units.
-    min_ratings: int = 5  # ratings needed for any status [minRatingsNeeded]
-    helpful_intercept: float = 0.40  # [crhThreshold]
-    helpful_inertia: float = 0.01  # how far a note that is Helpful may fall below before it loses it [inertiaDelta]
-    tag_outlier_intercept: float = 0.50  # needed by notes with an outlying not-helpful tag [crhSuperThreshold]
-    largest_factor: float = 0.50  # a Helpful note's factor, absolute [factorThreshold]
-    not_helpful_intercept: float = -0.05  # [crnhThresholdIntercept]
-    not_helpful_slope: float = -0.80  # [crnhThresholdNoteFactorMultiplier]
-    not_helpful_upper_bound: float = (
-        -0.04
-    )  # pseudo-rating upper bound under it: Not Helpful [crnhThresholdUCBIntercept]
-    not_misleading_intercept: float = -0.15  # for notes that say the post is fine [crnhThresholdNMIntercept]
-    ratio_each_side: float = 0.40  # mean helpfulness on each side at most [is_crnh_ratio]
-    ratio_average: float = 0.30  # and their average at most
-    ratio_min_raters: int = 3  # raters on each side at least
-    min_net_helpful: int = 4  # helpful minus not helpful on each side, at least [minMinorityNetHelpfulRatings]
-    enough_net_helpful: int = 10  # from here on no share is asked for [RequireRaterBalance]
-    min_net_share: float = 0.05  # net helpful of the weaker side / all ratings of the note [minMinorityNetHelpfulRatio]
-    baseline_intercept: float = 0.37  # without the most active, and without correlated raters [crhThresholdNoHighVol]
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from jury import settings as jury_settings
-from matrix_factorization import fetching as mf_fetching
+from matrix_factorization import fetch_settings as mf_fetching
 from matrix_factorization import settings as mf_settings
 from pipeline.errors import InputError
 from synthesis import settings as synthesis_settings

@@ -6,6 +6,7 @@ import pytest
 from jury.aggregation import AGGREGATORS, BridgingIntercept, make_aggregator, receive
 from jury.errors import InputError
 from jury.records import Jury, RatedTexts
+from jury.settings import AGGREGATOR_NAMES
 from tests.jury.world import MU, TAGS, a_jury, rated
 
 
@@ -50,6 +51,10 @@ def test_the_bridging_intercept_equals_the_slow_twin_with_xs_penalties():
     np.testing.assert_allclose(
         np.stack([result.score, result.factor], axis=1), one_by_one(some, jury, 37.0), rtol=1e-5, atol=1e-6
     )
+
+
+def test_settings_name_every_aggregator_in_the_same_order():
+    assert tuple(AGGREGATORS) == AGGREGATOR_NAMES
 
 
 @pytest.mark.parametrize("name", sorted(set(AGGREGATORS) - {"schulze"}))

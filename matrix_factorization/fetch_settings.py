@@ -1,0 +1,27 @@
+"""Where X's daily files are, and how patiently they are fetched."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class FetchSettings:
+    # {date} is the day as date_format writes it, {folder} and {table} the table's names on the server, {shard} the
+    # number of the shard with five digits. This is the pattern of X's download page.
+    url: str = "https://ton.twimg.com/birdwatch-public-data/{date}/{folder}/{table}-{shard}.zip"
+    date_format: str = "%Y/%m/%d"
+    # folder/table of each file to fetch. The first ones must exist, those in `optional` may be missing.
+    tables: tuple[str, ...] = ("notes/notes", "noteRatings/ratings", "noteStatusHistory/noteStatusHistory")
+    optional: tuple[str, ...] = ("userEnrollment/userEnrollment", "batSignals/batSignals")  # the requests
+    # A guard against a server that answers every number. X had about 20 rating shards in 2026.
+    max_shards: int = 1000
+    # Attempts for each file, with waits of about 1, 2, 4 ... seconds times `backoff_seconds` between them.
+    attempts: int = 6
+    backoff_seconds: float = 1.0
+    timeout_seconds: float = 60.0
+
+
+PERFORMANCE_FIELDS = frozenset(
+    {"FetchSettings.attempts", "FetchSettings.backoff_seconds", "FetchSettings.timeout_seconds"}
+)

@@ -25,7 +25,7 @@ from pipeline.errors import InputError, ModelServerGone, StageFailed, Supernotes
 from pipeline.progress import Progress, silent
 from pipeline.settings import Settings, as_dict, output_settings, settings_of_run
 from pipeline.stages import ALL_STAGES, RUN_STAGES, SHARDED_STAGES
-from pipeline.store import Manifest, Store, canonical_json, digest_of, file_sha256, list_files
+from pipeline.store import TIMING, Manifest, Store, canonical_json, digest_of, file_sha256, list_files
 
 ROOM_OF: dict[str, str] = {
     "ingest": "matrix_factorization",
@@ -594,6 +594,8 @@ class Plan:
                 results.append(self._shard(stage, index, posts, progress))
                 done += len(posts)
             progress("gathering", total, total)
+            # What other tasks worked on their shards is this stage's work, too.
+            worked = sum(self._seconds_of(r.path) for r in results if r.state == "skipped")
             with self.store.scratch(rel) as scratch:
                 if not results:  # nothing is eligible: the stage still writes its tables, empty
                     counts = self._call(stage, scratch, inputs, {}, progress, [])
@@ -611,11 +613,16 @@ class Plan:
                     inputs={name: entry.digest for name, entry in sorted(inputs.items())},
                     seed=self.settings.run.seed,
                     counts=counts,
-                    seconds=time.monotonic() - started,
+                    seconds=worked + time.monotonic() - started,
                 )
             for result in results:
                 self.store.remove(result.path)
         return StageResult(stage, "ran", rel, manifest.counts, time.monotonic() - started)
+
+    def _seconds_of(self, rel: str) -> float:
+        """How long a finished directory took to make; 0 if nobody knows."""
+        path = self.store.local(rel) / TIMING
+        return float(json.loads(path.read_text(encoding="utf-8")).get("seconds", 0.0)) if path.is_file() else 0.0
 
     def _add_excluded_posts(self, out: Path, counts: dict[str, Any]) -> dict[str, Any]:
         """Append an abstention for every post that `cluster_notes` excluded, so that every post has its line."""

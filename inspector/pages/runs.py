@@ -138,12 +138,14 @@ def jury_page(request: Request, site: Here, name: str) -> Response:
     directory = site.workspace.jury_directory(name)
     report = read_report(site, name)
     known = {"metrics", "baselines", "slices"}
+    metrics, baselines = metric_rows(report), _dict(report.get("baselines"))
     return site.render(
         request,
         "jury.html",
         name=name,
-        metrics=metric_rows(report),
-        baselines={key: metric_rows({"metrics": value}) for key, value in _dict(report.get("baselines")).items()},
+        metrics=metrics,
+        baselines=list(baselines),
+        table_of_baselines=beside_baselines(metrics, baselines),
         slices=[
             (str(entry.get("slice", "?")), metric_rows(entry))
             for entry in report.get("slices", [])
@@ -195,7 +197,25 @@ METRIC_WORDS = {
     "pair_cross_stance": "better of two notes of other stance",
     "coverage_90": "90 % intervals that hold the truth",
     "crh_auc": "tells Helpful notes from others (AUC)",
+    "rating_auc_without_history": "the same AUC, nothing known of the rater's other ratings of the post",
+    "log_loss_without_history": "the same log-loss, nothing known of the rater's other ratings of the post",
 }
+LOWER_IS_BETTER = frozenset({"log_loss", "log_loss_without_history", "ece"})
+
+
+def beside_baselines(metrics: list[dict[str, Any]], baselines: dict[str, Any]) -> list[dict[str, Any]]:
+    """One row a metric of ours: `words`, `n`, `ours`, `theirs` (a baseline's row or None, in the order given), `beaten` (by how many of them).
+
+    Coverage has no better or worse direction and is never counted as beaten.
+    """
+    by_name = [{row["name"]: row for row in metric_rows({"metrics": value})} for value in baselines.values()]
+    table = []
+    for ours in metrics:
+        theirs = [rows.get(ours["name"]) for rows in by_name]
+        sign = -1 if ours["name"] in LOWER_IS_BETTER else 1
+        better = [row for row in theirs if row and sign * (row["value"] - ours["value"]) > 0]
+        table.append(ours | {"theirs": theirs, "beaten": 0 if ours["name"] == "coverage_90" else len(better)})
+    return table
 
 
 def metric_rows(report: Any) -> list[dict[str, Any]]:

@@ -1,3 +1,8 @@
+"""Pages that compare: juries with baselines."""
+
+from __future__ import annotations
+
+
 def test_a_jury_stands_beside_every_baseline_and_says_where_one_is_better():
     """Lower is better for losses and calibration errors, higher for the rest; coverage is neither."""
     from inspector.pages.runs import beside_baselines, metric_rows

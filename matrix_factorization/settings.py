@@ -8,6 +8,9 @@ from matrix_factorization.ingest_settings import PERFORMANCE_FIELDS as _INGEST_P
 from matrix_factorization.ingest_settings import IngestSettings
 from matrix_factorization.regularisation import Regularisation
 
+MOST_EXTRA_FACTORS = 20
+"""More are refused: a rater's system grows with the cube, and the pilot data hold one factor in all."""
+
 
 @dataclass(frozen=True)
 class StatusSettings:
@@ -88,6 +91,10 @@ class FitRatersSettings:
     adopted_global_intercept: float = 0.17
     # Pictures of the fit (PNG).
     plots: bool = True
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.extra_factors <= MOST_EXTRA_FACTORS:
+            raise ValueError(f"extra_factors = {self.extra_factors} is not between 0 and {MOST_EXTRA_FACTORS}.")
 
 
 PERFORMANCE_FIELDS: frozenset[str] = _INGEST_PERFORMANCE_FIELDS | {"FitRatersSettings.threads"}

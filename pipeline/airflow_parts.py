@@ -55,10 +55,18 @@ def every_dag(manual: str) -> dict[str, Any]:
 
 
 def starts_on(dag_id: str, *assets: Asset) -> Any:
-    """A schedule: an event of every asset named, and besides the times of SUPERNOTES_CRON_<DAG ID> (UTC) if that is set."""
-    cron = os.environ.get(f"SUPERNOTES_CRON_{dag_id.upper()}")
+    """A schedule: an event of every asset named, and besides the times of SUPERNOTES_CRON_<DAG ID> (UTC) if that is set.
+
+    Raises ValueError for what is no cron expression: Airflow itself would find out in the scheduler, not where it was written.
+    """
+    from croniter import croniter
+
+    variable = f"SUPERNOTES_CRON_{dag_id.upper()}"
+    cron = os.environ.get(variable)
     if not cron:
         return list(assets)
+    if not croniter.is_valid(cron):
+        raise ValueError(f'{variable} = {cron!r} is no cron expression; "0 6 * * *" is every day at six, UTC.')
     return AssetOrTimeSchedule(timetable=CronTriggerTimetable(cron, timezone="UTC"), assets=list(assets))
 
 

@@ -266,7 +266,8 @@ class HierarchicalModel:
         if n == 0:
             return Judgement(mean, cov, common, np.zeros((0, len(FORM_NAMES))), common)
         # The siblings of all of them are encoded in the same call: many texts at once cost an encoder less than a few at a time.
-        unit = self.encoder.encode([t.text for t in texts] + [s.text for t in texts for s in t.siblings])[:n]
+        siblings = dict.fromkeys(s.text for t in texts for s in t.siblings)
+        unit = self.encoder.encode([*(t.text for t in texts), *siblings])[:n]
         columns = w.design.columns(
             [t.text for t in texts], [t.classification for t in texts], [t.post_text for t in texts], unit
         )

@@ -132,6 +132,9 @@ def test_a_dag_may_also_start_by_time(monkeypatch):
     assert isinstance(schedule, AssetOrTimeSchedule)
     assert schedule.timetable.expression == "0 6 * * *"
     assert list(schedule.asset_condition.objects) == [JURY]
+    monkeypatch.setenv("SUPERNOTES_CRON_SYNTHESIZE_SUPERNOTES", "at six")
+    with pytest.raises(ValueError, match=r"SUPERNOTES_CRON_SYNTHESIZE_SUPERNOTES = 'at six' is no cron expression"):
+        starts_on("synthesize_supernotes", JURY)
 
 
 def test_yesterdays_inputs_give_yesterdays_outputs(dagbag, sample_run):

@@ -125,3 +125,9 @@ def test_fewer_raters_or_notes_than_factors_give_fewer_factors(notes, raters):
 def test_no_factor_at_all_is_refused(two):
     with pytest.raises(ValueError, match="at least one factor"):
         SeveralFactorsSolver(0).fit(two[0])
+
+
+@pytest.mark.parametrize("wanted", [-1, 21, 10**9])
+def test_a_number_of_further_factors_that_makes_no_sense_is_refused_before_anything_is_fitted(wanted):
+    with pytest.raises(ValueError, match="not between 0 and 20"):
+        FitRatersSettings(extra_factors=wanted)

@@ -27,6 +27,7 @@ from starlette.staticfiles import StaticFiles
 from inspector import api
 from inspector.errors import Conflict, InputError, Refused
 from inspector.pages import accounts, posts, queue, reports, runs
+from inspector.quick import Quick
 from inspector.settings import InspectorSettings
 from inspector.site import ROOM, Building, NeedSignIn, Site, allowed_hosts, now_ms
 
@@ -57,7 +58,6 @@ class Guard:
     def __init__(self, app: Callable[..., Any], hosts: frozenset[str], https: bool) -> None:
         self.app = app
         self.hosts = hosts
-        self.slots = asyncio.Semaphore(READING_AT_ONCE)
         self.headers = [(name.lower().encode(), value.encode()) for name, value in HEADERS.items()]
         if https:
             self.headers.append((b"strict-transport-security", b"max-age=31536000"))
@@ -69,7 +69,6 @@ class Guard:
         started = time.perf_counter()
         headers = dict(scope["headers"])
         read = 0
-        waiting = scope["method"] == "GET"  # holds a slot until its answer is ready; slow clients do not keep it
 
         async def counted() -> Any:
             nonlocal read
@@ -79,15 +78,8 @@ class Guard:
                 raise HTTPException(413, "The request is too large.")
             return message
 
-        def let_next() -> None:
-            nonlocal waiting
-            if waiting:
-                waiting = False
-                self.slots.release()
-
         async def guarded(message: Any) -> None:
             if message["type"] == "http.response.start":
-                let_next()
                 there = {name for name, _ in message["headers"]}
                 extra = [entry for entry in self.headers if entry[0] not in there]
                 spent = (time.perf_counter() - started) * 1000
@@ -98,22 +90,43 @@ class Guard:
             await send(message)
 
         if "*" not in self.hosts and _host(headers.get(b"host", b"").decode("latin-1")) not in self.hosts:
-            waiting = False
             await JSONResponse({"detail": "This server does not answer to that host name."}, 421)(
                 scope, receive, guarded
             )
             return
         length = headers.get(b"content-length", b"0")
         if not length.isdigit() or int(length) > MAX_BODY:
-            waiting = False
             await JSONResponse({"detail": "The request is too large."}, 413)(scope, receive, guarded)
             return
-        if waiting:
-            await self.slots.acquire()
+        await self.app(scope, counted, guarded)
+
+
+class Slots:
+    """Lets a few GET requests at a time through: more threads would only wait for each other's lock."""
+
+    def __init__(self, app: Callable[..., Any]) -> None:
+        self.app = app
+        self.free = asyncio.Semaphore(READING_AT_ONCE)
+
+    async def __call__(self, scope: dict[str, Any], receive: Callable[..., Any], send: Callable[..., Any]) -> None:
+        if scope["type"] != "http" or scope["method"] != "GET":
+            await self.app(scope, receive, send)
+            return
+        await self.free.acquire()
+        held = True
+
+        async def letting(message: Any) -> None:
+            nonlocal held
+            if held and message["type"] == "http.response.start":  # slow clients do not keep a slot
+                held = False
+                self.free.release()
+            await send(message)
+
         try:
-            await self.app(scope, counted, guarded)
+            await self.app(scope, receive, letting)
         finally:
-            let_next()
+            if held:
+                self.free.release()
 
 
 def _host(value: str) -> str:
@@ -151,6 +164,8 @@ def create_app(settings: InspectorSettings, now: Callable[[], int] = now_ms) -> 
 
     _answer_errors(app, site)
     app.add_middleware(GZipMiddleware, minimum_size=1000, compresslevel=1)
+    app.add_middleware(Slots)
+    app.add_middleware(Quick, site=site, queue=queue.queue, post=posts.post_page)
     app.add_middleware(Guard, hosts=allowed_hosts(settings), https=settings.https)
     return app
 

@@ -667,6 +667,10 @@ class Library:
             self._checked[run_id] = now
         return found
 
+    def is_open(self, run_id: str) -> bool:
+        """Whether `get` answers at once: the index is open and was looked after a moment ago."""
+        return run_id in self._open and time.monotonic() - self._checked.get(run_id, 0.0) < 2.0
+
     def _start(self, run_id: str) -> Path | None:
         """Build now if the run is small, else in a process of its own."""
         state = self.workspace.stages(run_id)["cluster_notes"]

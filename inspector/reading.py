@@ -17,8 +17,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections import OrderedDict, defaultdict
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +29,7 @@ import pyarrow as pa
 from sqlalchemy.engine import Engine
 
 from inspector import decisions as store
+from inspector.columns import Columns, Test
 from inspector.database import ask, store_id
 from inspector.errors import Refused
 from inspector.fragments import Fragments
@@ -40,16 +41,16 @@ BIN_EDGES = tuple(round(-1 + 0.05 * k, 2) for k in range(41))
 """Edges of the score histograms in facts.json."""
 
 SORTS: dict[str, tuple[str, str, bool]] = {
-    "gain": ("largest gain over the best existing note", "COALESCE(gain, -9)", True),
-    "score": ("highest score", "COALESCE(score, -9)", True),
-    "score_low": ("lowest score", "COALESCE(score, -9)", False),
-    "width": ("widest interval", "COALESCE(width, -9)", True),
-    "disagreement": ("aggregators disagree most", "COALESCE(disagreement, -9)", True),
+    "gain": ("largest gain over the best existing note", "gain", True),
+    "score": ("highest score", "score", True),
+    "score_low": ("lowest score", "score", False),
+    "width": ("widest interval", "width", True),
+    "disagreement": ("aggregators disagree most", "disagreement", True),
     "ratings": ("most ratings", "n_ratings", True),
     "newest": ("newest post", "post_id", True),
     "oldest": ("oldest post", "post_id", False),
 }
-"""Name of an order: what a person reads, the SQL expression, whether large comes first. Ties go by post id."""
+"""Name of an order: what a person reads, the column, whether large comes first. Ties go by post id."""
 
 DECIDED = {
     "": "any",
@@ -67,11 +68,6 @@ OUTCOMES = {"": "any", "winner": "winner", "abstained": "abstained", "open": "no
 
 NOTE = "note-"
 """Before a note's id where a text may be a candidate or a note that people wrote."""
-
-SPARSE = 2_000
-"""Up to this many posts that fit are sorted; more are met soon enough by walking along the order's own index."""
-
-AGAINST = "((outcome = 'winner' AND decision IN ('reject', 'not_needed')) OR (outcome = 'abstained' AND decision IN ('accept', 'edit')))"
 
 
 @dataclass(frozen=True)
@@ -126,10 +122,6 @@ class Filters:
         return urlencode({key: (f"{value:g}" if isinstance(value, float) else value) for key, value in merged.items()})
 
     @property
-    def about_decisions(self) -> bool:
-        return bool(self.decided)
-
-    @property
     def active(self) -> int:
         """How many filters are set (the order is none)."""
         return sum(getattr(self, f.name) not in ("", None) for f in dataclasses.fields(self) if f.name != "sort")
@@ -140,6 +132,17 @@ class Page:
     """One page of the queue. Cursors are None where there is nothing more; `total` counts all posts that fit."""
 
     rows: list[dict[str, Any]]
+    total: int
+    after: str | None
+    before: str | None
+
+
+@dataclass(frozen=True)
+class Listing:
+    """A page of the queue by ids only; `rows` are their places in `RunIndex.columns`."""
+
+    rows: list[int]
+    posts: list[int]
     total: int
     after: str | None
     before: str | None
@@ -162,13 +165,23 @@ class RunIndex:
         self._synced = -1
         self._aside = ThreadPoolExecutor(1, thread_name_prefix="projector")
         self._projection: Future[None] | None = None
-        self._progress: tuple[float, dict[str, int]] | None = None
-        self._counts: dict[tuple[str, Any], tuple[float, int]] = {}
+        self._progress: tuple[int, dict[str, int]] | None = None
+        self._opening = threading.Lock()
+        self._columns: Columns | None = None
 
     @functools.cached_property
     def store_id(self) -> str:
         """Of the decision store; asked for when decisions are, since making pages needs none."""
         return store_id(self.engine)
+
+    @property
+    def columns(self) -> Columns:
+        """What the queue filters and sorts by; opened by the first question."""
+        if self._columns is None:
+            with self._opening:
+                if self._columns is None:
+                    self._columns = Columns(self.path)
+        return self._columns
 
     # -- connections -----------------------------------------------------------------------------------------------
 
@@ -288,15 +301,13 @@ class RunIndex:
 
     # -- the queue -------------------------------------------------------------------------------------------------
 
-    def _where(self, filters: Filters, me: str, walking: bool = False) -> tuple[str, list[Any]]:
-        """The condition and its values. `walking`: along an order's index, where what a search found is only looked up."""
-        terms: list[str] = []
-        values: list[Any] = []
-
-        def add(term: str, *arguments: Any) -> None:
-            terms.append(term)
-            values.extend(arguments)
-
+    def _tests(self, filters: Filters, me: str) -> list[Test]:
+        """What a post must pass to fit."""
+        columns = self.columns
+        tests: list[Test] = []
+        if filters.q:
+            found = columns.search(filters.q, lambda: self._find(filters.q))
+            tests.append(lambda rows: found[rows])
         for column, value in (
             ("outcome", filters.outcome),
             ("reason_code", filters.reason),
@@ -304,107 +315,50 @@ class RunIndex:
             ("story_id", filters.story),
         ):
             if value:
-                add(f"{column} = ?", value)
-        for column, sign, bound in (
-            ("score", ">=", filters.min_score),
-            ("score", "<=", filters.max_score),
-            ("width", ">=", filters.min_width),
-            ("disagreement", ">=", filters.min_disagreement),
+                tests.append(columns.is_word(column, value))
+        if filters.decided:
+            tests.append(columns.decided(filters.decided, me))
+        for column, bound in (
+            ("score", filters.min_score),
+            ("width", filters.min_width),
+            ("disagreement", filters.min_disagreement),
         ):
             if bound is not None:
-                add(f"{column} {sign} ?", bound)
-        decided = filters.decided
-        if decided == "none":
-            add("decision IS NULL")
-        elif decided == "any":
-            add("decision IS NOT NULL")
-        elif decided == "flagged":
-            add("flagged = 1")
-        elif decided == "against":
-            add("decision IS NOT NULL")
-            add(AGAINST)
-        elif decided == "unseen":
-            add("NOT EXISTS (SELECT 1 FROM mine WHERE analyst = ? AND mine.post_id = posts.post_id)", me)
-        elif decided:
-            add("decision = ?", decided)
-        if filters.q:
-            digits = filters.q.lstrip("#")
-            if digits.isascii() and digits.isdigit() and len(digits) <= 19 and int(digits) < 2**63:
-                add(
-                    "(post_id = ? OR post_id IN (SELECT post_id FROM note_posts WHERE note_id = ?))",
-                    int(digits),
-                    int(digits),
-                )
-            else:
-                match = _match(filters.q)
-                # SQLite 3.40 takes "post_id IN (...) AND post_id < ?" for one seek and answers wrongly: '+' keeps it from that.
-                sign = "+" if walking else ""
-                add(f"{sign}post_id IN (SELECT post_id FROM {self._found(match)})" if match else "0")
-        return (" AND ".join(terms) or "1"), values
+                tests.append(columns.at_least(column, bound))
+        if filters.max_score is not None:
+            tests.append(columns.at_most("score", filters.max_score))
+        return tests
 
-    def _found(self, match: str) -> str:
-        """Name of a table of the posts that a search finds. This connection keeps its last eight: pages of one search ask again."""
-        kept: OrderedDict[str, str] | None = getattr(self._local, "found", None)
-        if kept is None:
-            kept = self._local.found = OrderedDict()
-        if match in kept:
-            kept.move_to_end(match)
-            return kept[match]
-        if len(kept) >= 8:
-            _, name = kept.popitem(last=False)
-            self.sql.execute(f"DELETE FROM {name}")
-        else:
-            name = f"temp.found{len(kept)}"
-            self.sql.execute(f"CREATE TABLE {name} (post_id INTEGER PRIMARY KEY)")
-        self.sql.execute(f"INSERT INTO {name} SELECT rowid FROM search WHERE search MATCH ? ORDER BY rowid", (match,))
-        kept[match] = name
-        return name
-
-    def _source(self, filters: Filters, me: str) -> tuple[str, str]:
-        """How to reach the posts that fit in an order: the table with an index to use, and '+' where they are few.
-
-        SQLite's own choice would walk along the order's index until a page is full, however rare the posts are. A '+' before
-        the sort expression keeps it from that, so few posts are found by their filter and sorted.
-        """
-        few = self.count(filters, me) <= SPARSE
-        by_decision = few and filters.decided in ("any", "against", "accept", "edit", "reject", "not_needed")
-        return ("posts INDEXED BY posts_decision" if by_decision else "posts"), ("+" if few else "")
+    def _find(self, words: str) -> Iterator[int]:
+        """Posts with these words, or with this id, or with the note of this id."""
+        digits = words.lstrip("#")
+        if digits.isascii() and digits.isdigit() and len(digits) <= 19 and int(digits) < 2**63:
+            number = int(digits)
+            of_note = self.sql.execute("SELECT post_id FROM note_posts WHERE note_id = ?", (number,))
+            return iter([number, *(row[0] for row in of_note)])
+        match = _match(words)
+        rows = self.sql.execute("SELECT rowid FROM search WHERE search MATCH ?", (match,)) if match else ()
+        return (row[0] for row in rows)
 
     def count(self, filters: Filters, me: str = "") -> int:
-        """How many posts fit. Remembered; counts that depend on decisions may be two seconds old."""
-        key = (dataclasses.replace(filters, sort="gain").query(), me if filters.decided == "unseen" else "")
-        now = time.monotonic()
-        found = self._counts.get(key)
-        if found and (not filters.about_decisions or now - found[0] < 2.0):
-            return found[1]
-        if filters.decided == "unseen":
-            # All that fit, less the few of them that I have seen: asking 100,000 posts one by one takes long.
-            rest = dataclasses.replace(filters, decided="")
-            where, values = self._where(rest, me)
-            query = f"SELECT COUNT(*) FROM mine CROSS JOIN posts USING (post_id) WHERE analyst = ? AND {where}"
-            total = self.count(rest, me) - int(self.sql.execute(query, [me, *values]).fetchone()[0])
-        else:
-            where, values = self._where(filters, me)
-            hint = "INDEXED BY posts_decision" if filters.decided in ("any", "against") else ""
-            total = int(self.sql.execute(f"SELECT COUNT(*) FROM posts {hint} WHERE {where}", values).fetchone()[0])
-        if len(self._counts) > 2_000:
-            self._counts.clear()
-        self._counts[key] = (now, total)
-        return total
+        """How many posts fit."""
+        self.columns.refresh()
+        return self.columns.count(self._tests(filters, me))
 
-    def page(
+    def listing(
         self, filters: Filters, me: str = "", *, after: str | None = None, before: str | None = None, limit: int = 50
-    ) -> Page:
+    ) -> Listing:
         """Posts that fit, `limit` at a time. Paging by the last row's key, so rows that change never shift a page."""
         self.sync()
-        _, expression, descending = SORTS[filters.sort]
-        source = self._source(filters, me)
-        where, values = self._where(filters, me, walking=not source[1])
+        columns = self.columns
+        columns.refresh()
+        _, column, descending = SORTS[filters.sort]
+        tests = self._tests(filters, me)
         backwards = before is not None and after is None
         cursor = _cursor(before if backwards else after)
         falling = descending != backwards
-        keys = self._walk(source, where, values, expression, falling, cursor, limit + 1)
-        rows = self._posts(keys)
+        start = columns.place(column, *cursor, beyond=not falling) if cursor else None
+        rows = columns.walk(column, falling, start, tests, limit + 1)
         more = len(rows) > limit
         rows = rows[:limit]
         if backwards:
@@ -412,89 +366,63 @@ class RunIndex:
         has_next, has_previous = (True, more) if backwards else (more, cursor is not None)
         if backwards and cursor is None:
             has_next = False
-        ends = [f"{row['sort_key']!r}~{row['post_id']}" for row in (rows[:1] + rows[-1:])]
-        return Page(
+        ends = [f"{columns.key(column, row)!r}~{columns.posts[row]}" for row in rows[:1] + rows[-1:]]
+        return Listing(
             rows,
-            self.count(filters, me),
+            columns.posts[rows].tolist(),
+            columns.count(tests),
             after=ends[-1] if rows and has_next else None,
             before=ends[0] if rows and has_previous else None,
         )
 
-    def _walk(
-        self,
-        source: tuple[str, str],
-        where: str,
-        values: list[Any],
-        expression: str,
-        falling: bool,
-        cursor: tuple[float, int] | None,
-        limit: int,
-    ) -> list[tuple[int, Any]]:
-        """(post, sort key) of the first posts that fit beyond `cursor`, in the order.
+    def page(
+        self, filters: Filters, me: str = "", *, after: str | None = None, before: str | None = None, limit: int = 50
+    ) -> Page:
+        """As `listing`, with the posts' rows and texts."""
+        found = self.listing(filters, me, after=after, before=before, limit=limit)
+        rows = self.posts(found.posts)
+        return Page([rows[post_id] for post_id in found.posts], found.total, found.after, found.before)
 
-        Posts with the cursor's own key come first and are asked for by themselves: that is one seek in the index (key,
-        post), while "key less, or equal and post less" would walk through every post of that key, and 78 % may share one.
-        """
-        table, plus = source
-        sign, direction = ("<", "DESC") if falling else (">", "ASC")
-        by_post = expression == "post_id"
-        within = f"{plus}post_id {direction}"
-        order = within if by_post else f"{plus}{expression} {direction}, post_id {direction}"
-        steps: list[tuple[str, list[Any], str]] = [("1", [], order)]
-        if cursor is not None and by_post:
-            steps = [(f"{plus}post_id {sign} ?", [cursor[1]], within)]
-        elif cursor is not None:
-            key, post_id = cursor
-            alike = (f"{plus}{expression} = ? AND {plus}post_id {sign} ?", [key, post_id], within)
-            steps = [alike, (f"{plus}{expression} {sign} ?", [key], order)]
-        found: list[tuple[int, Any]] = []
-        for condition, more, order in steps:
-            query = f"SELECT post_id, {expression} FROM {table} WHERE {where} AND {condition} ORDER BY {order} LIMIT ?"
-            rows = self.sql.execute(query, [*values, *more, limit - len(found)])
-            found.extend((row[0], row[1]) for row in rows)
-            if len(found) == limit:
-                break
-        return found
-
-    def _posts(self, keys: list[tuple[int, Any]]) -> list[dict[str, Any]]:
-        """Rows of these posts with their texts and `sort_key`, in the given order."""
-        marks = ", ".join("?" * len(keys))
+    def posts(self, ids: Sequence[int]) -> dict[int, dict[str, Any]]:
+        """Rows of these posts with their texts, by id."""
+        marks = ", ".join("?" * len(ids))
         query = (
             f"SELECT posts.*, post_text, winner_text FROM posts JOIN texts USING (post_id) WHERE post_id IN ({marks})"
         )
-        rows = {row["post_id"]: dict(row) for row in self.sql.execute(query, [post_id for post_id, _ in keys])}
-        return [{**rows[post_id], "sort_key": key} for post_id, key in keys]
+        return {row["post_id"]: dict(row) for row in self.sql.execute(query, ids)}
 
     def neighbours(self, post_id: int, filters: Filters, me: str) -> dict[str, int | None]:
         """Posts around this one in the queue's order: `previous`, `next`, and `unseen`: the next that I have not seen.
 
         `unseen` starts again at the queue's beginning when nothing is left below.
         """
-        _, expression, descending = SORTS[filters.sort]
-        key = self.sql.execute(f"SELECT {expression} FROM posts WHERE post_id = ?", (post_id,)).fetchone()
-        if key is None:
+        columns = self.columns
+        columns.refresh()
+        _, column, descending = SORTS[filters.sort]
+        row = columns.row(post_id)
+        if row is None:
             return {"previous": None, "next": None, "unseen": None}
+        key = columns.key(column, row)
+        places = {falling: columns.place(column, key, post_id, beyond=not falling) for falling in (True, False)}
 
-        def first(extra: Filters, falling: bool, start: bool = False) -> int | None:
-            source = self._source(extra, me)
-            where, values = self._where(extra, me, walking=not source[1])
-            cursor = None if start else (key[0], post_id)
-            found = self._walk(source, where, values, expression, falling, cursor, 2)
-            return next((int(other) for other, _ in found if other != post_id), None)
+        def first(tests: list[Test], falling: bool, start: int | None) -> int | None:
+            found = columns.walk(column, falling, start, tests, 1 if start is not None else 2)
+            return next((int(columns.posts[other]) for other in found if other != row), None)
 
-        unseen = (
-            dataclasses.replace(filters, decided="unseen") if filters.decided in ("", "none", "unseen") else filters
-        )
+        tests = self._tests(filters, me)
+        unseen = tests
+        if filters.decided in ("", "none", "unseen"):
+            unseen = self._tests(dataclasses.replace(filters, decided="unseen"), me)
         return {
-            "next": first(filters, descending),
-            "previous": first(filters, not descending),
-            "unseen": first(unseen, descending) or first(unseen, descending, start=True),
+            "next": first(tests, descending, places[descending]),
+            "previous": first(tests, not descending, places[not descending]),
+            "unseen": first(unseen, descending, places[descending]) or first(unseen, descending, None),
         }
 
     def first_unseen(self, filters: Filters, me: str) -> int | None:
         """The first post of the queue that this analyst has neither decided nor skipped."""
-        page = self.page(dataclasses.replace(filters, decided="unseen"), me, limit=1)
-        return page.rows[0]["post_id"] if page.rows else None
+        found = self.listing(dataclasses.replace(filters, decided="unseen"), me, limit=1)
+        return found.posts[0] if found.posts else None
 
     # -- one post --------------------------------------------------------------------------------------------------
 
@@ -579,25 +507,13 @@ class RunIndex:
     # -- sums ------------------------------------------------------------------------------------------------------
 
     def progress(self) -> dict[str, int]:
-        """Counts of the analysts' last words: kind -> posts; `undecided`; `against` the machine. Up to two seconds old."""
-        now = time.monotonic()
-        if self._progress is not None and now - self._progress[0] < 2.0:
-            return self._progress[1]
+        """Counts of the analysts' last words: kind -> posts; `undecided`; `flagged`; `against` the machine."""
         self.sync()
-        counts: dict[str, int] = {}
-        against = 0
-        for decision, outcome, n in self.sql.execute(
-            "SELECT decision, outcome, COUNT(*) FROM posts GROUP BY decision, outcome"
-        ):
-            counts[decision or "undecided"] = counts.get(decision or "undecided", 0) + n
-            if outcome == "winner":
-                against += n if decision in ("reject", "not_needed") else 0
-            elif outcome == "abstained":
-                against += n if decision in ("accept", "edit") else 0
-        counts["against"] = against
-        counts["flagged"] = self.sql.execute("SELECT COUNT(*) FROM posts WHERE flagged = 1").fetchone()[0]
-        self._progress = (now, counts)
-        return counts
+        self.columns.refresh()
+        version = self.columns.version
+        if self._progress is None or self._progress[0] != version:
+            self._progress = (version, self.columns.sums())
+        return self._progress[1]
 
     def selections(self) -> list[dict[str, Any]]:
         """Narrow rows of every post, for comparing runs and measuring agreement."""

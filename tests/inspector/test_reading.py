@@ -9,7 +9,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from inspector import decisions, index, reading
+from inspector import decisions, index
 from inspector.database import open_database
 from inspector.decisions import NewDecision
 from inspector.errors import Refused
@@ -339,13 +339,9 @@ def test_the_funnel_loses_every_post_for_a_reason(opened):
     assert steps[0]["n"] - sum(n for step in steps for n in step["lost"].values()) == steps[-1]["n"]
 
 
-@pytest.mark.parametrize("sparse", [0, 2_000])
 @pytest.mark.parametrize("sort", ["gain", "score_low", "newest", "oldest", "ratings"])
-def test_any_filter_pages_through_exactly_the_posts_that_fit_however_they_are_reached(
-    world, tmp_path, monkeypatch, sort, sparse
-):
-    """A slow twin walks all rows in Python; `sparse` decides whether posts are found by filter or along the order."""
-    monkeypatch.setattr(reading, "SPARSE", sparse)
+def test_any_filter_pages_through_exactly_the_posts_that_fit(world, tmp_path, sort):
+    """A slow twin walks all rows in Python."""
     engine = open_database(f"sqlite:///{tmp_path / 'other.sqlite'}")
     opened = Library(Workspace(str(world.workspace)), engine, 10_000).get(world.run_id)
     for number, post in enumerate(world.posts[:6]):

@@ -94,7 +94,10 @@ def cut(html: str) -> list[str]:
 @functools.cache
 def room_version() -> str:
     """A digest of the code and templates that make the parts: parts rendered by others are not used."""
-    code = [ROOM / name for name in ("charts.py", "fragments.py", "site.py", "text.py", "why.py", "pages/posts.py")]
+    code = [
+        ROOM / name
+        for name in ("charts.py", "fragments.py", "markup.py", "site.py", "text.py", "why.py", "pages/posts.py")
+    ]
     files = [*code, *sorted((ROOM / "templates").glob("post_*.html")), ROOM / "templates" / "macros.html"]
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:16]
 

@@ -166,6 +166,7 @@ class RunIndex:
         self._aside = ThreadPoolExecutor(1, thread_name_prefix="projector")
         self._projection: Future[None] | None = None
         self._progress: tuple[int, dict[str, int]] | None = None
+        self.lines: dict[int, tuple[str, str, str]] = {}  # of the queue, kept by `pages.queue`
         self._opening = threading.Lock()
         self._columns: Columns | None = None
 

@@ -28,6 +28,7 @@ from inspector import accounts, decisions
 from inspector.accounts import Session, User
 from inspector.database import open_database
 from inspector.errors import Refused
+from inspector.markup import generated, per_cent, plain_pieces, score, text_pieces
 from inspector.reading import DECIDED, OUTCOMES, SORTS, Library, RunIndex
 from inspector.runs import Workspace
 from inspector.settings import LOOPBACK, InspectorSettings, default_assess
@@ -303,10 +304,6 @@ def thousands(value: float | int | None) -> str:
     return f"{int(value):,}".replace(",", "\u202f")
 
 
-def per_cent(value: float | None) -> str:
-    return "–" if value is None else f"{100 * value:.0f} %"
-
-
 STATUS_WORDS = {
     "CURRENTLY_RATED_HELPFUL": "Helpful",
     "CURRENTLY_RATED_NOT_HELPFUL": "Not helpful",
@@ -371,6 +368,10 @@ def make_templates() -> Environment:
         "path": lambda value: quote(str(value), safe=""),
     }
     environment.globals |= {
+        "generated": generated,
+        "text_pieces": text_pieces,
+        "plain_pieces": plain_pieces,
+        "score": score,
         "REASONS": decisions.REASONS,
         "REASON_BOXES": _reason_boxes(),
         "KIND_WORDS": decisions.KIND_WORDS,

@@ -9,13 +9,16 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
+from urllib.parse import quote
 
 from fastapi import APIRouter, Request, Response
+from markupsafe import Markup
 
 from inspector import charts, decisions
 from inspector.decisions import Decision, NewDecision, text_sha256
 from inspector.errors import Conflict, Refused
 from inspector.fragments import BASE, AnyFilters, Parts, cut
+from inspector.markup import candidate_card
 from inspector.pages import Form, Here, field, number, reading
 from inspector.reading import NOTE, Filters, RunIndex
 from inspector.runs import Workspace
@@ -159,16 +162,23 @@ def render_parts(site: Site | PageMaker, index: RunIndex, post: dict[str, Any], 
         return replace(text, why=name_ranks(text.why, ranks))
 
     shown = show(chosen) if chosen else None
+    url = f"{BASE}/runs/{quote(run_id, safe='')}/posts/{post['post_id']}"
+    filters = AnyFilters()
+    cards = [
+        candidate_card(show(row), number, row["candidate_id"] == chosen_id, url, filters.query)
+        for number, row in enumerate(listed, 1)
+    ]
     known = {
         "base": BASE,
         "run_id": run_id,
         "post": post,
-        "filters": AnyFilters(),
+        "filters": filters,
         "chosen": shown,
         "winner": winner,
         "runner": runner,
         "existing": existing,
-        "listed": [show(row) for row in listed],
+        "listed": bool(listed),
+        "cards": Markup("\n".join(cards)),
         "start": start,
         "per_page": PER_PAGE,
         "n_candidates": len(overview),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 from collections import OrderedDict
 from typing import Any
@@ -12,10 +13,12 @@ from jinja2 import Environment
 from jinja2.filters import do_truncate
 from markupsafe import Markup, escape
 
+from inspector.columns import VERDICTS
 from inspector.errors import Refused
+from inspector.markup import generated, per_cent
 from inspector.pages import Here, reading
-from inspector.reading import Filters, RunIndex
-from inspector.site import Site, per_cent
+from inspector.reading import Filters, Listing, RunIndex
+from inspector.site import Site
 from inspector.why import plain, signed, why_post
 
 router = APIRouter()
@@ -69,7 +72,7 @@ def queue(request: Request, site: Here, run_id: str) -> Response:
     if not index.facts.get("n_posts"):
         raise Refused("This run has no posts yet: it has not finished cluster_notes.", 404)
     filters = Filters.parse(request.query_params)
-    page = index.page(
+    page = index.listing(
         filters,
         user.name,
         after=request.query_params.get("after"),
@@ -83,7 +86,7 @@ def queue(request: Request, site: Here, run_id: str) -> Response:
         filters=filters,
         page=page,
         form=filter_form(site.templates, index, filters),
-        rows=queue_rows(site.templates, page.rows, site_path(request, run_id), filters.query()),
+        rows=queue_lines(site.templates, index, page, site_path(request, run_id), filters.query()),
         progress=index.progress(),
         n_posts=index.facts["n_posts"],
     )
@@ -116,56 +119,78 @@ def filter_form(templates: Environment, index: RunIndex, filters: Filters) -> Ma
     return form
 
 
-def queue_rows(templates: Environment, posts: list[dict[str, Any]], path: str, query: str) -> Markup:
-    """The queue's lines. Written here and not in a template, because thirty of them were two thirds of a page's time.
+Line = tuple[str, str, str]
+"""A line of the queue around the two things that change: the post's address, and what analysts decided."""
+
+LINES = 5_000  # lines kept per run and process, about a kilobyte each
+
+
+def queue_lines(templates: Environment, index: RunIndex, found: Listing, path: str, query: str) -> Markup:
+    """The queue's lines. What a run settles of a line is made once and kept."""
+    kept = index.lines
+    missing = [post_id for post_id in found.posts if post_id not in kept]
+    if missing:
+        if len(kept) + len(missing) > LINES:
+            kept.clear()  # crude, and enough: nobody reads five thousand lines again and again
+        kept.update({post_id: line(templates, row) for post_id, row in index.posts(missing).items()})
+    path, query = str(escape(path)), str(escape(query))
+    badges = _badges(templates)
+    columns = index.columns
+    lines = []
+    for row, post_id in zip(found.rows, found.posts, strict=True):
+        before, middle, after = kept[post_id]
+        flag = '<span class="badge d-flag">flagged</span>' if columns.flagged[row] else ""
+        lines.append(f"{before}{path}{post_id}?{query}{middle}{badges[columns.decision[row]]}{flag}{after}")
+    return Markup("\n".join(lines))
+
+
+@functools.cache
+def _badges(templates: Environment) -> list[str]:
+    """The analysts' last word as a badge, by its number in `Columns.decision`."""
+    macros: Any = templates.get_template("macros.html").module
+    return [str(macros.decision_badge(kind)) for kind in ("", *VERDICTS)]
+
+
+def line(templates: Environment, post: dict[str, Any]) -> Line:
+    """One post's line. Written here and not in a template, because thirty of them were two thirds of a page's time.
 
     Every value that is not a number goes through `escape`.
     """
     macros: Any = templates.get_template("macros.html").module
-    generated = macros.generated()
-    outcomes = {name: macros.outcome({"outcome": name}) for name in {post["outcome"] for post in posts}}
-    badges = {kind: macros.decision_badge(kind) for kind in {post["decision"] for post in posts}}
-    path, query = str(escape(path)), str(escape(query))
 
     def short(text: str, length: int) -> Markup:
         return escape(do_truncate(templates, text, length))
 
-    lines = []
-    for post in posts:
-        number = int(post["post_id"])
-        if post["winner_text"] and post["outcome"] == "winner":
-            words = f'<p class="winner-words">{generated} {short(post["winner_text"], 190)}</p>'
-        else:
-            words = f'<p class="winner-words muted">{short(why_post(post), 190)}</p>'
-        facts = [
-            f"<span>{n} {name}{'' if n == 1 else 's'}</span>"
-            for n, name in ((int(post["n_notes"]), "note"), (int(post["n_candidates"]), "candidate"))
-        ]
-        if post["language"]:
-            facts.append(f"<span>{escape(post['language'])}</span>")
-        if post["story_id"]:
-            facts.append(f'<a href="?story={quote(post["story_id"], safe="")}">{short(post["story_id"], 24)}</a>')
-        if post["disagreement"]:
-            share = escape(per_cent(post["disagreement"]))
-            facts.append(
-                f'<span title="share of further aggregators that prefer another text">disagreement {share}</span>'
-            )
-        numbers = ""
-        if post["score"] is not None:
-            gain = ""
-            if post["gain"] is not None:
-                gain = f'<span class="{"up" if post["gain"] > 0 else "down"}">{signed(post["gain"])}</span>'
-            interval = f"[{plain(post['lower'])}, {plain(post['upper'])}]"
-            numbers = f'<b>{plain(post["score"])}</b>{gain}<span class="interval">{interval}</span>'
-        flag = '<span class="badge d-flag">flagged</span>' if post["flagged"] else ""
-        lines.append(
-            f'<li data-row>\n<a class="open" href="{path}{number}?{query}"><span class="post-words">'
-            f"{short(post['post_text'] or f'Post {number}', 150)}</span></a>\n{words}\n"
-            f'<p class="meta">{"".join(facts)}<span class="muted">{number}</span></p>\n'
-            f'<div class="marks">{outcomes[post["outcome"]]}{badges[post["decision"]]}{flag}</div>\n'
-            f'<div class="numbers">{numbers}</div>\n</li>'
-        )
-    return Markup("\n".join(lines))
+    number = int(post["post_id"])
+    if post["winner_text"] and post["outcome"] == "winner":
+        words = f'<p class="winner-words">{generated()} {short(post["winner_text"], 190)}</p>'
+    else:
+        words = f'<p class="winner-words muted">{short(why_post(post), 190)}</p>'
+    facts = [
+        f"<span>{n} {name}{'' if n == 1 else 's'}</span>"
+        for n, name in ((int(post["n_notes"]), "note"), (int(post["n_candidates"]), "candidate"))
+    ]
+    if post["language"]:
+        facts.append(f"<span>{escape(post['language'])}</span>")
+    if post["story_id"]:
+        facts.append(f'<a href="?story={quote(post["story_id"], safe="")}">{short(post["story_id"], 24)}</a>')
+    if post["disagreement"]:
+        share = escape(per_cent(post["disagreement"]))
+        facts.append(f'<span title="share of further aggregators that prefer another text">disagreement {share}</span>')
+    numbers = ""
+    if post["score"] is not None:
+        gain = ""
+        if post["gain"] is not None:
+            gain = f'<span class="{"up" if post["gain"] > 0 else "down"}">{signed(post["gain"])}</span>'
+        interval = f"[{plain(post['lower'])}, {plain(post['upper'])}]"
+        numbers = f'<b>{plain(post["score"])}</b>{gain}<span class="interval">{interval}</span>'
+    return (
+        '<li data-row>\n<a class="open" href="',
+        f'"><span class="post-words">{short(post["post_text"] or f"Post {number}", 150)}</span></a>\n{words}\n'
+        f'<p class="meta">{"".join(facts)}<span class="muted">{number}</span></p>\n'
+        f'<div class="marks">{macros.outcome({"outcome": post["outcome"]})}',
+        f'</div>\n<div class="numbers">{numbers}</div>\n</li>',
+    )
 
 
 @router.get("/runs/{run_id}/next")

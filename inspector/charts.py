@@ -10,8 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
+from inspector.markup import esc
 from inspector.why import plain
 
 HELPFUL_AT = 0.40  # X's status rules (facts.md section 2): intercept at which a note becomes Helpful ...
@@ -53,13 +54,13 @@ class Dot:
 
 def _svg(width: float, height: float, title: str, body: Sequence[str], css: str) -> Markup:
     return Markup(
-        f'<svg class="chart {css}" viewBox="0 0 {width:g} {height:g}" role="img" aria-label="{escape(title)}" '
+        f'<svg class="chart {css}" viewBox="0 0 {width:g} {height:g}" role="img" aria-label="{esc(title)}" '
         f'preserveAspectRatio="xMidYMid meet">{"".join(body)}</svg>'
     )
 
 
 def _text(x: float, y: float, text: object, css: str = "tick", anchor: str = "middle") -> str:
-    return f'<text x="{x:.1f}" y="{y:.1f}" class="{css}" text-anchor="{anchor}">{escape(text)}</text>'
+    return f'<text x="{x:.1f}" y="{y:.1f}" class="{css}" text-anchor="{anchor}">{esc(text)}</text>'
 
 
 def _line(x1: float, y1: float, x2: float, y2: float, css: str) -> str:
@@ -113,7 +114,7 @@ def factor_line(lines: Sequence[Line], rug: Sequence[float] = ()) -> Markup:
             else ""
         )
         body.append(
-            f'<polyline points="{points}" class="curve {escape(line.kind)}"><title>{escape(line.label)}</title></polyline>'
+            f'<polyline points="{points}" class="curve {esc(line.kind)}"><title>{esc(line.label)}</title></polyline>'
         )
     said = "; ".join(
         f"{line.label}: {float(line.curve[0]):.0%} at the negative end, {float(line.curve[len(line.curve) // 2]):.0%} in the middle, {float(line.curve[-1]):.0%} at the positive end"
@@ -162,10 +163,8 @@ def score_strip(rows: Sequence[Score]) -> Markup:
         middle = top + row_h * (number + 0.5)
         body.append(_text(left - 10, middle + 4, row.label, "row-label", "end"))
         if row.lower is not None and row.upper is not None:
-            body.append(_line(x(row.lower), middle, x(row.upper), middle, f"whisker {escape(row.kind)}"))
-        body.append(
-            f'<circle cx="{x(row.score or 0):.1f}" cy="{middle:.1f}" r="5.5" class="point {escape(row.kind)}"/>'
-        )
+            body.append(_line(x(row.lower), middle, x(row.upper), middle, f"whisker {esc(row.kind)}"))
+        body.append(f'<circle cx="{x(row.score or 0):.1f}" cy="{middle:.1f}" r="5.5" class="point {esc(row.kind)}"/>')
     said = "; ".join(
         f"{row.label} {plain(row.score)}, between {plain(row.lower)} and {plain(row.upper)}" for row in known
     )
@@ -217,11 +216,11 @@ def plane(dots: Sequence[Dot]) -> Markup:
     order = {"candidate": 0, "note": 1, "runner": 2, "winner": 3}
     for dot in sorted(dots, key=lambda entry: order.get(entry.shape, 0)):
         cx, cy = x(dot.factor), y(dot.intercept)
-        title = f"<title>{escape(dot.label)}</title>"
+        title = f"<title>{esc(dot.label)}</title>"
         if dot.shape == "note":
             body.append(
                 f'<g class="note-dot c{dot.colour}"><rect x="{cx - 8:.1f}" y="{cy - 8:.1f}" width="16" height="16" rx="3"/>'
-                f'<text x="{cx:.1f}" y="{cy + 4:.1f}" text-anchor="middle">{escape(dot.cluster)}</text>{title}</g>'
+                f'<text x="{cx:.1f}" y="{cy + 4:.1f}" text-anchor="middle">{esc(dot.cluster)}</text>{title}</g>'
             )
         elif dot.shape == "winner":
             body.append(f'<path d="{_star(cx, cy, 10.5)}" class="point winner">{title}</path>')
@@ -324,7 +323,7 @@ def histogram(edges: Sequence[float], series: Sequence[tuple[str, Sequence[int]]
         for k, share in enumerate(values):
             path += f"V{y(share):.1f}H{x(edges[first + k + 1]):.1f}"
         body.append(
-            f'<path d="{path}V{y(0):.1f}" class="step s{number}"><title>{escape(name)}: {sum(series[number][1])}</title></path>'
+            f'<path d="{path}V{y(0):.1f}" class="step s{number}"><title>{esc(name)}: {sum(series[number][1])}</title></path>'
         )
     return _svg(
         width, height, f"{label}: " + ", ".join(f"{name} ({sum(values)})" for name, values in series), body, "histogram"

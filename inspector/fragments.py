@@ -7,9 +7,9 @@ What is kept can be thrown away at any time; it is ignored when code or template
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
-import json
 import re
 import secrets
 import sqlite3
@@ -29,6 +29,8 @@ MEMORY = 48 * 2**20  # characters of parts kept in memory by one process and run
 # Drawn anew in every process and never stored, so that no text of a post can hold one.
 _MARK = secrets.token_hex(12)
 _QUERY, _QUERY_AND, BASE = (f"{_MARK}{k}z" for k in range(3))
+_PIECE, _PART = "\x1e", "\x1f"  # "record separator" and "unit separator"
+_PLAIN = re.compile("[A-Za-z0-9_.-]+")
 _CUT = re.compile(f"{_MARK}([012])z")
 
 
@@ -37,7 +39,11 @@ class AnyFilters:
 
     def query(self, **more: Any) -> str:
         given = {key: value for key, value in more.items() if value not in ("", None)}
-        return _QUERY_AND + urlencode(given) if given else _QUERY
+        if not given:
+            return _QUERY
+        if all(_PLAIN.fullmatch(str(value)) for value in given.values()):  # as ids are: nothing to quote
+            return _QUERY_AND + "&".join(f"{key}={value}" for key, value in given.items())
+        return _QUERY_AND + urlencode(given)
 
 
 @dataclass(frozen=True)
@@ -74,16 +80,23 @@ class Parts:
         }
 
     def pack(self) -> bytes:
+        """For the disk. Raises `ValueError` if a text holds one of the two characters that separate (nobody writes them)."""
         import zstandard
 
-        values = [self.candidate_id, self.text_sha256, self.reading, self.pictures, self.lists]
-        return zstandard.compress(json.dumps(values, ensure_ascii=False).encode("utf-8", "surrogatepass"), 3)
+        parts = [[self.candidate_id or "", self.text_sha256 or ""], self.reading, self.pictures, self.lists]
+        whole = _PART.join(map(_PIECE.join, parts))
+        if whole.count(_PART) != 3 or whole.count(_PIECE) != sum(map(len, parts)) - 4:
+            raise ValueError("a separator in the text")
+        return zstandard.compress(whole.encode("utf-8", "surrogatepass"), 1)
 
     @classmethod
     def unpack(cls, data: bytes) -> Parts:
         import zstandard
 
-        return cls(*json.loads(zstandard.decompress(data).decode("utf-8", "surrogatepass")))
+        named, *parts = zstandard.decompress(data).decode("utf-8", "surrogatepass").split(_PART)
+        candidate_id, sha256 = named.split(_PIECE)
+        reading, pictures, lists = (part.split(_PIECE) for part in parts)
+        return cls(candidate_id or None, sha256 or None, reading, pictures, lists)
 
 
 def cut(html: str) -> list[str]:
@@ -178,7 +191,10 @@ class Fragments:
         sql = self._sql
         if sql is None:
             return
-        rows = [(post_id, room_version(), entry.pack()) for post_id, entry in parts]
+        rows = []
+        for post_id, entry in parts:
+            with contextlib.suppress(ValueError):
+                rows.append((post_id, room_version(), entry.pack()))
         try:
             sql.execute("BEGIN IMMEDIATE")
             sql.executemany("INSERT OR REPLACE INTO pages VALUES (?, ?, ?)", rows)

@@ -6,11 +6,13 @@ Here every value that comes from data goes through `esc`, everything else is wri
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
 from inspector.why import plain
 
@@ -21,13 +23,44 @@ if TYPE_CHECKING:
 _SPARK = '<svg viewBox="0 0 16 16" aria-hidden="true"><path d="M8 1l1.6 4.4L14 7l-4.4 1.6L8 13l-1.6-4.4L2 7l4.4-1.6z"/></svg>'
 
 
+_UNSAFE = re.compile("[&<>\"']")
+
+
 def esc(value: Any) -> str:
     """Text as it may stand in a page, within an element or a quoted attribute."""
-    return str(escape(value))
+    text = value if type(value) is str else str(value)
+    if _UNSAFE.search(text) is None:
+        return text
+    text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return text.replace('"', "&#34;").replace("'", "&#39;")
 
 
 def per_cent(value: float | None) -> str:
     return "–" if value is None else f"{100 * value:.0f} %"
+
+
+STATUS_WORDS = {
+    "CURRENTLY_RATED_HELPFUL": "Helpful",
+    "CURRENTLY_RATED_NOT_HELPFUL": "Not helpful",
+    "NEEDS_MORE_RATINGS": "Needs more ratings",
+}
+
+
+def status_words(code: str | None) -> str:
+    """X's status of a note as a reader would say it."""
+    return STATUS_WORDS.get(code or "", "no status")
+
+
+def _iso(ms: int | None) -> str:
+    return datetime.fromtimestamp(ms / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if ms is not None else ""
+
+
+def show_time(ms: int | None) -> Markup:
+    """A moment in UTC; the script, where it runs, writes it in the reader's zone."""
+    if ms is None or not -62_000_000_000_000 < ms < 250_000_000_000_000:
+        return Markup("–")
+    moment = datetime.fromtimestamp(ms / 1000, UTC)
+    return Markup('<time datetime="{}">{} UTC</time>').format(_iso(ms), moment.strftime("%Y-%m-%d %H:%M"))
 
 
 def generated(kind: str | None = "") -> Markup:
@@ -117,4 +150,60 @@ def candidate_card(shown: ShownText, number: int, current: bool, url: str, query
         f"{generated(row['writer'])}{revision}</header>"
         f"<p>{text_pieces(shown, f'l{number}')}</p>"
         f'{helpful}<p class="why small">{esc(shown.why)}</p><p class="small links">{links}</p></li>'
+    )
+
+
+_X_STATUS = {"CURRENTLY_RATED_HELPFUL": " ok", "CURRENTLY_RATED_NOT_HELPFUL": " d-reject"}
+
+
+def note_card(
+    note: dict[str, Any],
+    body: str,
+    ratings: str,
+    cluster: tuple[str, int],
+    best: bool,
+    against: tuple[dict[str, Any], str] | None,
+    query: Callable[..., str],
+) -> str:
+    """One note that people wrote, in the list of a post's page.
+
+    `against`: the candidate to compare it with and the address of the comparison. `cluster`: letter and colour.
+    """
+    letter, colour = cluster
+    number = int(note["note_id"])
+    badges = f'<span class="badge{_X_STATUS.get(note["status"], "")}">{status_words(note["status"])}</span>'
+    if note["stance"] == "not_misleading" or note["classification"] == "NOT_MISLEADING":
+        badges += '<span class="badge">says not misleading</span>'
+    if best:
+        badges += '<span class="badge existing">best existing</span>'
+    if note["borrowed"]:
+        badges += '<span class="badge">from another post of the story</span>'
+    if note["duplicate_of"]:
+        badges += f'<span class="badge">same text as {int(note["duplicate_of"])}</span>'
+    facts = links = ""
+    if note["intercept"] is not None:
+        facts = f"intercept <b>{plain(note['intercept'])}</b>"
+        if note["note_lower"] is not None:
+            facts += f' <span class="interval">[{plain(note["note_lower"])}, {plain(note["note_upper"])}]</span>'
+        facts += f", factor {plain(note['factor1'])}<br>"
+    if note["score"] is not None:
+        facts += f'jury {plain(note["score"])} <span class="interval">[{plain(note["lower"])}, {plain(note["upper"])}]</span>'
+    elif note["unjudged_reason"]:
+        facts += f'<span class="muted">{esc(note["unjudged_reason"])}</span>'
+    if note["active_rules"]:
+        facts += f"<br>{esc(', '.join(note['active_rules']))}"
+    if against is not None and note["text"]:
+        row, url = against
+        whom = "the winner" if row["status"] == "winner" else f"rank {row['rank']}"
+        address = esc(query(a=row["candidate_id"], b=f"note-{number}"))
+        links = f' · <a href="{url}?{address}">compare with {whom}</a>'
+    if note["created_at"]:
+        links += f" · {show_time(note['created_at'])}"
+    return (
+        f'<li class="card note c{colour}" id="note-{number}"><header>'
+        f'<span class="cluster" title="cluster {esc(note["cluster_id"] or "none")}">{esc(letter)}</span>{badges}</header>'
+        f"<p>{body}</p>"
+        f'<div class="note-facts"><p class="small">{facts}</p>'
+        f'<div>{ratings}<p class="small muted">{note["n_ratings"]} ratings</p></div></div>'
+        f'<p class="small muted links">{number}{links}</p></li>'
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import itertools
 import logging
 import math
 import re
@@ -478,9 +479,9 @@ class RunIndex:
         }
         return {**note, **nothing, "candidate_id": text_id, "note_status": note["status"]}
 
-    def notes(self, post: dict[str, Any]) -> list[dict[str, Any]]:
+    def notes(self, post: dict[str, Any], columns: Sequence[str] | None = None) -> list[dict[str, Any]]:
         """Notes of a post, the highest intercept first."""
-        return self._rows("notes", post, None, 0, None)
+        return self._rows("notes", post, columns, 0, None)
 
     def _table(self, name: str, post: dict[str, Any]) -> Any:
         reader = self._arrow(name)
@@ -503,7 +504,9 @@ class RunIndex:
         if columns is not None:
             table = table.select(list(columns))
         stop = table.num_rows if stop is None else min(stop, table.num_rows)
-        return table.slice(start, max(0, stop - start)).to_pylist()
+        table = table.slice(start, max(0, stop - start))
+        names = table.schema.names
+        return [dict(zip(names, row, strict=True)) for row in zip(*map(_values, table.columns), strict=True)]
 
     # -- sums ------------------------------------------------------------------------------------------------------
 
@@ -521,6 +524,19 @@ class RunIndex:
         self.sync()
         query = "SELECT post_id, outcome, reason_code, score, lower, upper, best_score, gain, winner_id, decision, decided_by FROM posts ORDER BY post_id"
         return [dict(row) for row in self.sql.execute(query)]
+
+
+def _values(array: Any) -> list[Any]:
+    """As `array.to_pylist()`, which makes an object of every value on its way; several times faster for numbers and lists."""
+    kind = array.type
+    if array.null_count:
+        return array.to_pylist()
+    if pa.types.is_floating(kind) or pa.types.is_integer(kind):
+        return array.to_numpy(zero_copy_only=False).tolist()
+    if pa.types.is_large_list(kind) or pa.types.is_list(kind):
+        flat, ends = _values(array.flatten()), array.offsets.to_pylist()
+        return [flat[begin - ends[0] : end - ends[0]] for begin, end in itertools.pairwise(ends)]
+    return array.to_pylist()
 
 
 def _complain(projection: Future[None]) -> None:

@@ -13,7 +13,6 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -28,7 +27,7 @@ from inspector import accounts, decisions
 from inspector.accounts import Session, User
 from inspector.database import open_database
 from inspector.errors import Refused
-from inspector.markup import generated, per_cent, plain_pieces, score, text_pieces
+from inspector.markup import generated, per_cent, plain_pieces, score, show_time, status_words, text_pieces
 from inspector.reading import DECIDED, OUTCOMES, SORTS, Library, RunIndex
 from inspector.runs import Workspace
 from inspector.settings import LOOPBACK, InspectorSettings, default_assess
@@ -283,18 +282,6 @@ def new_key() -> str:
 # -- templates ------------------------------------------------------------------------------------------------------
 
 
-def _iso(ms: int | None) -> str:
-    return datetime.fromtimestamp(ms / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if ms is not None else ""
-
-
-def show_time(ms: int | None) -> Markup:
-    """A moment in UTC; the script, where it runs, writes it in the reader's zone."""
-    if ms is None or not -62_000_000_000_000 < ms < 250_000_000_000_000:
-        return Markup("–")
-    moment = datetime.fromtimestamp(ms / 1000, UTC)
-    return Markup('<time datetime="{}">{} UTC</time>').format(_iso(ms), moment.strftime("%Y-%m-%d %H:%M"))
-
-
 def thousands(value: float | int | None) -> str:
     """1234567 as '1 234 567' with narrow spaces."""
     if value is None:
@@ -303,12 +290,6 @@ def thousands(value: float | int | None) -> str:
         return f"{value:,.2f}".replace(",", "\u202f")
     return f"{int(value):,}".replace(",", "\u202f")
 
-
-STATUS_WORDS = {
-    "CURRENTLY_RATED_HELPFUL": "Helpful",
-    "CURRENTLY_RATED_NOT_HELPFUL": "Not helpful",
-    "NEEDS_MORE_RATINGS": "Needs more ratings",
-}
 
 TAG_WORDS = {
     "helpfulClear": "clear",
@@ -363,7 +344,7 @@ def make_templates() -> Environment:
         "thousands": thousands,
         "percent": per_cent,
         "words": words,
-        "status_words": lambda code: STATUS_WORDS.get(code or "", "no status"),
+        "status_words": status_words,
         "tag_words": lambda tag: TAG_WORDS.get(tag, tag),
         "path": lambda value: quote(str(value), safe=""),
     }

@@ -11,6 +11,7 @@ import itertools
 import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 URL = re.compile(r"(?:https?://|www\.)[^\s<>\"']+", re.IGNORECASE)
 _END = re.compile(r"(?<=[.!?…。！？])[\"'”’)\]]*\s+(?=\S)|(?<=[。！？])")
@@ -27,8 +28,7 @@ SUPPORTED = 0.34
 """Share of a sentence's content words that one source sentence must hold to be named as what it rests on."""
 
 
-@dataclass(frozen=True)
-class Sentence:
+class Sentence(NamedTuple):
     """A sentence by its place in the text, and the source sentence that shares most words with it (None: none does)."""
 
     start: int
@@ -39,8 +39,7 @@ class Sentence:
     share: float = 0.0
 
 
-@dataclass(frozen=True)
-class Piece:
+class Piece(NamedTuple):
     """A stretch of text drawn in one way: `href` for a link, `mark` for the failing check's reason, `sentence` its number."""
 
     text: str
@@ -50,18 +49,23 @@ class Piece:
     ends: bool = False  # last piece of its sentence: where the reference number goes
 
 
+def _addresses(text: str) -> list[re.Match[str]]:
+    """Addresses in the text. Most texts have few, and looking for two letters is quicker than the expression."""
+    return list(URL.finditer(text)) if "://" in text or "ww" in text or "WW" in text else []
+
+
 def split_sentences(text: str) -> list[tuple[int, int]]:
     """(start, end) of each sentence; addresses are left out, an address never ends a sentence."""
     spans: list[tuple[int, int]] = []
     position = 0
-    for piece in [*URL.finditer(text), None]:
+    for piece in [*_addresses(text), None]:
         stop = piece.start() if piece else len(text)
         begin = position
         for cut in [*_END.finditer(text, position, stop), None]:
             end = cut.start() if cut else stop
             if _WORD.search(text, begin, end):
-                left = begin + len(text[begin:end]) - len(text[begin:end].lstrip())
-                spans.append((left, begin + len(text[begin:end].rstrip())))
+                part = text[begin:end]
+                spans.append((end - len(part.lstrip()), begin + len(part.rstrip())))
             begin = cut.end() if cut else stop
         position = piece.end() if piece else stop
     return spans
@@ -69,9 +73,9 @@ def split_sentences(text: str) -> list[tuple[int, int]]:
 
 def content_words(text: str) -> frozenset[str]:
     """Lower-case words and numbers that carry meaning; without those every English sentence has."""
-    return frozenset(
-        word for word in (m.group().casefold() for m in _WORD.finditer(URL.sub(" ", text))) if word not in _SHORT
-    )
+    if _addresses(text):
+        text = URL.sub(" ", text)
+    return frozenset(map(str.casefold, _WORD.findall(text))) - _SHORT
 
 
 @dataclass(frozen=True)
@@ -104,13 +108,14 @@ def rest_on(text: str, sources: Sources) -> list[Sentence]:
     result = []
     for start, end in split_sentences(text):
         words = content_words(text[start:end])
-        best: tuple[float, int | None, str | None] = (0.0, None, None)
-        for note_id, source, have in sources.sentences:
-            share = len(words & have) / len(words) if words else 0.0
-            if share > best[0]:
-                best = (share, note_id, source)
-        if best[0] >= SUPPORTED:
-            result.append(Sentence(start, end, text[start:end], best[1], best[2], best[0]))
+        most, note_id, found = 0, None, None
+        for source_id, source, have in sources.sentences:
+            shared = len(words & have)
+            if shared > most:
+                most, note_id, found = shared, source_id, source
+        share = most / len(words) if words else 0.0
+        if share >= SUPPORTED:
+            result.append(Sentence(start, end, text[start:end], note_id, found, share))
         else:
             result.append(Sentence(start, end, text[start:end]))
     return result
@@ -119,12 +124,12 @@ def rest_on(text: str, sources: Sources) -> list[Sentence]:
 def pieces(text: str, marks: Sequence[tuple[int, int, str]] = (), sentences: Sequence[Sentence] = ()) -> list[Piece]:
     """The whole text cut wherever a link, a marked span or a sentence begins or ends; joined it is the text again."""
     cuts = {0, len(text)}
-    addresses: dict[tuple[int, int], str] = {}
-    for found in URL.finditer(text):
+    addresses: dict[int, tuple[int, str]] = {}
+    for found in _addresses(text):
         address = found.group().rstrip(".,;:!?)]}'\"")
         end = found.start() + len(address)
         with_scheme = address.lower().startswith(("http://", "https://"))
-        addresses[(found.start(), end)] = address if with_scheme else f"https://{address}"
+        addresses[found.start()] = end, address if with_scheme else f"https://{address}"
         cuts |= {found.start(), end}
     clean = [
         (max(0, s), min(len(text), e), why)
@@ -133,16 +138,28 @@ def pieces(text: str, marks: Sequence[tuple[int, int, str]] = (), sentences: Seq
     ]
     for s, e, _ in clean:
         cuts |= {s, e}
-    for sentence in sentences:
+    begins = {}
+    for number, sentence in enumerate(sentences):
         cuts |= {sentence.start, sentence.end}
-    order = sorted(cuts)
+        begins[sentence.start] = number
     result = []
-    for begin, end in itertools.pairwise(order):
-        href = next((to for (first, last), to in addresses.items() if first <= begin < last), None)
-        mark = next((why for first, last, why in clean if first <= begin < last), None)
-        number = next((k for k, sentence in enumerate(sentences) if sentence.start <= begin < sentence.end), None)
-        ends = number is not None and end == sentences[number].end
-        result.append(Piece(text[begin:end], href, mark, number, ends))
+    link_end, link = 0, ""
+    current = -1  # the sentence that began last
+    for begin, end in itertools.pairwise(sorted(cuts)):
+        if begin in addresses:
+            link_end, link = addresses[begin]
+        current = begins.get(begin, current)
+        inside = current >= 0 and begin < sentences[current].end
+        mark = next((why for first, last, why in clean if first <= begin < last), None) if clean else None
+        result.append(
+            Piece(
+                text[begin:end],
+                link if begin < link_end else None,
+                mark,
+                current if inside else None,
+                inside and end == sentences[current].end,
+            )
+        )
     return result
 
 

@@ -7,7 +7,7 @@ import io
 import json
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
@@ -18,7 +18,7 @@ from inspector import charts, decisions
 from inspector.decisions import Decision, NewDecision, text_sha256
 from inspector.errors import Conflict, Refused
 from inspector.fragments import BASE, AnyFilters, Parts, cut
-from inspector.markup import candidate_card
+from inspector.markup import candidate_card, note_card, plain_pieces
 from inspector.pages import Form, Here, field, number, reading
 from inspector.reading import NOTE, Filters, RunIndex
 from inspector.runs import Workspace
@@ -31,6 +31,16 @@ router = APIRouter()
 PER_PAGE = 10  # candidates shown in full on a post's page; the others are one click away and in the plane
 PLANE_DOTS = 400  # candidates drawn in the plane
 COMPACT = ("candidate_id", "rank", "status", "score", "lower", "upper", "factor", "writer")
+LISTED = (
+    *COMPACT, "text", "round", "source_note_ids", "problems", "helpful_negative", "helpful_middle", "helpful_positive",
+    "lost_because", "unjudged_reason",
+)  # fmt: skip
+SHOWN = (*LISTED, "curve", "others", "aggregator", "n_jurors", "passed", "reasons")
+NOTES = (
+    "note_id", "text", "classification", "created_at", "status", "cluster_id", "stance", "duplicate_of", "borrowed",
+    "intercept", "factor1", "note_lower", "note_upper", "n_ratings", "active_rules", "sides",
+    "score", "lower", "upper", "factor", "unjudged_reason", "curve",
+)  # fmt: skip
 MAX_CALL_BYTES = 2_000_000_000  # of recorded calls that are searched for one prompt's call
 
 
@@ -42,8 +52,14 @@ class ShownText:
     pieces: list[Piece]
     sentences: list[Sentence]
     why: str
-    sha256: str
-    links: list[tuple[str, str]]
+
+    @property
+    def sha256(self) -> str:
+        return text_sha256(self.row["text"] or "")
+
+    @property
+    def links(self) -> list[tuple[str, str]]:
+        return [(url, domain(url)) for url in links(self.row["text"] or "")]
 
     @property
     def supported(self) -> list[tuple[int, Sentence]]:
@@ -66,7 +82,14 @@ class ShownText:
         return charts.bars(known, "Helpful share by side of the jury") if known else ""
 
 
-def show_text(row: dict[str, Any], sources: Sources, winner: dict[str, Any] | None, post: dict[str, Any]) -> ShownText:
+def show_text(
+    row: dict[str, Any],
+    sources: Sources,
+    winner: dict[str, Any] | None,
+    post: dict[str, Any],
+    ranks: dict[str, Any] | None = None,
+) -> ShownText:
+    """`ranks` by candidate id: the sentence that says why then names candidates by them."""
     merged = set(row["source_note_ids"] or ())
     sentences = rest_on(row["text"] or "", sources.of(merged) if merged else sources)
     marks = [(p["start"], p["end"], f"{p['check']}: {p['reason']}") for p in row["problems"] if p["start"] is not None]
@@ -74,9 +97,7 @@ def show_text(row: dict[str, Any], sources: Sources, winner: dict[str, Any] | No
         row,
         pieces(row["text"] or "", marks, sentences),
         sentences,
-        why_candidate(row, winner, post),
-        text_sha256(row["text"] or ""),
-        [(url, domain(url)) for url in links(row["text"] or "")],
+        name_ranks(why_candidate(row, winner, post), ranks or {}),
     )
 
 
@@ -142,11 +163,13 @@ def render_parts(site: Site | PageMaker, index: RunIndex, post: dict[str, Any], 
     run_id = index.run_id
     overview = index.candidates(post, COMPACT)
     chosen_id = candidate or (overview[0]["candidate_id"] if overview else None)
-    best = index.candidates(post, None, 0, 2)
+    best = index.candidates(post, SHOWN, 0, 2)
     winner = best[0] if best and best[0]["status"] == "winner" else None
-    notes = index.notes(post)
-    chosen = index.candidate(post, chosen_id) if chosen_id else None
-    listed = index.candidates(post, None, start, start + PER_PAGE)
+    notes = index.notes(post, NOTES)
+    chosen = next((row for row in best if row["candidate_id"] == chosen_id), None)
+    if chosen is None and chosen_id:
+        chosen = index.candidate(post, chosen_id)
+    listed = index.candidates(post, LISTED, start, start + PER_PAGE)
     clusters = number_clusters(notes)
     sources = note_sources(notes)
     by_id = {note["note_id"]: note for note in notes}
@@ -158,8 +181,7 @@ def render_parts(site: Site | PageMaker, index: RunIndex, post: dict[str, Any], 
     ranks = {row["candidate_id"]: row["rank"] for row in overview}
 
     def show(row: dict[str, Any]) -> ShownText:
-        text = show_text(row, sources, winner, post)
-        return replace(text, why=name_ranks(text.why, ranks))
+        return show_text(row, sources, winner, post, ranks)
 
     shown = show(chosen) if chosen else None
     url = f"{BASE}/runs/{quote(run_id, safe='')}/posts/{post['post_id']}"
@@ -167,6 +189,18 @@ def render_parts(site: Site | PageMaker, index: RunIndex, post: dict[str, Any], 
     cards = [
         candidate_card(show(row), number, row["candidate_id"] == chosen_id, url, filters.query)
         for number, row in enumerate(listed, 1)
+    ]
+    note_cards = [
+        note_card(
+            note,
+            plain_pieces(pieces(note["text"] or "")),
+            charts.ratings_by_side(note["sides"]),
+            clusters[note["cluster_id"]],
+            note["note_id"] == post["best_note_id"],
+            (chosen, f"{url}/compare") if chosen else None,
+            filters.query,
+        )
+        for note in notes
     ]
     known = {
         "base": BASE,
@@ -183,12 +217,10 @@ def render_parts(site: Site | PageMaker, index: RunIndex, post: dict[str, Any], 
         "per_page": PER_PAGE,
         "n_candidates": len(overview),
         "notes": notes,
-        "clusters": clusters,
-        "note_pieces": {note["note_id"]: pieces(note["text"] or "") for note in notes},
+        "note_cards": Markup("\n".join(note_cards)),
         "curves": _curves(first, runner, existing, _rug(site, run_id), post),
         "strip": _strip(first, runner, existing, post),
         "plane": _plane(overview, notes, clusters, runner),
-        "ratings": {note["note_id"]: charts.ratings_by_side(note["sides"]) for note in notes},
         "why": name_ranks(why_post(post), ranks),
         "aggregators": _aggregators(index, best[0] if best else None),
         "rival": f"{NOTE}{existing['note_id']}" if existing and existing["text"] else None,
@@ -345,14 +377,15 @@ def candidate_page(request: Request, site: Here, run_id: str, post_id: str, cand
     }
     best = index.candidates(post, None, 0, 1)
     winner = best[0] if best and best[0]["status"] == "winner" else None
-    shown = show_text(row, note_sources(index.notes(post)), winner, post)
+    ranks = {key: other["rank"] for key, other in rows.items()}
+    shown = show_text(row, note_sources(index.notes(post)), winner, post, ranks)
     return site.render(
         request,
         "candidate.html",
         run_id=run_id,
         post=post,
         filters=Filters.parse(request.query_params),
-        shown=replace(shown, why=name_ranks(shown.why, {key: other["rank"] for key, other in rows.items()})),
+        shown=shown,
         lineage=_lineage(rows, row),
         steps=_lineage_steps(site, run_id, post["post_id"]),
         children=[r for r in rows.values() if r["parent_id"] == candidate_id],

@@ -316,25 +316,29 @@ def get_post(request: Request, site: Here, run_id: RunId, post_id: PostId) -> An
     status_code=201,
     dependencies=[Depends(csrf_header)],
 )
-def add_decision(request: Request, site: Here, run_id: RunId, post_id: PostId, body: DecisionIn) -> Any:
+async def add_decision(request: Request, site: Here, run_id: RunId, post_id: PostId, body: DecisionIn) -> Any:
     """Decide on a post (role analyst). 409 if somebody decided after `based_on` or the text is no longer the one you saw."""
-    user = site.require(request, "analyst")
-    index, post = _post(site, run_id, post_id)
-    new = NewDecision(
-        run_id=run_id,
-        post_id=post["post_id"],
-        kind=body.kind,
-        analyst=user.name,
-        client_key=body.client_key or new_key(),
-        candidate_id=body.candidate_id,
-        other_id=body.other_id if body.kind == "prefer" else None,
-        text=body.text if body.kind == "edit" else None,
-        reasons=tuple(body.reasons),
-        comment=body.comment,
-        blind=body.blind,
-        based_on=int(body.based_on) if body.based_on is not None else None,
-    )
-    return store_decision(site, index, post, new, body.text_sha256 or "", body.other_sha256 or "").to_json()
+
+    def store() -> dict[str, Any]:
+        user = site.require(request, "analyst")
+        index, post = _post(site, run_id, post_id)
+        new = NewDecision(
+            run_id=run_id,
+            post_id=post["post_id"],
+            kind=body.kind,
+            analyst=user.name,
+            client_key=body.client_key or new_key(),
+            candidate_id=body.candidate_id,
+            other_id=body.other_id if body.kind == "prefer" else None,
+            text=body.text if body.kind == "edit" else None,
+            reasons=tuple(body.reasons),
+            comment=body.comment,
+            blind=body.blind,
+            based_on=int(body.based_on) if body.based_on is not None else None,
+        )
+        return store_decision(site, index, post, new, body.text_sha256 or "", body.other_sha256 or "").to_json()
+
+    return await site.near(run_id, store, slow=body.kind == "edit")
 
 
 @router.post("/decisions/{decision_id}/undo", response_model=DecisionOut, dependencies=[Depends(csrf_header)])

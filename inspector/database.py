@@ -11,7 +11,7 @@ import functools
 import secrets
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from sqlalchemy import BigInteger, Boolean, Column, ForeignKey, Index, Integer, 
 from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.pool import NullPool
 
-from inspector.errors import InputError
+from inspector.errors import InputError, Refused
 
 metadata = MetaData()
 MIGRATIONS = Path(__file__).parent / "migrations"
@@ -175,6 +175,7 @@ def writing(engine: Engine) -> Iterator[Connection]:
 
 
 _quick = threading.local()
+PATIENCE = 20_000  # milliseconds that a writer waits for its turn
 
 
 def ask(engine: Engine, query: str, /, **values: Any) -> list[dict[str, Any]]:
@@ -184,10 +185,18 @@ def ask(engine: Engine, query: str, /, **values: Any) -> list[dict[str, Any]]:
     statement itself takes a tenth of what SQLAlchemy needs to send it; each statement sees everything committed before it.
     Booleans come as the database has them (0 and 1 on SQLite).
     """
-    file = engine.url.database
-    if engine.dialect.name != "sqlite" or not file or file == ":memory:":
+    quick = _quick_connection(engine)
+    if quick is None:
         with engine.connect() as connection:
             return [dict(row._mapping) for row in connection.execute(_text(query), values)]
+    return _rows(quick.execute(query, values))
+
+
+def _quick_connection(engine: Engine) -> sqlite3.Connection | None:
+    """This thread's plain connection to an SQLite file; None for any other store."""
+    file = engine.url.database
+    if engine.dialect.name != "sqlite" or not file or file == ":memory:":
+        return None
     kept: dict[str, sqlite3.Connection] | None = getattr(_quick, "kept", None)
     if kept is None:
         kept = _quick.kept = {}
@@ -197,10 +206,70 @@ def ask(engine: Engine, query: str, /, **values: Any) -> list[dict[str, Any]]:
             for old in kept.values():
                 old.close()
             kept.clear()
-        quick = kept[file] = sqlite3.connect(file, timeout=20, isolation_level=None)
-    cursor = quick.execute(query, values)
-    names = [entry[0] for entry in cursor.description]
+        quick = kept[file] = sqlite3.connect(file, timeout=PATIENCE / 1000, isolation_level=None)
+        quick.execute("PRAGMA synchronous=FULL")  # a decision that was confirmed survives a power cut
+        quick.execute("PRAGMA foreign_keys=ON")
+    return quick
+
+
+def _rows(cursor: sqlite3.Cursor) -> list[dict[str, Any]]:
+    names = [entry[0] for entry in cursor.description or ()]
     return [dict(zip(names, row, strict=True)) for row in cursor]
+
+
+Say = Callable[..., list[dict[str, Any]]]
+"""Sends one SQL statement with `:name` parameters and gives the rows it returns."""
+
+
+class Busy(Refused):
+    """Somebody else is writing; nothing was done."""
+
+    def __init__(self) -> None:
+        super().__init__("Another program is writing to the decisions just now. Nothing was stored; try again.", 503)
+
+
+@contextmanager
+def hurrying() -> Iterator[None]:
+    """Within, this thread waits for its turn to write a tenth of a second only; then `changing` raises `Busy`."""
+    _quick.patience = 100
+    try:
+        yield
+    finally:
+        _quick.patience = PATIENCE
+
+
+@contextmanager
+def changing(engine: Engine) -> Iterator[Say]:
+    """As `writing`, for what is written all the time: gives a function that sends statements, plain on SQLite (see `ask`).
+
+    Raises `Busy` when the turn to write does not come.
+    """
+    quick = _quick_connection(engine)
+    if quick is None:
+        with writing(engine) as connection:
+
+            def say(query: str, /, **values: Any) -> list[dict[str, Any]]:
+                answer = connection.execute(_text(query), values)
+                return [dict(row._mapping) for row in answer] if answer.returns_rows else []
+
+            yield say
+        return
+    patience = getattr(_quick, "patience", PATIENCE)
+    if patience != PATIENCE:
+        quick.execute(f"PRAGMA busy_timeout={patience}")
+    try:
+        quick.execute("BEGIN IMMEDIATE")
+    except sqlite3.OperationalError as error:
+        raise Busy from error
+    finally:
+        quick.execute(f"PRAGMA busy_timeout={PATIENCE}")
+    try:
+        yield lambda query, /, **values: _rows(quick.execute(query, values))
+        quick.execute("COMMIT")
+    except BaseException:
+        if quick.in_transaction:
+            quick.execute("ROLLBACK")
+        raise
 
 
 @functools.cache

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.engine import Connection, Engine
+from sqlalchemy.engine import Engine
 
-from inspector.database import ask, decisions, drafts, next_number, open_database, skips, writing
+from inspector.database import Say, ask, changing, decisions, drafts, next_number, open_database, skips, writing
 from inspector.errors import Conflict, Refused
 
 VERDICT_KINDS = ("accept", "reject", "edit", "not_needed")
@@ -52,6 +52,9 @@ REASONS = {
 
 MAX_TEXT = 4_000
 MAX_COMMENT = 2_000
+
+
+_COLUMNS = ", ".join(decisions.c.keys())
 
 
 def text_sha256(text: str) -> str:
@@ -163,23 +166,25 @@ def record(engine: Engine, new: NewDecision, now: int) -> tuple[Decision, bool]:
     Raises `Refused` for an incomplete one and `Conflict` when somebody decided on the post after `based_on`.
     """
     check_decision(new)
-    with writing(engine) as connection:
-        known = connection.execute(sa.select(decisions).where(decisions.c.client_key == new.client_key)).first()
-        if known is not None:
-            if (known.analyst, known.run_id, int(known.post_id)) != (new.analyst, new.run_id, new.post_id):
+    with changing(engine) as say:
+        for known in say(f"SELECT {_COLUMNS} FROM decisions WHERE client_key = :key", key=new.client_key):
+            if (known["analyst"], known["run_id"], int(known["post_id"])) != (new.analyst, new.run_id, new.post_id):
                 raise Refused("This form's key was used for something else. Load the page again.", 409)
             return _decision(known), False
         # The counter's row is the lock: from here to the commit nobody else can add a decision.
-        seq = next_number(connection, "decisions")
+        seq = int(say("UPDATE counters SET value = value + 1 WHERE name = 'decisions' RETURNING value")[0]["value"])
         if new.based_on is not None:
-            _refuse_stale(connection, new)
+            _refuse_stale(say, new)
         row = _values(new, seq, now)
-        connection.execute(decisions.insert().values(**row))
+        say(f"INSERT INTO decisions ({', '.join(row)}) VALUES ({', '.join(f':{name}' for name in row)})", **row)
         if new.kind in VERDICT_KINDS:
-            mine = (drafts.c.analyst == new.analyst, drafts.c.run_id == new.run_id, drafts.c.post_id == new.post_id)
-            connection.execute(drafts.delete().where(*mine))
-        stored = connection.execute(sa.select(decisions).where(decisions.c.seq == seq)).one()
-    return _decision(stored), True
+            say(
+                "DELETE FROM drafts WHERE analyst = :analyst AND run_id = :run_id AND post_id = :post_id",
+                analyst=new.analyst,
+                run_id=new.run_id,
+                post_id=new.post_id,
+            )
+    return _decision(row), True
 
 
 def _values(new: NewDecision, seq: int, now: int) -> dict[str, Any]:
@@ -207,17 +212,20 @@ def _values(new: NewDecision, seq: int, now: int) -> dict[str, Any]:
     }
 
 
-def _refuse_stale(connection: Connection, new: NewDecision) -> None:
-    of_post = (decisions.c.run_id == new.run_id, decisions.c.post_id == new.post_id)
-    newer = connection.execute(
-        sa.select(decisions).where(*of_post, decisions.c.seq > new.based_on).order_by(decisions.c.seq.desc()).limit(1)
-    ).first()
-    if newer is not None:
-        who = "you" if newer.analyst == new.analyst else newer.analyst
+def _refuse_stale(say: Say, new: NewDecision) -> None:
+    newer = say(
+        "SELECT seq, analyst, kind FROM decisions WHERE run_id = :run AND post_id = :post AND seq > :seen "
+        "ORDER BY seq DESC LIMIT 1",
+        run=new.run_id,
+        post=new.post_id,
+        seen=new.based_on,
+    )
+    for row in newer:
+        who = "you" if row["analyst"] == new.analyst else row["analyst"]
         raise Conflict(
-            f"Your decision was not stored: {who} decided on this post ({KIND_WORDS[newer.kind]}) after you had opened it. "
+            f"Your decision was not stored: {who} decided on this post ({KIND_WORDS[row['kind']]}) after you had opened it. "
             "Look at what is there now; then decide again if you still want to.",
-            int(newer.seq),
+            int(row["seq"]),
         )
 
 
@@ -277,7 +285,7 @@ def history(
         return [_decision(row) for row in connection.execute(query)]
 
 
-_OF_POST = f"SELECT {', '.join(decisions.c.keys())} FROM decisions WHERE run_id = :run AND post_id = :post ORDER BY seq"
+_OF_POST = f"SELECT {_COLUMNS} FROM decisions WHERE run_id = :run AND post_id = :post ORDER BY seq"
 
 
 def history_of_post(engine: Engine, run_id: str, post_id: int) -> list[Decision]:

@@ -33,10 +33,11 @@ class Quick:
         self.app = app
         self.site = site
         self.pages = queue, post
-        self.local = site.engine.dialect.name == "sqlite"
 
     async def __call__(self, scope: dict[str, Any], receive: Callable[..., Any], send: Callable[..., Any]) -> None:
-        answer = self._answer(scope) if self.local and scope["type"] == "http" and scope["method"] == "GET" else None
+        answer = (
+            self._answer(scope) if self.site.local and scope["type"] == "http" and scope["method"] == "GET" else None
+        )
         if answer is None:
             await self.app(scope, receive, send)
         else:

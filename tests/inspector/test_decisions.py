@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import json
+import sqlite3
 from pathlib import Path
 
 import polars as pl
@@ -32,6 +33,17 @@ def new(post: int = 1, kind: str = "accept", analyst: str = "ana", key: str = ""
     values = {"candidate_id": "c1", "text": "A text.", "text_sha256": decisions.text_sha256("A text.")} | more
     key = key or f"{analyst}-{kind}-{post}-{len(json.dumps(more, default=str))}-0"
     return NewDecision(run_id="r", post_id=post, kind=kind, analyst=analyst, client_key=key, **values)
+
+
+def test_whoever_hurries_is_told_that_another_writes_and_nothing_is_stored(engine, tmp_path):
+    other = sqlite3.connect(tmp_path / "decisions.sqlite", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    with database.hurrying(), pytest.raises(database.Busy):
+        decisions.record(engine, new(), NOW)
+    other.execute("ROLLBACK")
+    assert decisions.history(engine) == []
+    decisions.record(engine, new(), NOW)
+    assert len(decisions.history(engine)) == 1
 
 
 def test_the_newest_effective_decision_has_the_last_word(engine):

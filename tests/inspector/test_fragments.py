@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import sqlite3
+import threading
 
 import pytest
 
@@ -43,6 +45,19 @@ def test_decisions_appear_on_a_kept_page_at_once(desk):
     assert "Decisions on this post" not in ana.get(path).text
     ana.decide(path, "flag")
     assert "Decisions on this post" in desk.browser("ben").get(path).text
+
+
+def test_pages_are_read_and_a_decision_waits_its_turn_while_another_program_writes(desk):
+    ana, path = desk.browser("ana"), desk.path(desk.world.winner_post)
+    ana.get(path)
+    other = sqlite3.connect(desk.site.engine.url.database, isolation_level=None, check_same_thread=False)
+    other.execute("BEGIN IMMEDIATE")
+    done = threading.Timer(0.6, other.execute, ("ROLLBACK",))
+    done.start()
+    assert ana.get(path).status_code == 200
+    ana.decide(path, "flag")
+    done.join()
+    assert "Decisions on this post" in ana.get(path).text
 
 
 def test_stand_ins_are_filled_and_escaped_and_no_text_can_hold_one():

@@ -11,8 +11,10 @@ class TrainJurySettings:
     encoder: str = "minilm"
     # Encoder of the gold model; another one than the proxy's, or a text that fools one fools both. Literature.md 11.3.
     gold_encoder: str = "hashing"
-    # Blocks of text features: any of 'form', 'embedding', 'words', 'letters', 'domains'. Measured, see EXPERIMENTS 2026-11-21.
-    blocks: tuple[str, ...] = ("form", "embedding", "words", "letters")
+    # Blocks of text features: any of 'form', 'embedding', 'words', 'letters', 'domains', 'trees'. Measured, see EXPERIMENTS 2026-11-21.
+    blocks: tuple[str, ...] = ("form", "embedding", "words", "letters", "trees")
+    # Regression trees on form and embedding, whose mean answer is one column beside the others. Trees; more cost seconds and change little.
+    trees: int = 60
     # Main axes of the embedding, and of the hashed words and letters each, that enter the linear part. Measured.
     embedding_axes: int = 96
     word_axes: int = 150

@@ -40,6 +40,7 @@ from jury.models.gaussian import (
     whiten,
 )
 from jury.models.hierarchical import (
+    FOREST_READS,
     Design,
     History,
     Response,
@@ -48,6 +49,7 @@ from jury.models.hierarchical import (
     published_noise,
     weighed,
 )
+from jury.models.trees import grow_forest
 from jury.threads import on_one_thread
 
 Array = NDArray[Any]
@@ -138,13 +140,14 @@ class TrainingData:
 class FitOptions:
     """What `fit_hierarchical` may vary; see TrainJurySettings for meaning and sources."""
 
-    blocks: tuple[str, ...] = ("form", "embedding", "words", "letters")
+    blocks: tuple[str, ...] = ("form", "embedding", "words", "letters", "trees")
     embedding_axes: int = 96
     folds: int = 5
     seed: int = 0
     within_emphasis: float = 30.0
     word_axes: int = 150
     elsewhere_weight: float = 0.33
+    trees: int = 60
 
 
 @dataclass(frozen=True)
@@ -184,11 +187,14 @@ _GRID = {
     "words": (*_STEPS, 1e6),
     "letters": (*_STEPS, 1e6),
     "domains": (3.0, 12.0, 50.0, 200.0, 1e4),
+    "trees": (30.0, 100.0, 300.0, 1000.0, 3000.0, 1e4),
 }
 # Blocks with one penalty for all of them where intercepts are fitted. With a penalty each, those of words and letters wandered between 30,000 and
 # 1,000,000 from fold to fold of the same notes; together they stay at 30,000, and pairs within posts are ranked no worse (EXPERIMENTS, 2026-11-21).
 _TOGETHER = ("form", "embedding", "words", "letters")
 MIN_LABELLED_NOTES = 12
+CENTRED = 0.75
+"""How much of a post's mean is taken off the labels that trees learn."""
 
 
 def deal_folds(post: Ints, folds: int, seed: int) -> Ints:
@@ -214,7 +220,7 @@ def make_design(data: TrainingData, unit: NDArray[np.float32], options: FitOptio
         "constant",
         *(b for b in options.blocks if b != "constant" and not (b == "embedding" and axes.shape[1] == 0)),
     )
-    sparse: dict[str, Array] = {}
+    sparse: dict[str, Any] = {}
     wanted = min(options.word_axes, max(len(data) // 10, 1))
     for block, size in (("words", N_WORD_BUCKETS), ("letters", N_LETTER_BUCKETS)):
         if block in blocks:
@@ -223,6 +229,41 @@ def make_design(data: TrainingData, unit: NDArray[np.float32], options: FitOptio
             name = block[:-1]
             sparse |= {f"{name}_rarity": rarity, f"{name}_axes": _main_axes(weighed(counts, rarity), wanted)}
     return Design(form.mean(axis=0), np.where(scale > 1e-3, scale, 1.0), mean, axes, blocks, **sparse)
+
+
+def with_trees(
+    design: Design, columns: Array, notes: TrainingData, noise: Array, trust: Array, fold: Ints, options: FitOptions
+) -> tuple[Design, Array]:
+    """The design with a forest grown on all notes, and the columns with that of the trees filled in.
+
+    What stands in the column of a training note was answered by trees that saw nothing of its fold: the ridge that weighs the column meets it
+    as it will be for new texts. Trees learn what tells a note from the others of its post: three quarters of the post's mean (CENTRED) are taken
+    off the labels. A note alone on its post says little of that and counts for little.
+    """
+    _, inverse, count = np.unique(notes.post, return_inverse=True, return_counts=True)
+    sure = 1.0 / (noise + 0.02)
+    mean = np.bincount(inverse, sure * notes.intercept) / np.bincount(inverse, sure)
+    weight = trust * np.where(count[inverse] > 1, 1.0, 0.2) / (noise + 0.03)
+    target = notes.intercept - CENTRED * mean[inverse]
+    source = np.array(notes.source)
+    for name in np.unique(source):
+        rows = source == name
+        target[rows] -= np.average(target[rows], weights=weight[rows])
+    read = np.concatenate(
+        [columns[:, design.where(b)] for b in FOREST_READS if b in design.blocks] or [columns[:, :0]], axis=1
+    )
+    answers = np.zeros(len(notes))
+    for k in range(int(fold.max()) + 1):
+        rest, out = fold != k, fold == k
+        grown = grow_forest(read[rest], target[rest], weight[rest], options.seed, options.trees)
+        answers[out] = grown.predict(read[out])
+    spread = float(answers.std())
+    if spread < 1e-6:  # too few notes for a single split
+        return design, columns
+    forest = grow_forest(read, target, weight, options.seed, options.trees)
+    columns = columns.copy()
+    columns[:, design.where("trees")] = answers[:, None] / spread
+    return replace(design, forest=forest, forest_scale=spread), columns
 
 
 def _main_axes(rows: Array, wanted: int) -> Array:
@@ -341,9 +382,6 @@ def fit_hierarchical(
     offsets = np.array([[float(s == o) for o in sources if o != reference] for s in notes.source]).reshape(
         len(notes), len(sources) - 1
     )
-    widths = design.widths()
-    wide = np.concatenate([columns, offsets], axis=1)
-
     squared = float(np.mean(data.rater_factor**2)) if len(data.rater_factor) else 0.1
     factor_moment = max(squared, 1e-3)
     unseen = without_own_post(notes.ratings_where(complete[notes.rating_note]))
@@ -356,6 +394,13 @@ def fit_hierarchical(
     labels = np.stack([notes.intercept, notes.factor], axis=1)
     here = np.array([s == reference for s in notes.source])
     own = complete & here
+    if "trees" in design.blocks:
+        progress("growing trees", 0, 5)
+        design, columns = with_trees(
+            design, columns, notes, noise[:, 0], np.where(here, 1.0, options.elsewhere_weight), fold, options
+        )
+    widths = design.widths()
+    wide = np.concatenate([columns, offsets], axis=1)
     kernels: list[Kernel] = []
     beta = np.zeros((2, columns.shape[1]))
     roots = []

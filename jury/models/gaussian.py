@@ -291,3 +291,36 @@ def predict(
     )
     cov = 0.5 * (cov + cov.transpose(0, 2, 1))
     return moved, cov, np.clip(common, 0.0, None)
+
+
+def difference_variance(
+    kernel: Kernel,
+    posterior: SiblingPosterior,
+    stance: tuple[NDArray[np.int64], NDArray[np.int64]],
+    cosine: tuple[Array, Array],
+    same_note: tuple[Array, Array],
+    cosine_between: Array,
+    same_text: Array,
+) -> Array:
+    """Variance of the difference of two texts' intercepts, (T,): text t of the first set against text t of the second.
+
+    The pairs are of stance (T,), cosine (T, n) to the siblings and `same_note` (T, n), as in `predict`; `cosine_between` (T,) is that of
+    the two texts, `same_text` (T,) 1 where they are the same. What both share (post, similar words, the siblings' evidence) cancels: a text
+    against itself has variance 0, and two texts of one post that resemble each other in nothing have nearly the sum of both variances within.
+    """
+    n = len(posterior.stance)
+    rows = []
+    for s, c, own in zip(stance, cosine, same_note, strict=True):
+        own = own / np.maximum(own.sum(axis=1, keepdims=True), 1.0)
+        rows.append(kernel.between(s, posterior.stance, c) + kernel.note * own)
+    shared = kernel.shared()
+    together = (
+        shared[stance[0], stance[1]]
+        + kernel.similarity(cosine_between, stance[0] == stance[1])
+        + kernel.note * same_text
+    )
+    prior = kernel.variance(stance[0]) + kernel.variance(stance[1]) - 2.0 * together
+    # The evidence speaks of the difference through what it says of the two apart: a quadratic form in the difference of their rows.
+    row = rows[0] - rows[1]
+    learnt = np.einsum("ti,ij,tj->t", row, posterior.gain[:n, :n], row, optimize=True)
+    return np.maximum(prior - learnt, 0.0)

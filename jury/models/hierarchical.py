@@ -28,11 +28,13 @@ from jury.features import (
     stance_index,
 )
 from jury.models.encoders import Encoder
-from jury.models.gaussian import Kernel, condition, predict
+from jury.models.gaussian import Kernel, condition, difference_variance, predict
+from jury.models.trees import Forest, no_forest
 from jury.records import SIDES, JudgedText, Jury, RatedTexts, Ratings, Sibling
 
 Array = NDArray[Any]
-BLOCKS = ("constant", "form", "embedding", "words", "letters", "domains")
+BLOCKS = ("constant", "form", "embedding", "words", "letters", "domains", "trees")
+FOREST_READS = ("form", "embedding")
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,8 @@ class Design:
     """How texts become columns of the linear part: scaling of the form block, main axes of embedding, words and letters, which blocks are used.
 
     `word_rarity` (buckets,) multiplies the hashed counts before they are normalised, `word_axes` (buckets, k) are their main axes; the same
-    for letters. Unused blocks have empty arrays.
+    for letters. `forest` reads the form block and the embedding's axes; its mean answer divided by `forest_scale` is one column. Unused blocks
+    have empty arrays.
     """
 
     form_mean: Array
@@ -52,6 +55,8 @@ class Design:
     word_axes: Array = field(default_factory=lambda: np.zeros((N_WORD_BUCKETS, 0)))
     letter_rarity: Array = field(default_factory=lambda: np.zeros(N_LETTER_BUCKETS))
     letter_axes: Array = field(default_factory=lambda: np.zeros((N_LETTER_BUCKETS, 0)))
+    forest: Forest = field(default_factory=no_forest)
+    forest_scale: float = 1.0
 
     def widths(self) -> dict[str, int]:
         all_widths = {
@@ -61,6 +66,7 @@ class Design:
             "words": self.word_axes.shape[1],
             "letters": self.letter_axes.shape[1],
             "domains": N_DOMAIN_BUCKETS,
+            "trees": 1,
         }
         return {b: all_widths[b] for b in self.blocks}
 
@@ -89,7 +95,16 @@ class Design:
             made["letters"] = weighed(counts, self.letter_rarity) @ self.letter_axes
         if "domains" in self.blocks:
             made["domains"] = sparse_block([read_text(t).domains for t in texts], N_DOMAIN_BUCKETS)
+        if "trees" in self.blocks:
+            read = [made[b] for b in FOREST_READS if b in made] or [np.zeros((n, 0))]
+            made["trees"] = self.forest.predict(np.concatenate(read, axis=1))[:, None] / self.forest_scale
         return np.concatenate([made[b] for b in self.blocks], axis=1)
+
+    def where(self, block: str) -> slice:
+        """The columns of one block."""
+        widths = self.widths()
+        begin = sum(widths[b] for b in self.blocks[: self.blocks.index(block)])
+        return slice(begin, begin + widths[block])
 
 
 def weighed(counts: Array, rarity: Array) -> Array:
@@ -299,6 +314,41 @@ class HierarchicalModel:
         form = columns[:, 1 : 1 + len(FORM_NAMES)] if "form" in w.design.blocks else np.zeros((n, len(FORM_NAMES)))
         typical = published_noise(np.array([np.nan]), w.rating_variance, w.factor_second_moment)[0, 0]
         return Judgement(mean, cov, common, form, np.full(n, typical))
+
+    def difference_sd(self, text: JudgedText, other: JudgedText) -> float:
+        """Deviation of the difference of two texts' intercepts, both of one post, after all evidence of their siblings and of `other`.
+
+        `sd_within` of each would count twice what both share: the weights of columns they have in common, and what similar texts share. An
+        `other` that is not among the text's siblings becomes one, with its own ratings. Same calibration as `sd_within`.
+        """
+        w = self.weights
+        siblings = text.siblings
+        if not any(s.text == other.text and s.classification == other.classification for s in siblings):
+            siblings = (*siblings, Sibling(None, other.text, other.classification, ratings=other.own_ratings))
+        posterior, unit_s, texts_s = self._siblings(siblings, text.post_text)
+        pair = (text, other)
+        unit = self.encoder.encode([t.text for t in pair])
+        columns = w.design.columns(
+            [t.text for t in pair], [t.classification for t in pair], [t.post_text for t in pair], unit
+        )
+        wide = unit.astype(np.float64)
+        stance = [np.array([stance_index(t.classification)]) for t in pair]
+        cosine = wide @ unit_s.T.astype(np.float64)
+        same = np.array([[float(t.text == s) for s in texts_s] for t in pair]).reshape(2, len(texts_s))
+        equal = np.array([float(text.text == other.text)])
+        # Without an encoder even a text does not resemble itself.
+        between = np.maximum(wide[:1] @ wide[1], equal)
+        variance = difference_variance(
+            w.kernels[0],
+            posterior,
+            (stance[0], stance[1]),
+            (cosine[:1], cosine[1:]),
+            (same[:1], same[1:]),
+            between,
+            equal,
+        )[0]
+        apart = (columns[0] - columns[1]) @ w.root[0]
+        return float(w.sd_scale[0] * np.sqrt(variance + apart @ apart))
 
     def _siblings(self, siblings: Sequence[Sibling], post_text: str | None):
         w = self.weights

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import zipfile
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +14,9 @@ from jury.errors import InputError
 from jury.models.encoders import Encoder, make_encoder
 from jury.models.gaussian import Kernel
 from jury.models.hierarchical import Design, HierarchicalModel, History, Response, TagModel, Weights
+from jury.models.trees import Forest
 
-FORMAT = 2
+FORMAT = 3
 
 
 def save_weights(weights: Weights, directory: Path, name: str = "model") -> None:
@@ -30,6 +31,7 @@ def save_weights(weights: Weights, directory: Path, name: str = "model") -> None
         "word_axes": d.word_axes,
         "letter_rarity": d.letter_rarity,
         "letter_axes": d.letter_axes,
+        **{f"forest_{f.name}": getattr(d.forest, f.name) for f in fields(Forest)},
         "beta": weights.beta,
         "root": weights.root.astype(np.float32),
         "tag_base": weights.tags.base,
@@ -41,6 +43,7 @@ def save_weights(weights: Weights, directory: Path, name: str = "model") -> None
         "model": "hierarchical",
         "encoder": weights.encoder,
         "blocks": list(d.blocks),
+        "forest_scale": d.forest_scale,
         "kernels": {k: asdict(v) for k, v in zip(("intercept", "factor"), weights.kernels, strict=True)},
         "response": asdict(weights.response),
         "history": asdict(weights.history),
@@ -72,6 +75,7 @@ def load_weights(directory: Path, name: str = "model") -> Weights:
         design = Design(
             a["form_mean"], a["form_scale"], a["embedding_mean"], a["embedding_axes"], tuple(text["blocks"]),
             a["word_rarity"], a["word_axes"], a["letter_rarity"], a["letter_axes"],
+            Forest(**{f.name: a[f"forest_{f.name}"] for f in fields(Forest)}), text["forest_scale"],
         )  # fmt: skip
         beta, root, base, slope = a["beta"], a["root"].astype(np.float64), a["tag_base"], a["tag_slope"]
     if beta.shape[1] != sum(design.widths().values()):

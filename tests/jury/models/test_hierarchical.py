@@ -279,3 +279,15 @@ def test_the_hashing_encoder_gives_unit_vectors_and_knows_similar_texts():
     np.testing.assert_allclose(np.linalg.norm(vectors[:3], axis=1), 1.0, atol=1e-5)
     assert vectors[0] @ vectors[1] > vectors[0] @ vectors[2] + 0.2
     assert not vectors[3].any()
+
+
+def test_a_difference_is_surer_than_the_two_doubts_suggest_and_nothing_for_equal_texts(model):
+    note = Sibling(7, "The bridge is open, says the city. https://example.org/7", MISLEADING, 0.2, 0.0)
+    first = JudgedText(
+        "a", "The bridge is open, says the city council. https://example.org/8", MISLEADING, siblings=(note,)
+    )
+    own = JudgedText("7", note.text, MISLEADING)
+    judged = model.judge([first, replace(own, siblings=())])
+    apart = model.difference_sd(first, own)
+    assert 0 < apart < np.hypot(*judged.sd_within)
+    assert model.difference_sd(replace(first, text=note.text), own) == pytest.approx(0.0, abs=1e-9)

@@ -37,7 +37,7 @@ def main(arguments: list[str] | None = None) -> int:
     serving.add_argument(
         "--allow-host", action="append", default=[], metavar="NAME", help="further Host names to answer to"
     )
-    serving.add_argument("--workers", type=int, default=1, help="server processes")
+    serving.add_argument("--workers", type=int, default=2, help="server processes")
     adding = verb("add-user", "Add an account; the password is asked for, or read from standard input.")
     adding.add_argument("name")
     adding.add_argument("--role", default="analyst")

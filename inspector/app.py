@@ -6,12 +6,9 @@ It needs no start-up event, so it can be mounted under a prefix of another appli
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import json
 import logging
-import os
 import secrets
-import socket
 import sys
 import time
 from collections.abc import Callable
@@ -24,8 +21,8 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.staticfiles import StaticFiles
 
-from inspector import api
-from inspector.errors import Conflict, InputError, Refused
+from inspector import api, database
+from inspector.errors import Conflict, Refused
 from inspector.pages import accounts, posts, queue, reports, runs
 from inspector.quick import Quick
 from inspector.settings import InspectorSettings
@@ -45,7 +42,6 @@ HEADERS = {
     "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
     "Cache-Control": "no-store",
 }
-SETTINGS_VARIABLE = "SUPERNOTES_INSPECTOR_WORKER"
 READING_AT_ONCE = 3  # pages made at the same time in one process: more threads only wait for each other's lock
 MAX_BODY = 256 * 1024  # bytes of a request: a note has 280 characters, a form a few thousand
 
@@ -274,66 +270,29 @@ def serve(settings: InspectorSettings) -> None:
     """Serve until stopped; says where, and where the code for the first account is, on standard error."""
     import uvicorn
 
+    from inspector.serving import listen, serve_forked
+
     shown = f"[{settings.host}]" if ":" in settings.host else settings.host
     app = create_app(settings)
     site: Site = app.state.site
-    print(f"Inspector on http://{shown}:{settings.port}/ (stop with Ctrl-C)", file=sys.stderr)
-    if site.setup_file.exists() and not settings.single_user:
-        print(f"No accounts yet: open it and make the first one with the code in {site.setup_file}", file=sys.stderr)
     options: dict[str, Any] = {"log_level": "warning", "server_header": False, "access_log": False}
     try:
-        if settings.workers > 1:
-            # Each process makes its own app from the settings; what they share lies in the stores.
-            values = {name: value for name, value in dataclasses.asdict(settings).items() if name != "assess"}
-            os.environ[SETTINGS_VARIABLE] = json.dumps(values)
-            from uvicorn.supervisors import Multiprocess
-
-            with open_shared(settings.host, settings.port):  # not listening: it only holds the port for the workers
-                config = uvicorn.Config(
-                    "inspector.app:app_of_worker", factory=True, workers=settings.workers, host=settings.host, **options
+        with listen(settings.host, settings.port) as listener:
+            print(f"Inspector on http://{shown}:{settings.port}/ (stop with Ctrl-C)", file=sys.stderr)
+            if site.setup_file.exists() and not settings.single_user:
+                print(
+                    f"No accounts yet: open it and make the first one with the code in {site.setup_file}",
+                    file=sys.stderr,
                 )
-                port: Any = _SharedPort(settings.host, settings.port)
-                Multiprocess(config, sockets=[port]).run()
-        else:
-            uvicorn.run(app, host=settings.host, port=settings.port, **options)
+            if settings.workers > 1:
+                database.forget(settings.database)  # each process opens its own connections
+
+                def make_app() -> tuple[FastAPI, Callable[[], None]]:
+                    made = create_app(settings)
+                    return made, made.state.site.indexes.close
+
+                serve_forked(make_app, listener, settings.workers, options)
+            else:
+                uvicorn.Server(uvicorn.Config(app, **options)).run(sockets=[listener])
     finally:
         site.indexes.close()
-
-
-def open_shared(host: str, port: int) -> socket.socket:
-    """A bound socket that several processes may have for one port; the kernel deals connections out among them.
-
-    With one socket for all, whoever wakes first accepts every connection that waits, and one process does all the work.
-    Raises `InputError` where the address cannot be bound.
-    """
-    opened = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
-    try:
-        opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        opened.bind((host, port))
-    except OSError as error:
-        opened.close()
-        raise InputError(
-            f"The inspector cannot listen on {host} port {port}: {error.strerror}. Choose another with --port."
-        ) from error
-    return opened
-
-
-class _SharedPort:
-    """Stands for a socket on its way to a worker process, which opens its own on arrival."""
-
-    def __init__(self, host: str, port: int) -> None:
-        self.address = (host, port)
-
-    def __reduce__(self) -> tuple[Callable[..., socket.socket], tuple[str, int]]:
-        return open_shared, self.address
-
-    def close(self) -> None:
-        """Nothing was opened here."""
-
-
-def app_of_worker() -> FastAPI:
-    """The app of one of several server processes; `serve` has left the settings in the environment."""
-    values = json.loads(os.environ[SETTINGS_VARIABLE])
-    arguments: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
-    return create_app(InspectorSettings(**arguments))

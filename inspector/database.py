@@ -347,3 +347,12 @@ def open_database(url: str) -> Engine:
     """The store at `url`, up to date. One engine per URL and process."""
     migrate(url)
     return make_engine(url)
+
+
+def forget(url: str) -> None:
+    """Close what this process holds of a store, before it forks."""
+    open_database(url).dispose()
+    open_database.cache_clear()
+    for quick in getattr(_quick, "kept", {}).values():
+        quick.close()
+    _quick.__dict__.clear()

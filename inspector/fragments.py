@@ -14,6 +14,7 @@ import re
 import secrets
 import sqlite3
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from urllib.parse import urlencode
 from markupsafe import Markup, escape
 
 ROOM = Path(__file__).parent
+WAITING = 500  # pages that wait to be kept on disk
 MEMORY = 48 * 2**20  # characters of parts kept in memory by one process and run: some 800 posts
 
 # Drawn anew in every process and never stored, so that no text of a post can hold one.
@@ -124,6 +126,7 @@ class Fragments:
         self._lock = threading.Lock()
         self._kept: OrderedDict[tuple[int, str, int], Parts] = OrderedDict()
         self._size = 0
+        self._waiting: list[tuple[int, Parts]] = []
 
     @property
     def _sql(self) -> sqlite3.Connection | None:
@@ -162,7 +165,7 @@ class Fragments:
         if found is None:
             found = make()
             if plain:
-                self.store([(post_id, found)])
+                self._store_later(post_id, found)
         with self._lock:
             before = self._kept.pop(key, None)
             self._kept[key] = found
@@ -170,6 +173,24 @@ class Fragments:
             while self._size > MEMORY:
                 self._size -= self._kept.popitem(last=False)[1].size
         return found
+
+    def _store_later(self, post_id: int, parts: Parts) -> None:
+        """Keep parts on disk in a moment, several at a time and where no reader waits for it."""
+        with self._lock:
+            if len(self._waiting) >= WAITING:  # made faster than they can be kept: they are made again when needed
+                return
+            self._waiting.append((post_id, parts))
+            if len(self._waiting) > 1:
+                return
+        threading.Thread(target=self._store_waiting, name="pages", daemon=True).start()
+
+    def _store_waiting(self) -> None:
+        time.sleep(0.5)
+        with self._lock:
+            waiting, self._waiting = self._waiting, []
+        self.store(waiting)
+        if self._sql is not None:
+            self._sql.close()
 
     def has(self, post_id: int) -> bool:
         return self._read(post_id) is not None

@@ -23,7 +23,7 @@ class InspectorSettings:
     database_url: str | None = None  # SQLAlchemy URL of the decisions; None: SQLite in <workspace>/decisions.sqlite
     host: str = "127.0.0.1"  # address to bind; anything but loopback needs accounts or a proxy
     port: int = 8765
-    workers: int = 1  # server processes; the stores are safe for several
+    workers: int = 2  # server processes; the stores are safe for several
     allowed_hosts: tuple[str, ...] = ()  # further Host names to answer to (against DNS rebinding); '*' for any
     https: bool = False  # behind TLS: cookies are marked Secure
     single_user: str | None = None  # name of the only analyst: nobody signs in; refused unless bound to loopback

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import logging
-import pickle
 import re
-import socket
 from html.parser import HTMLParser
 
 import pytest
 from fastapi.testclient import TestClient
 
 from inspector import accounts, decisions
-from inspector.app import MAX_BODY, _SharedPort, create_app, open_shared
+from inspector.app import MAX_BODY, create_app
 from inspector.errors import InputError
 from inspector.settings import InspectorSettings
 from inspector.site import COOKIE, safe_next
@@ -518,36 +516,3 @@ def test_real_passwords_are_hashed_with_argon2id_at_full_strength():
     parameters = extract_parameters(accounts.make_hasher().hash("x" * 12))
     assert parameters.type.name == "ID"
     assert parameters.memory_cost >= 64 * 1024  # KiB: the second recommended option of RFC 9106
-
-
-def test_two_server_processes_share_a_port_and_a_port_of_somebody_else_is_refused_in_words():
-    with socket.socket() as other:
-        other.bind(("127.0.0.1", 0))
-        other.listen()
-        with pytest.raises(InputError, match=r"cannot listen on 127\.0\.0\.1 port"):
-            open_shared("127.0.0.1", other.getsockname()[1])
-    with open_shared("127.0.0.1", 0) as first:
-        port = first.getsockname()[1]
-        with (
-            open_shared("127.0.0.1", port) as second,
-            pickle.loads(pickle.dumps(_SharedPort("127.0.0.1", port))) as third,
-        ):
-            second.listen()
-            third.listen()
-            clients = [socket.create_connection(("127.0.0.1", port)) for _ in range(64)]
-            shares = [_waiting(entry) for entry in (second, third)]
-            for client in clients:
-                client.close()
-    assert sum(shares) == 64
-    assert min(shares) > 10, shares  # a fair coin gives fewer than 11 of 64 once in 10 million
-
-
-def _waiting(listening: socket.socket) -> int:
-    listening.setblocking(False)
-    found = 0
-    while True:
-        try:
-            listening.accept()[0].close()
-        except BlockingIOError:
-            return found
-        found += 1

@@ -77,44 +77,17 @@ def factor_line(lines: Sequence[Line], rug: Sequence[float] = ()) -> Markup:
 
     Curves have equally spaced points from -1 to 1. With no curve an empty frame is drawn.
     """
-    width, height, left, right, top, bottom = 520.0, 250.0, 40.0, 12.0, 12.0, 54.0
-    inner_w, inner_h = width - left - right, height - top - bottom
-
-    def x(f: float) -> float:
-        return left + (min(1.0, max(-1.0, f)) + 1) / 2 * inner_w
-
-    def y(p: float) -> float:
-        return top + (1 - min(1.0, max(0.0, p))) * inner_h
-
-    third = 1 / 3
-    body = [
-        f'<rect x="{x(-1):.1f}" y="{top}" width="{x(-third) - x(-1):.1f}" height="{inner_h}" class="side"/>',
-        f'<rect x="{x(third):.1f}" y="{top}" width="{x(1) - x(third):.1f}" height="{inner_h}" class="side"/>',
-    ]
-    for p in (0, 0.25, 0.5, 0.75, 1):
-        body += [
-            _line(left, y(p), width - right, y(p), "grid"),
-            _text(left - 6, y(p) + 4, f"{p:.0%}".replace("%", " %"), anchor="end"),
-        ]
-    rug_y = top + inner_h + 4
-    if len(rug):
-        step = max(1, len(rug) // 240)
-        body.append(f'<path d="{_rug_path(tuple(sorted(rug)[::step]), left, inner_w, rug_y)}" class="rug"/>')
-    for f in (-1, -0.5, 0, 0.5, 1):
-        body.append(_text(x(f), rug_y + 24, _short(f)))
-    body.append(_text(left + inner_w / 2, height - 8, "rater factor: the two ends usually disagree", "axis"))
+    body = [_factor_frame(tuple(rug))]
     # Drawn last lies on top: the winner over the others.
     for line in sorted(lines, key=lambda entry: {"existing": 0, "runner": 1}.get(entry.kind, 2)):
-        n = len(line.curve)
-        points = (
-            " ".join(
-                f"{x(-1 + 2 * k / (n - 1)):.1f},{y(float(p)):.1f}" for k, p in enumerate(line.curve) if p is not None
-            )
-            if n > 1
-            else ""
+        across = _across(len(line.curve))
+        points = " ".join(
+            f"{x},{_FRAME_TOP + (1 - min(1.0, max(0.0, p))) * _FRAME_H:.1f}"
+            for x, p in zip(across, line.curve, strict=True)
+            if p is not None
         )
         body.append(
-            f'<polyline points="{points}" class="curve {esc(line.kind)}"><title>{esc(line.label)}</title></polyline>'
+            f'<polyline points="{points if across[1:] else ""}" class="curve {esc(line.kind)}"><title>{esc(line.label)}</title></polyline>'
         )
     said = "; ".join(
         f"{line.label}: {float(line.curve[0]):.0%} at the negative end, {float(line.curve[len(line.curve) // 2]):.0%} in the middle, {float(line.curve[-1]):.0%} at the positive end"
@@ -122,18 +95,53 @@ def factor_line(lines: Sequence[Line], rug: Sequence[float] = ()) -> Markup:
         if len(line.curve) > 1
     )
     return _svg(
-        width,
-        height,
+        _FRAME[0],
+        _FRAME[1],
         f"Probability of a helpful rating along the rater factor. {said or 'No curves.'}",
         body,
         "factor-line",
     )
 
 
+_FRAME = (520.0, 250.0, 40.0, 12.0, 12.0, 54.0)  # width, height, left, right, top, bottom
+_FRAME_TOP = _FRAME[4]
+_FRAME_W, _FRAME_H = _FRAME[0] - _FRAME[2] - _FRAME[3], _FRAME[1] - _FRAME[4] - _FRAME[5]
+
+
+def _frame_x(f: float) -> float:
+    return _FRAME[2] + (min(1.0, max(-1.0, f)) + 1) / 2 * _FRAME_W
+
+
+@functools.lru_cache(maxsize=8)
+def _across(n: int) -> tuple[str, ...]:
+    """Where the points of a curve of n lie from left to right."""
+    return tuple(f"{_frame_x(-1 + 2 * k / max(1, n - 1)):.1f}" for k in range(n))
+
+
 @functools.lru_cache(maxsize=64)
-def _rug_path(factors: tuple[float, ...], left: float, width: float, y: float) -> str:
-    """A tick for each juror; every post of a run has the same jury, so the last few are kept."""
-    return "".join(f"M{left + (min(1.0, max(-1.0, f)) + 1) / 2 * width:.1f} {y:.0f}v9" for f in factors)
+def _factor_frame(rug: tuple[float, ...]) -> str:
+    """What lies below the curves: every post of a run has the same jury, so the last few are kept."""
+    width, height, left, right, top, _ = _FRAME
+    x, third = _frame_x, 1 / 3
+
+    body = [
+        f'<rect x="{x(-1):.1f}" y="{top}" width="{x(-third) - x(-1):.1f}" height="{_FRAME_H}" class="side"/>',
+        f'<rect x="{x(third):.1f}" y="{top}" width="{x(1) - x(third):.1f}" height="{_FRAME_H}" class="side"/>',
+    ]
+    for p in (0, 0.25, 0.5, 0.75, 1):
+        y = top + (1 - p) * _FRAME_H
+        body += [
+            _line(left, y, width - right, y, "grid"),
+            _text(left - 6, y + 4, f"{p:.0%}".replace("%", " %"), anchor="end"),
+        ]
+    rug_y = top + _FRAME_H + 4
+    if rug:
+        shown = sorted(rug)[:: max(1, len(rug) // 240)]
+        body.append(f'<path d="{"".join(f"M{x(f):.1f} {rug_y:.0f}v9" for f in shown)}" class="rug"/>')
+    for f in (-1, -0.5, 0, 0.5, 1):
+        body.append(_text(x(f), rug_y + 24, _short(f)))
+    body.append(_text(left + _FRAME_W / 2, height - 8, "rater factor: the two ends usually disagree", "axis"))
+    return "".join(body)
 
 
 def score_strip(rows: Sequence[Score]) -> Markup:

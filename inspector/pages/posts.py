@@ -32,11 +32,10 @@ router = APIRouter()
 PER_PAGE = 10  # candidates shown in full on a post's page; the others are one click away and in the plane
 PLANE_DOTS = 400  # candidates drawn in the plane
 COMPACT = ("candidate_id", "rank", "status", "score", "lower", "upper", "factor", "writer")
-LISTED = (
+SHOWN = (
     *COMPACT, "text", "round", "source_note_ids", "problems", "helpful_negative", "helpful_middle", "helpful_positive",
-    "lost_because", "unjudged_reason",
+    "lost_because", "unjudged_reason", "curve", "others", "aggregator", "n_jurors", "passed", "reasons",
 )  # fmt: skip
-SHOWN = (*LISTED, "curve", "others", "aggregator", "n_jurors", "passed", "reasons")
 NOTES = (
     "note_id", "text", "classification", "created_at", "status", "cluster_id", "stance", "duplicate_of", "borrowed",
     "intercept", "factor1", "note_lower", "note_upper", "n_ratings", "active_rules", "sides",
@@ -164,13 +163,13 @@ def render_parts(site: Site | PageMaker, index: RunIndex, post: dict[str, Any], 
     run_id = index.run_id
     overview = index.candidates(post, COMPACT)
     chosen_id = candidate or (overview[0]["candidate_id"] if overview else None)
-    best = index.candidates(post, SHOWN, 0, 2)
+    listed = index.candidates(post, SHOWN, start, start + PER_PAGE)
+    best = index.candidates(post, SHOWN, 0, 2) if start else listed[:2]
     winner = best[0] if best and best[0]["status"] == "winner" else None
     notes = index.notes(post, NOTES)
     chosen = next((row for row in best if row["candidate_id"] == chosen_id), None)
     if chosen is None and chosen_id:
         chosen = index.candidate(post, chosen_id)
-    listed = index.candidates(post, LISTED, start, start + PER_PAGE)
     clusters = number_clusters(notes)
     sources = note_sources(notes)
     by_id = {note["note_id"]: note for note in notes}

@@ -10,9 +10,10 @@ pause of a person between two pages in seconds: 0 is a closed loop in which 25 r
 `--pages`: readers open `kept` posts, whose settled parts somebody's visit has made before (some thousands, more than a
 process holds in memory), or `fresh` ones that nobody has opened yet. The two are never mixed in one measurement.
 
-One JSON line per measurement. `server_ms` is the server's own clock (Server-Timing, from the request's head read to the answer ready and
-compressed, waiting for a slot included); `client_ms` is what the client waited for the last byte. The load generator runs on
-the same cores: `client_cpu` and `server_cpu` say how many cores each kept busy, `server_cpu_ms` the server's time per request.
+One JSON line per measurement. `wait_ms` is what a reader waits, from the request sent to the last byte read: it holds all
+waiting in the server's queues and the client's own time too. `server_ms` is the server's clock (Server-Timing), which starts
+when a request's turn comes, so it says what a page costs and not what a reader waits. The load generator runs on the same
+cores: `client_cpu` and `server_cpu` say how many cores each kept busy, `client_cpu_ms` and `server_cpu_ms` the time per request.
 """
 
 from __future__ import annotations
@@ -223,7 +224,7 @@ def summary(rows: list[tuple[int, float, float, int]]) -> dict[str, Any]:
         "n": len(rows),
         "errors": sum(row[0] >= 400 for row in rows),
         "server_ms": {name: round(float(np.nanpercentile(server, q)), 1) for name, q in quantiles.items()},
-        "client_ms": {name: round(float(np.percentile(client, q)), 1) for name, q in quantiles.items()},
+        "wait_ms": {name: round(float(np.percentile(client, q)), 1) for name, q in quantiles.items()},
         "max_bytes": max(row[3] for row in rows),
     }
 
@@ -303,7 +304,7 @@ def main() -> None:
         "--candidates", type=int, default=56, help="per post that is worth a supernote; 56 gives 5.1 million"
     )
     parser.add_argument("--workspace", type=Path, default=None)
-    parser.add_argument("--workers", type=int, nargs="+", default=[1])
+    parser.add_argument("--workers", type=int, nargs="+", default=[2])
     parser.add_argument("--seconds", type=float, default=30)
     parser.add_argument("--think", type=float, nargs="+", default=[0, 1])
     parser.add_argument("--pages", choices=("kept", "fresh"), nargs="+", default=["kept", "fresh"])
@@ -355,6 +356,7 @@ def measure(given: argparse.Namespace, workspace: Path) -> None:
             kept = kept_posts(Path(built[0]))
             wanted = [post for post in random.Random(1).sample(posts, min(given.keep, len(posts))) if post not in kept]
             asyncio.run(open_all(given.port, cookies, run, wanted if "kept" in given.pages else wanted[:50]))
+            time.sleep(1)  # pages are kept on disk a moment after they were shown
             for pages in given.pages:
                 for think in given.think:
                     draw = make_draw(pages, posts, kept_posts(Path(built[0])))
@@ -376,6 +378,7 @@ def measure(given: argparse.Namespace, workspace: Path) -> None:
                             server_cpu=round(server / given.seconds, 2),
                             client_cpu=round(client / given.seconds, 2),
                             server_cpu_ms=round(1000 * server / n, 2),
+                            client_cpu_ms=round(1000 * client / n, 2),
                             **summary(found[kind]),
                         )
             already = len(decisions.history(engine))

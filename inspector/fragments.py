@@ -188,7 +188,7 @@ class Fragments:
         time.sleep(0.5)
         with self._lock:
             waiting, self._waiting = self._waiting, []
-        self.store(waiting)
+        self.store(waiting, pause=0.001)
         if self._sql is not None:
             self._sql.close()
 
@@ -207,8 +207,12 @@ class Fragments:
         except (sqlite3.Error, ValueError, TypeError):
             return None
 
-    def store(self, parts: Iterable[tuple[int, Parts]]) -> None:
-        """Keep parts on disk. A file that is busy or broken is no error: it only saves time."""
+    def store(self, parts: Iterable[tuple[int, Parts]], pause: float = 0.0) -> None:
+        """Keep parts on disk. A file that is busy or broken is no error: it only saves time.
+
+        `pause`: seconds to step back after each, for a thread beside one that makes pages: Python's lock changes hands
+        of itself only every 5 ms, so packing many in a row would hold up those pages.
+        """
         sql = self._sql
         if sql is None:
             return
@@ -216,6 +220,8 @@ class Fragments:
         for post_id, entry in parts:
             with contextlib.suppress(ValueError):
                 rows.append((post_id, room_version(), entry.pack()))
+            if pause:
+                time.sleep(pause)
         try:
             sql.execute("BEGIN IMMEDIATE")
             sql.executemany("INSERT OR REPLACE INTO pages VALUES (?, ?, ?)", rows)

@@ -56,14 +56,13 @@ def number_runs(ids, number):  # pragma: no cover - compiled
     if descents or len(ids) == 0:
         return np.empty(0, ids.dtype)
     distinct = np.empty(steps + 1, ids.dtype)
+    distinct[0] = ids[0]
+    number[0] = 0
     found = np.uint32(0)
-    first = 0
-    for k in range(1, len(ids) + 1):
-        if k == len(ids) or ids[k] != ids[first]:
-            distinct[found] = ids[first]
-            number[first:k] = found
-            found += np.uint32(1)
-            first = k
+    for k in range(1, len(ids)):
+        found += np.uint32(ids[k] != ids[k - 1])
+        distinct[found] = ids[k]
+        number[k] = found
     return distinct
 
 
@@ -184,6 +183,20 @@ def settle(spilled, bucket_start, shift, lo, hi, parts, out):  # pragma: no cove
             p = 3 * np.int64(packed >> HIGH_HALF) + np.int64(packed & np.uint64(3)) + 1
             out[parts[p]] = np.uint32(packed & LOW_HALF)
             parts[p] += 1
+
+
+@njit(nogil=True, cache=True)
+def take_rows(parts, stream, rows, new_parts, out):  # pragma: no cover - compiled
+    """Copy the chosen `rows` one behind the other to `out`; fills `new_parts`, (3 rows + 1)."""
+    at = 0
+    for new in range(len(rows)):
+        first = 3 * rows[new]
+        for part in range(3):
+            new_parts[3 * new + part] = at
+            for k in range(parts[first + part], parts[first + part + 1]):
+                out[at] = stream[k]
+                at += 1
+    new_parts[3 * len(rows)] = at
 
 
 @njit(nogil=True, cache=True)

@@ -13,11 +13,12 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from matrix_factorization.simd import part_sums
+from matrix_factorization.simd import part_sums, row_sums
 
 TWO = np.uint32(2)
 CODE_MASK = np.uint32(3)
 HALF = np.float32(0.5)
+SHORT_ROW = 48
 
 # What a half sweep reports per chunk of rows, in sums, not means: how far the objective fell, the rows' squared errors and penalties after the
 # solve, the sum of their residuals, and the first and second moments of the parameters just solved.
@@ -59,19 +60,29 @@ def half_sweep(
                 p1 = parts[3 * row + 1]
                 p2 = parts[3 * row + 2]
                 p3 = parts[3 * row + 3]
-                x0, f0, xf0, ff0, xx0 = part_sums(stream, p0, p1, other)
-                x1, f1, xf1, ff1, xx1 = part_sums(stream, p1, p2, other)
-                x2, f2, xf2, ff2, xx2 = part_sums(stream, p2, p3, other)
                 n = np.float64(p3 - p0)
                 n1 = np.float64(p2 - p1)
                 n2 = np.float64(p3 - p2)
-                sx = x0 + x1 + x2
-                sf = f0 + f1 + f2
-                sff = ff0 + ff1 + ff2
-                sy = 0.5 * n1 + n2 - sx - mu * n
-                syf = 0.5 * f1 + f2 - (xf0 + xf1 + xf2) - mu * sf
-                # The sum of (r - mu - x)^2, value by value.
-                syy = xx0 + xx1 + xx2 - x1 - 2.0 * x2 + 0.25 * n1 + n2 - mu * (n1 + 2.0 * n2 - 2.0 * sx) + mu * mu * n
+                if p3 - p0 <= SHORT_ROW:
+                    sx, sf, sxf, sff, sxx, srx, srf = row_sums(stream, p0, p3, other)
+                    srx *= 0.5
+                    srf *= 0.5
+                else:
+                    x0, f0, xf0, ff0, xx0 = part_sums(stream, p0, p1, other)
+                    x1, f1, xf1, ff1, xx1 = part_sums(stream, p1, p2, other)
+                    x2, f2, xf2, ff2, xx2 = part_sums(stream, p2, p3, other)
+                    sx = x0 + x1 + x2
+                    sf = f0 + f1 + f2
+                    sxf = xf0 + xf1 + xf2
+                    sff = ff0 + ff1 + ff2
+                    sxx = xx0 + xx1 + xx2
+                    srx = 0.5 * x1 + x2
+                    srf = 0.5 * f1 + f2
+                sr = 0.5 * n1 + n2
+                sy = sr - sx - mu * n
+                syf = srf - sxf - mu * sf
+                # The sum of (r - mu - x)^2.
+                syy = sxx - 2.0 * srx + 0.25 * n1 + n2 - 2.0 * mu * (sr - sx) + mu * mu * n
                 a11 = n + ridge_i
                 a22 = sff + ridge_f
                 i, g = solve_2x2(a11, sf, a22, sy, syf)
@@ -326,6 +337,98 @@ def move_along_gauge(pairs, scale, shift_f, slope, shift_i):  # pragma: no cover
         f = np.float64(pairs[row, 1])
         pairs[row, 0] = i - slope * f + shift_i
         pairs[row, 1] = scale * (f + shift_f)
+
+
+@njit(nogil=True, cache=True)
+def differences(before, after, last_before, last_step, walked, change):  # pragma: no cover - compiled
+    """How far a sweep began from where the last one did, and how its step differs from the last; the last ones are replaced. All (n, 2)."""
+    before, after, last_before, last_step = before.ravel(), after.ravel(), last_before.ravel(), last_step.ravel()
+    walked, change = walked.ravel(), change.ravel()
+    for k in range(len(before)):
+        step = after[k] - before[k]
+        walked[k] = before[k] - last_before[k]
+        change[k] = step - last_step[k]
+        last_before[k] = before[k]
+        last_step[k] = step
+
+
+@njit(nogil=True, cache=True, fastmath={"reassoc", "contract"})
+def _products(c0, c1, r, w0, w1, weight):  # pragma: no cover - compiled
+    a00 = a01 = a02 = a11 = a12 = 0.0
+    b00 = b01 = b10 = b11 = 0.0
+    d00 = d01 = d11 = 0.0
+    for k in range(len(r)):
+        w = np.float64(weight[k])
+        v0 = np.float64(c0[k])
+        v1 = np.float64(c1[k])
+        v2 = np.float64(r[k])
+        v3 = np.float64(w0[k])
+        v4 = np.float64(w1[k])
+        u0 = w * v0
+        u1 = w * v1
+        u3 = w * v3
+        u4 = w * v4
+        a00 += u0 * v0
+        a01 += u0 * v1
+        a02 += u0 * v2
+        a11 += u1 * v1
+        a12 += u1 * v2
+        b00 += u3 * v0
+        b01 += u3 * v1
+        b10 += u4 * v0
+        b11 += u4 * v1
+        d00 += u3 * v3
+        d01 += u3 * v4
+        d11 += u4 * v4
+    return a00, a01, a02, a11, a12, b00, b01, b10, b11, d00, d01, d11
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def mixing(c0, c1, r, w0, w1, weight, of_mu, weight_of_mu):  # pragma: no cover - compiled
+    """(a, b, rate) of `Extrapolation`: a, b minimise |r - a c0 - b c1|; `rate` is the largest Ritz value of the map w -> w + c on the span of the w.
+
+    `c0`, `c1`: how two sweeps' steps differ from the ones before; `w0`, `w1`: how far the sweeps began from each other; `r`: the last step; all
+    (n, 2) float32. Lengths are weighted by `weight` (n, 2), and mu's share is added: `of_mu` holds the five numbers of mu,
+    `weight_of_mu` its weight. (BLAS would bring threads of its own.)
+    """
+    a00, a01, a02, a11, a12, b00, b01, b10, b11, d00, d01, d11 = _products(
+        c0.ravel(), c1.ravel(), r.ravel(), w0.ravel(), w1.ravel(), weight.ravel()
+    )
+    m0, m1, m2, m3, m4 = of_mu[0], of_mu[1], of_mu[2], of_mu[3], of_mu[4]
+    v = weight_of_mu
+    a00, a01, a02, a11, a12 = (
+        a00 + v * m0 * m0,
+        a01 + v * m0 * m1,
+        a02 + v * m0 * m2,
+        a11 + v * m1 * m1,
+        a12 + v * m1 * m2,
+    )
+    b00, b01, b10, b11 = b00 + v * m3 * m0, b01 + v * m3 * m1, b10 + v * m4 * m0, b11 + v * m4 * m1
+    d00, d01, d11 = d00 + v * m3 * m3, d01 + v * m3 * m4, d11 + v * m4 * m4
+    # A touch of ridge: after a while both differences point the same way.
+    ridge = 1e-10 * (a00 + a11)
+    first, second = solve_2x2(a00 + ridge, a01, a11 + ridge, a02, a12)
+    # Ritz: largest q with (image - q gram) singular, image = gram + (walked x change), made symmetric.
+    i00, i01, i11 = d00 + b00, d01 + 0.5 * (b01 + b10), d11 + b11
+    det = d00 * d11 - d01 * d01
+    if det > 1e-8 * d00 * d11:
+        half = 0.5 * (i00 * d11 + i11 * d00 - 2.0 * i01 * d01) / det
+        rest = half * half - (i00 * i11 - i01 * i01) / det
+        rate = half + np.sqrt(max(rest, 0.0))
+    elif d00 + d11 > 0.0:
+        rate = (i00 + i11) / (d00 + d11)
+    else:
+        rate = 0.0
+    return first, second, min(max(rate, 0.0), 0.99)
+
+
+@njit(nogil=True, cache=True)
+def mixed(after, w0, w1, c0, c1, first, second, out):  # pragma: no cover - compiled
+    """out = after - first (w0 + c0) - second (w1 + c1), all (n, 2) float32."""
+    flat = out.ravel()
+    after, w0, w1, c0, c1 = after.ravel(), w0.ravel(), w1.ravel(), c0.ravel(), c1.ravel()
+    for k in range(len(flat)):
+        flat[k] = after[k] - first * (np.float64(w0[k]) + c0[k]) - second * (np.float64(w1[k]) + c1[k])
 
 
 @njit(nogil=True, cache=True)

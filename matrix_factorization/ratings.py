@@ -166,18 +166,23 @@ def dense_index(ids: pl.Series, workers: Workers) -> tuple[pl.Series, np.ndarray
     # Each thread numbers its share of the rows in its own order; only the short lists of distinct ids are then merged.
     bounds = np.linspace(0, len(values), workers.threads + 1).astype(np.int64)
     shares: list[np.ndarray] = [np.empty(0, np.int64)] * workers.threads
+    orders: list[np.ndarray] = shares.copy()
 
     def number_share(lo: int, hi: int) -> None:
         for share in range(lo, hi):
             rows = slice(bounds[share], bounds[share + 1])
-            shares[share] = building.number_by_first_sight(values[rows], number[rows])
+            seen = building.number_by_first_sight(values[rows], number[rows])
+            orders[share] = np.argsort(seen)
+            shares[share] = seen[orders[share]]
 
     workers.run(workers.threads, number_share)
-    distinct_ids = np.unique(np.concatenate(shares))
+    every = np.sort(np.concatenate(shares))
+    distinct_ids = every[np.append(True, every[1:] != every[:-1])]
 
     def renumber_share(lo: int, hi: int) -> None:
         for share in range(lo, hi):
-            place = np.searchsorted(distinct_ids, shares[share]).astype(np.uint32)
+            place = np.empty(len(shares[share]), np.uint32)
+            place[orders[share]] = np.searchsorted(distinct_ids, shares[share])
             building.renumber(number[bounds[share] : bounds[share + 1]], place)
 
     workers.run(workers.threads, renumber_share)
@@ -242,11 +247,11 @@ def table_of_columns(
     n_notes, n_raters = len(note_ids), len(rater_ids)
     rater_parts, by_rater = _rows_of_pairs(columns[0], columns[1], n_raters, workers)
     columns.clear()
-    note_parts, by_note = _rows_of_rows(rater_parts, by_rater, n_notes, workers)
+    note_parts, by_note = rows_of_rows(rater_parts, by_rater, n_notes, workers)
     if not notes_ascend:
         # Sorted by rater, then by note, and once more by rater: now both directions ascend in both indices.
         del rater_parts, by_rater
-        rater_parts, by_rater = _rows_of_rows(note_parts, by_note, n_raters, workers)
+        rater_parts, by_rater = rows_of_rows(note_parts, by_note, n_raters, workers)
     table = RatingTable(note_ids, rater_ids, note_parts, by_note, rater_parts, by_rater)
     if check_repeated:
         bounds = chunk_bounds(table.note_start)
@@ -276,9 +281,7 @@ def _rows_of_pairs(row: np.ndarray, packed: np.ndarray, n_rows: int, workers: Wo
     return _sorted_rows(n_rows, len(row), bounds, (row,), building.count_pairs, (row, packed), building.spill_pairs, workers)  # fmt: skip
 
 
-def _rows_of_rows(
-    parts: np.ndarray, stream: np.ndarray, n_rows: int, workers: Workers
-) -> tuple[np.ndarray, np.ndarray]:
+def rows_of_rows(parts: np.ndarray, stream: np.ndarray, n_rows: int, workers: Workers) -> tuple[np.ndarray, np.ndarray]:
     """The other direction: (parts, packed ratings) by the packed index of `stream`; rows of the old direction ascend in each part."""
     start = np.ascontiguousarray(parts[::3])
     arguments = (start, stream)

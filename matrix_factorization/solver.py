@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Protocol
 
 import numpy as np
 import polars as pl
 
 from matrix_factorization import kernels
+from matrix_factorization.acceleration import Extrapolation, sampled
 from matrix_factorization.adding import with_added
 from matrix_factorization.objective import (
     NoteParameters,
@@ -75,6 +77,8 @@ class ExactSolver:
     `tolerance`: stop when the estimated remaining decrease of the objective is below this share of it. `random_starts`: further descents from
     random factors, beside the deterministic one; the best is kept. They are left out for tables of more than `random_start_limit` ratings.
     `turn_communities`: then see whether communities of the best have the wrong sign relative to each other (`turning.py`).
+    `sample`: a table of millions of ratings is begun on a tenth of its notes; `extrapolate`: sweeps are mixed (`acceleration.py`; both change how
+    fast the optimum is found, not where it is).
     `freeze_raters` keeps raters and mu as given in `start` (one exact half sweep over the notes); `freeze_notes` the other way round.
     `threads=None` uses the processors this process may use and never changes the result.
     """
@@ -89,6 +93,8 @@ class ExactSolver:
     freeze_raters: bool = False
     freeze_notes: bool = False
     gauge: bool = True
+    extrapolate: bool = True
+    sample: bool = True
     threads: int | None = None
 
     def fit(
@@ -114,6 +120,14 @@ class ExactSolver:
         free = not (self.freeze_raters or self.freeze_notes)
         with Workers(self.threads) as workers:
             descent = _Descent(ratings, self, workers)
+            sample = sampled(ratings, workers) if free and start is None and self.sample else None
+            if sample is not None:
+                rough = _Descent(sample, replace(self, tolerance=SAMPLE_TOLERANCE, max_sweeps=SAMPLE_SWEEPS), workers)
+                begins = [
+                    (name, _raters_of(rough.run(_raters_of(begin, sample.n_notes)).parameters, ratings.n_notes))
+                    for name, begin in begins
+                ]
+                del rough, sample
             runs = [descent.run(begin) for _, begin in begins]
             # Turn communities of the best so far until none gains; each time the descent goes on from there.
             while free and self.turn_communities:
@@ -179,10 +193,13 @@ def divided_notes(ratings: RatingTable, count: int) -> Sequence[int]:
     """Indices of the notes whose smaller camp (helpful or not helpful) is largest; ties: more ratings, then smaller id."""
     if ratings.n_notes == 0:
         return [0]
-    counts = np.diff(ratings.note_parts).reshape(-1, 3)
-    smaller = np.minimum(counts[:, 0], counts[:, 2])
-    order = np.lexsort((np.arange(ratings.n_notes), -counts.sum(axis=1), -smaller))
-    return order[: max(count, 1)].tolist()
+    parts = ratings.note_parts
+    smaller = np.minimum(parts[1::3] - parts[:-1:3], parts[3::3] - parts[2::3])
+    notes = np.arange(ratings.n_notes)
+    if count < ratings.n_notes:  # all that could be among them, without sorting millions of notes
+        notes = np.flatnonzero(smaller >= np.partition(smaller, -max(count, 1))[-max(count, 1)])
+    order = np.lexsort((notes, -ratings.note_degree()[notes], -smaller[notes]))
+    return notes[order[: max(count, 1)]].tolist()
 
 
 def seed_start(ratings: RatingTable, note: int) -> Parameters:
@@ -210,6 +227,17 @@ def _start_with_factors(ratings: RatingTable, factor: np.ndarray) -> Parameters:
     )
 
 
+# The raters of the sample need be no better than the sample knows them.
+SAMPLE_TOLERANCE = 1e-3
+SAMPLE_SWEEPS = 12
+
+
+def _raters_of(parameters: Parameters, n_notes: int) -> Parameters:
+    """The same raters and mu, with `n_notes` notes at zero."""
+    zeros = np.zeros(n_notes)
+    return Parameters(parameters.raters, NoteParameters(zeros, zeros.copy()), parameters.global_intercept)
+
+
 def larger_group_negative(parameters: Parameters) -> Parameters:
     """The sign convention of this project, X's own: more raters have a negative factor than a positive one.
 
@@ -230,6 +258,20 @@ class _Run:
     remaining: float
 
 
+_NO_GAUGE = np.array([1.0, 0.0, 0.0, 0.0])
+_ALL = np.zeros(0, bool)
+
+
+@dataclass
+class _State:
+    """Where a descent stands: (n, 2) float32 pairs of raters and notes, mu, and a gauge step not yet applied to the notes."""
+
+    raters: np.ndarray
+    notes: np.ndarray
+    mu: float
+    note_gauge: np.ndarray = field(default_factory=lambda: _NO_GAUGE)
+
+
 class _Descent:
     """Buffers and constants that all starts on one table share."""
 
@@ -242,63 +284,119 @@ class _Descent:
             float(table.n_ratings) if table.note_weight is None else float(np.sum(table.note_weight, dtype=np.float64))
         )
 
+    @cached_property
+    def rater_weight(self) -> np.ndarray:
+        """(n_raters,) total weight of each rater's ratings."""
+        if self.table.rater_weight is None:
+            return self.table.rater_degree().astype(np.float64)
+        total = np.concatenate(([0.0], np.cumsum(self.table.rater_weight, dtype=np.float64)))
+        return np.diff(total[self.table.rater_start])
+
     def run(self, begin: Parameters, changed_notes: np.ndarray | None = None) -> _Run:
         """Descend from `begin`. `changed_notes`: the first half sweep solves only these, the others being at rest already."""
-        table, solver, ridges = self.table, self.solver, self.ridges
-        raters = _pairs(begin.raters.intercept, begin.raters.factor)
-        notes = _pairs(begin.notes.intercept, begin.notes.factor)
-        mu = float(begin.global_intercept)
-        if solver.freeze_raters and solver.freeze_notes:
-            return _Run(begin, np.array([objective(table, begin, solver.regularisation)]), True, 0.0)
-        identity = np.array([1.0, 0.0, 0.0, 0.0])
-        falls: list[float] = []
-        note_gauge, sweep_ends = identity, [0]
-        everything, chosen = np.zeros(0, bool), changed_notes if changed_notes is not None else np.zeros(0, bool)
-        note_moments = np.zeros(kernels.N_PARTIAL)
-        converged, remaining, loss = False, math.inf, math.inf
-        solve_notes = not solver.freeze_notes
-        scale = 0.1 * table.n_ratings  # the objective, in sums, is near 0.1 a rating; only the stopping rule uses it
-        while len(falls) < 2 * solver.max_sweeps and not converged:
-            if solve_notes:
-                note_moments = self.half(True, raters, notes, mu, note_gauge, chosen)
-                fall = note_moments[kernels.DECREASE]
-                if len(chosen) == 0:
-                    loss = note_moments[kernels.OBJECTIVE] + self.penalty(raters, mu, ridges[:2])
-                note_gauge, chosen = identity, everything
-            else:
-                found = self.half(False, raters, notes, mu, identity, everything)
-                loss = found[kernels.OBJECTIVE] + self.penalty(notes, mu, ridges[2:4])
-                step, after = _best_global_step(found[kernels.RESIDUAL], mu, self.total_weight, ridges)
-                if not solver.freeze_notes:
-                    mu += step
-                    if solver.gauge:
-                        c, s, t, alpha, beta, more = kernels.gauge_step(
-                            _moments(found, table.n_raters), _moments(note_moments, table.n_notes), mu, np.array(ridges)
-                        )
-                        kernels.move_along_gauge(raters, c, s, t, alpha)
-                        mu -= s * t + alpha + beta
-                        # The notes are solved anew next: they are moved when the descent ends.
-                        note_gauge, after = np.array([c, s, t, beta]), after + more
-                    loss -= after
-                    sweep_ends.append(len(falls) + 1)
-                else:
-                    after = 0.0
-                fall = found[kernels.DECREASE] + after
-            falls.append(fall)
-            if solver.freeze_raters or solver.freeze_notes:  # convex and separable: one half sweep is the answer
-                converged, remaining = True, 0.0
-            else:
+        solver = self.solver
+        state = _State(
+            _pairs(begin.raters.intercept, begin.raters.factor),
+            _pairs(begin.notes.intercept, begin.notes.factor),
+            float(begin.global_intercept),
+        )
+        if solver.freeze_raters or solver.freeze_notes:
+            return self.half_frozen(state, begin)
+        falls: list[float] = []  # of each half sweep, as long as no extrapolation came between them
+        losses: list[float] = []  # before the first sweep and after each
+        rates: list[float] = []
+        extrapolation = None
+        end = None  # where the last sweep ended, while its extrapolation is on trial
+        chosen = _ALL if changed_notes is None else changed_notes
+        # The objective, in sums, is near 0.1 a rating; only the stopping rule uses it.
+        scale = 0.1 * self.table.n_ratings
+        halves, converged, rejected, remaining = 0, False, False, math.inf
+        while (halves < 2 * solver.max_sweeps or rejected) and not converged:
+            found, loss = self.solve_notes(state, chosen)
+            halves, rejected = halves + 1, False
+            if end is not None and extrapolation is not None and loss > losses[-1]:
+                (state.raters, state.mu), end = end, None  # too far: go on from where the sweep itself ended
+                extrapolation.forget()
+                rejected = True
+                continue
+            if not rates:
+                falls.append(found[kernels.DECREASE])
                 remaining = remaining_decrease(falls) / scale
-                # Rounding of float32 storage: nothing is gained below 1e-15.
-                at_rest = len(falls) > 2 and max(falls[-2:]) / scale <= 1e-15
-                converged = remaining <= solver.tolerance or at_rest
-                solve_notes = not solve_notes
-        c, s, t, beta = note_gauge
-        kernels.move_along_gauge(notes, 1.0 / c, t, s, beta)
-        if sweep_ends[-1] != len(falls):
-            sweep_ends.append(len(falls))
-        to_come = np.concatenate((np.cumsum(np.array(falls)[::-1])[::-1], [0.0]))
-        return _Run(_unpaired(raters, notes, mu), (loss + to_come[sweep_ends]) / table.n_ratings, converged, remaining)
+                if remaining <= solver.tolerance and len(chosen) == 0:
+                    losses.append(loss)
+                    converged = True
+                    break
+            chosen = _ALL
+            before = state.raters.copy(), state.mu
+            fall, loss = self.solve_raters(state, found)
+            halves += 1
+            end = None
+            if not losses:
+                losses.append(loss + fall + falls[0])
+            losses.append(loss)
+            if not rates:
+                falls.append(fall)
+                remaining = remaining_decrease(falls) / scale
+            if solver.extrapolate:
+                if extrapolation is None:
+                    extrapolation = Extrapolation(
+                        self.rater_weight, found[kernels.SUM_FF] / self.table.n_notes, self.total_weight
+                    )
+                end = state.raters, state.mu
+                state.raters, state.mu = extrapolation.ahead(before, end)
+                if extrapolation.rate:
+                    rates.append(extrapolation.rate)
+                    rate = max(rates[-3:])
+                    # In each direction of rate q, one solve of the raters takes 1 - q of the excess away and leaves q.
+                    remaining = fall * rate / (1.0 - rate) / scale
+            # Rounding of float32 storage: nothing is gained below 1e-15.
+            converged = remaining <= solver.tolerance or (len(losses) > 2 and fall / scale <= 1e-15)
+        if end is not None:
+            state.raters, state.mu = end
+        c, s, t, beta = state.note_gauge
+        kernels.move_along_gauge(state.notes, 1.0 / c, t, s, beta)
+        return _Run(
+            _unpaired(state.raters, state.notes, state.mu),
+            np.array(losses) / self.table.n_ratings,
+            converged,
+            remaining,
+        )
+
+    def solve_notes(self, state: _State, chosen: np.ndarray) -> tuple[np.ndarray, float]:
+        """Half a sweep: (partial sums of the kernel, the objective after it, in sums; without the notes not `chosen`)."""
+        found = self.half(True, state.raters, state.notes, state.mu, state.note_gauge, chosen)
+        state.note_gauge = _NO_GAUGE
+        return found, found[kernels.OBJECTIVE] + self.penalty(state.raters, state.mu, self.ridges[:2])
+
+    def solve_raters(self, state: _State, of_notes: np.ndarray) -> tuple[float, float]:
+        """The other half, then mu, then the step along the invariances: (decrease of the objective, the objective), in sums."""
+        found = self.half(False, state.raters, state.notes, state.mu, _NO_GAUGE, _ALL)
+        loss = found[kernels.OBJECTIVE] + self.penalty(state.notes, state.mu, self.ridges[2:4])
+        step, after = _best_global_step(found[kernels.RESIDUAL], state.mu, self.total_weight, self.ridges)
+        state.mu += step
+        if self.solver.gauge:
+            c, s, t, alpha, beta, more = kernels.gauge_step(
+                _moments(found, self.table.n_raters),
+                _moments(of_notes, self.table.n_notes),
+                state.mu,
+                np.array(self.ridges),
+            )
+            kernels.move_along_gauge(state.raters, c, s, t, alpha)
+            state.mu -= s * t + alpha + beta
+            # The notes are solved anew next: they are moved when the descent ends.
+            state.note_gauge, after = np.array([c, s, t, beta]), after + more
+        return found[kernels.DECREASE] + after, loss - after
+
+    def half_frozen(self, state: _State, begin: Parameters) -> _Run:
+        """One side frozen: convex and separable, so half a sweep is the answer. Both frozen: nothing moves."""
+        if self.solver.freeze_raters and self.solver.freeze_notes:
+            return _Run(begin, np.array([objective(self.table, begin, self.solver.regularisation)]), True, 0.0)
+        notes = self.solver.freeze_raters
+        found = self.half(notes, state.raters, state.notes, state.mu, _NO_GAUGE, _ALL)
+        other, ridges = (state.raters, self.ridges[:2]) if notes else (state.notes, self.ridges[2:4])
+        loss = found[kernels.OBJECTIVE] + self.penalty(other, state.mu, ridges)
+        losses = np.array([loss + found[kernels.DECREASE], loss]) / self.table.n_ratings
+        return _Run(_unpaired(state.raters, state.notes, state.mu), losses, True, 0.0)
 
     def half(
         self,

@@ -75,7 +75,7 @@ class Connection:
             self.reader, self.writer = await asyncio.open_connection("127.0.0.1", self.port)
         assert self.reader is not None
         kind = "Content-Type: application/json\r\n" if body else ""
-        asked = "Accept-Encoding: gzip\r\n"  # as browsers do; the answer is left compressed unless it is JSON
+        asked = "Accept-Encoding: gzip, deflate, br, zstd\r\n"  # as Chromium and Firefox do; the answer is left compressed unless it is JSON
         if body:
             asked = ""
         request = f"{method} {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n{self.head}{asked}{kind}Content-Length: {len(body)}\r\n\r\n"

@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from markupsafe import Markup
 
@@ -40,8 +40,7 @@ class Score:
     upper: float | None
 
 
-@dataclass(frozen=True)
-class Dot:
+class Dot(NamedTuple):
     """A text in the factor-intercept plane. `shape`: winner, runner, candidate or note; `cluster` is a letter or ''."""
 
     label: str
@@ -221,8 +220,14 @@ def plane(dots: Sequence[Dot]) -> Markup:
     body.append(
         f'<text x="12" y="{top + inner_h / 2:.1f}" class="axis" text-anchor="middle" transform="rotate(-90 12 {top + inner_h / 2:.1f})">intercept</text>'
     )
-    order = {"candidate": 0, "note": 1, "runner": 2, "winner": 3}
-    for dot in sorted(dots, key=lambda entry: order.get(entry.shape, 0)):
+    for dot in dots:
+        if dot.shape == "candidate":
+            body.append(
+                f'<circle cx="{x(dot.factor):.1f}" cy="{y(dot.intercept):.1f}" r="3.2" class="point candidate">'
+                f"<title>{esc(dot.label)}</title></circle>"
+            )
+    order = ("note", "runner", "winner")  # drawn last lies on top
+    for dot in sorted((dot for dot in dots if dot.shape in order), key=lambda entry: order.index(entry.shape)):
         cx, cy = x(dot.factor), y(dot.intercept)
         title = f"<title>{esc(dot.label)}</title>"
         if dot.shape == "note":
@@ -232,10 +237,8 @@ def plane(dots: Sequence[Dot]) -> Markup:
             )
         elif dot.shape == "winner":
             body.append(f'<path d="{_star(cx, cy, 10.5)}" class="point winner">{title}</path>')
-        elif dot.shape == "runner":
-            body.append(f'<path d="M{cx:.1f} {cy - 8:.1f}l8 8l-8 8l-8 -8z" class="point runner">{title}</path>')
         else:
-            body.append(f'<circle cx="{cx:.1f}" cy="{cy:.1f}" r="3.2" class="point candidate">{title}</circle>')
+            body.append(f'<path d="M{cx:.1f} {cy - 8:.1f}l8 8l-8 8l-8 -8z" class="point runner">{title}</path>')
     notes = sum(dot.shape == "note" for dot in dots)
     said = "; ".join(
         f"{dot.label}: intercept {plain(dot.intercept)}, factor {plain(dot.factor)}"

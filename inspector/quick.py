@@ -12,11 +12,13 @@ import zlib
 from collections.abc import Callable
 from typing import Any
 
+import zstandard
 from fastapi import Request, Response
 
 from inspector.site import Site
 
 PATH = re.compile(r"/runs/([^/]+)/posts(?:/([^/]+))?")
+REFUSED = re.compile(r";\s*q=0(\.0*)?\s*$")  # of an encoding in Accept-Encoding
 SMALL = 1_000  # bytes below which compressing gains nothing
 
 Page = Callable[..., Response]
@@ -33,6 +35,7 @@ class Quick:
         self.app = app
         self.site = site
         self.pages = queue, post
+        self.packer = zstandard.ZstdCompressor(level=1)  # used by the event loop's thread only
 
     async def __call__(self, scope: dict[str, Any], receive: Callable[..., Any], send: Callable[..., Any]) -> None:
         answer = (
@@ -61,14 +64,19 @@ class Quick:
             return None
         body = bytes(page.body)
         head = [entry for entry in page.raw_headers if entry[0] != b"content-length"]
-        if len(body) >= SMALL and "gzip" in request.headers.get("accept-encoding", ""):
-            body = compress(body)
-            head.append((b"content-encoding", b"gzip"))
+        if len(body) >= SMALL:
+            body, encoding = self._compress(body, request.headers.get("accept-encoding", ""))
+            if encoding:
+                head.append((b"content-encoding", encoding))
         head += [(b"vary", b"Accept-Encoding"), (b"content-length", b"%d" % len(body))]
         return head, body
 
-
-def compress(data: bytes) -> bytes:
-    """As gzip, quickly."""
-    packer = zlib.compressobj(1, zlib.DEFLATED, 31)
-    return packer.compress(data) + packer.flush()
+    def _compress(self, data: bytes, accepted: str) -> tuple[bytes, bytes]:
+        """The data as the reader takes it, and how it is packed then: zstd costs a third of gzip, and makes less of it."""
+        names = {part.partition(";")[0].strip() for part in accepted.lower().split(",") if not REFUSED.search(part)}
+        if "zstd" in names:
+            return self.packer.compress(data), b"zstd"
+        if "gzip" in names:
+            packer = zlib.compressobj(1, zlib.DEFLATED, 31)
+            return packer.compress(data) + packer.flush(), b"gzip"
+        return data, b""

@@ -450,6 +450,14 @@ class RunIndex:
         """Candidates of a post by rank, from the start-th to before the stop-th (all by default)."""
         return self._rows("candidates", post, columns, start, stop)
 
+    def places(self, post: dict[str, Any]) -> list[tuple[str, float | None, float | None]]:
+        """(candidate id, score, factor) of every candidate of a post by rank, the first having rank 1."""
+        table = self._table("candidates", post)
+        if table is None:
+            return []
+        names = ("candidate_id", "score", "factor")
+        return list(zip(*(_values(table.column(name)) for name in names), strict=True))
+
     def candidate(self, post: dict[str, Any], candidate_id: str) -> dict[str, Any]:
         """One candidate of the post. Raises `Refused` 404."""
         table = self._table("candidates", post)

@@ -31,11 +31,11 @@ router = APIRouter()
 
 PER_PAGE = 10  # candidates shown in full on a post's page; the others are one click away and in the plane
 PLANE_DOTS = 400  # candidates drawn in the plane
-COMPACT = ("candidate_id", "rank", "status", "score", "lower", "upper", "factor", "writer")
-SHOWN = (
-    *COMPACT, "text", "round", "source_note_ids", "problems", "helpful_negative", "helpful_middle", "helpful_positive",
-    "lost_because", "unjudged_reason", "curve", "others", "aggregator", "n_jurors", "passed", "reasons",
+LISTED = (
+    "candidate_id", "rank", "status", "score", "lower", "upper", "factor", "writer", "text", "round", "source_note_ids",
+    "problems", "helpful_negative", "helpful_middle", "helpful_positive", "lost_because", "unjudged_reason",
 )  # fmt: skip
+DECIDING = ("curve", "others", "aggregator", "n_jurors", "passed", "reasons")  # shown of the texts to decide on only
 NOTES = (
     "note_id", "text", "classification", "created_at", "status", "cluster_id", "stance", "duplicate_of", "borrowed",
     "intercept", "factor1", "note_lower", "note_upper", "n_ratings", "active_rules", "sides",
@@ -161,10 +161,12 @@ def render_parts(site: Site | PageMaker, index: RunIndex, post: dict[str, Any], 
     Raises `Refused` 404 for a candidate that is not the post's.
     """
     run_id = index.run_id
-    overview = index.candidates(post, COMPACT)
-    chosen_id = candidate or (overview[0]["candidate_id"] if overview else None)
-    listed = index.candidates(post, SHOWN, start, start + PER_PAGE)
-    best = index.candidates(post, SHOWN, 0, 2) if start else listed[:2]
+    overview = index.places(post)
+    chosen_id = candidate or (overview[0][0] if overview else None)
+    listed = index.candidates(post, LISTED, start, start + PER_PAGE)
+    best = index.candidates(post, LISTED, 0, 2) if start else listed[:2]
+    for row, more in zip(best, index.candidates(post, DECIDING, 0, 2), strict=True):
+        row |= more
     winner = best[0] if best and best[0]["status"] == "winner" else None
     notes = index.notes(post, NOTES)
     chosen = next((row for row in best if row["candidate_id"] == chosen_id), None)
@@ -178,7 +180,7 @@ def render_parts(site: Site | PageMaker, index: RunIndex, post: dict[str, Any], 
     if chosen is not None and winner is not None and chosen["candidate_id"] != winner["candidate_id"]:
         runner = chosen if chosen["score"] is not None else runner
     first = winner or (best[0] if best else None)
-    ranks = {row["candidate_id"]: row["rank"] for row in overview}
+    ranks = {found: rank for rank, (found, _, _) in enumerate(overview, 1)}
 
     def show(row: dict[str, Any]) -> ShownText:
         return show_text(row, sources, winner, post, ranks)
@@ -220,7 +222,7 @@ def render_parts(site: Site | PageMaker, index: RunIndex, post: dict[str, Any], 
         "note_cards": Markup("\n".join(note_cards)),
         "curves": _curves(first, runner, existing, _rug(site, run_id), post),
         "strip": _strip(first, runner, existing, post),
-        "plane": _plane(overview, notes, clusters, runner),
+        "plane": _plane(overview, notes, clusters, winner, runner),
         "why": name_ranks(why_post(post), ranks),
         "aggregators": _aggregators(index, best[0] if best else None),
         "rival": f"{NOTE}{existing['note_id']}" if existing and existing["text"] else None,
@@ -294,26 +296,20 @@ def _strip(first: Any, runner: Any, existing: Any, post: dict[str, Any]) -> Any:
     return charts.score_strip(rows)
 
 
-def _plane(overview: list[dict[str, Any]], notes: list[dict[str, Any]], clusters: dict, runner: Any) -> Any:
+def _plane(
+    overview: list[tuple[str, float | None, float | None]],
+    notes: list[dict[str, Any]],
+    clusters: dict[str | None, tuple[str, int]],
+    winner: dict[str, Any] | None,
+    runner: dict[str, Any] | None,
+) -> Any:
+    special = {row["candidate_id"]: shape for shape, row in (("runner", runner), ("winner", winner)) if row is not None}
+    names = {"winner": "winner", "runner": "runner-up", "candidate": "candidate"}
     dots = []
-    for row in overview[:PLANE_DOTS]:
-        if row["score"] is None or row["factor"] is None:
-            continue
-        shape = (
-            "winner"
-            if row["status"] == "winner"
-            else "runner"
-            if runner and row["candidate_id"] == runner["candidate_id"]
-            else "candidate"
-        )
-        dots.append(
-            charts.Dot(
-                f"{shape if shape != 'runner' else 'runner-up'} (rank {row['rank']})",
-                shape,
-                row["factor"],
-                row["score"],
-            )
-        )
+    for rank, (candidate_id, score, factor) in enumerate(overview[:PLANE_DOTS], 1):
+        if score is not None and factor is not None:
+            shape = special.get(candidate_id, "candidate")
+            dots.append(charts.Dot(f"{names[shape]} (rank {rank})", shape, factor, score))
     for note in notes[:80]:
         intercept = note["intercept"] if note["intercept"] is not None else note["score"]
         factor = note["factor1"] if note["factor1"] is not None else note["factor"]

@@ -354,3 +354,22 @@ def test_a_candidate_can_be_preferred_to_a_note_of_people_blind_and_the_other_wa
         path + "/decisions", data={**fields, "kind": "accept", "candidate_id": rival, "client_key": "k" * 32}
     )
     assert accepted.status_code == 404  # a note of people is nothing to publish once more
+
+
+@pytest.mark.parametrize(
+    ("accepted", "encoding"),
+    [("gzip, deflate, br, zstd", "zstd"), ("zstd;q=0, gzip;q=0.5", "gzip"), ("gzip;q=0.0", None), ("identity", None)],
+)
+def test_the_hot_pages_arrive_as_the_reader_takes_them_and_say_the_same(desk, accepted, encoding):
+    ana = desk.browser("ana")
+    pages = (desk.path(desk.world.winner_post), f"/runs/{desk.world.run_id}/posts?sort=score")
+    for path in pages:
+        ana.get(path)  # opens the index
+        plain = ana.get(path, headers={"accept-encoding": "identity"})
+        packed = ana.get(path, headers={"accept-encoding": accepted})
+        assert packed.headers.get("content-encoding") == encoding
+        assert packed.headers["vary"] == "Accept-Encoding"
+        assert packed.headers["cache-control"] == "no-store"
+        assert "default-src 'none'" in packed.headers["content-security-policy"]
+        without_keys = [re.sub(r'name="client_key" value="[^"]*"', "", answer.text) for answer in (plain, packed)]
+        assert without_keys[0] == without_keys[1]

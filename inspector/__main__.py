@@ -95,10 +95,10 @@ def _do(given: argparse.Namespace) -> int:
         path = index.build_index(workspace, workspace.require(given.run), _say)
         if given.pages:
             os.nice(15)  # whoever reads meanwhile comes first
-            from inspector.pages.posts import PageMaker, prepare_pages
+            from inspector.pages.posts import prepare_pages
 
             # What is made depends on the run alone: the engine is never connected.
-            prepare_pages(PageMaker(workspace), RunIndex(path, given.run, sa.create_engine("sqlite://")), _say)
+            prepare_pages(workspace, RunIndex(path, given.run, sa.create_engine("sqlite://")), _say)
         print(path)
     elif given.verb == "decisions":
         print(decisions.write_decisions(given.out, settings.database, given.run))

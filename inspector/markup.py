@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 from markupsafe import Markup
 
-from inspector.why import plain
+from inspector.why import plain, signed
 
 if TYPE_CHECKING:
     from inspector.pages.posts import ShownText
@@ -44,6 +44,36 @@ STATUS_WORDS = {
     "CURRENTLY_RATED_NOT_HELPFUL": "Not helpful",
     "NEEDS_MORE_RATINGS": "Needs more ratings",
 }
+
+
+TAG_WORDS = {
+    "helpfulClear": "clear",
+    "helpfulGoodSources": "good sources",
+    "helpfulAddressesClaim": "addresses the claim",
+    "helpfulImportantContext": "important context",
+    "helpfulUnbiasedLanguage": "unbiased language",
+    "helpfulOther": "other (helpful)",
+    "notHelpfulIncorrect": "incorrect",
+    "notHelpfulSourcesMissingOrUnreliable": "sources missing or unreliable",
+    "notHelpfulMissingKeyPoints": "misses key points",
+    "notHelpfulHardToUnderstand": "hard to understand",
+    "notHelpfulArgumentativeOrBiased": "argumentative or biased",
+    "notHelpfulSpamHarassmentOrAbuse": "spam, harassment or abuse",
+    "notHelpfulIrrelevantSources": "sources do not support it",
+    "notHelpfulOpinionSpeculation": "opinion or speculation",
+    "notHelpfulNoteNotNeeded": "note not needed",
+    "notHelpfulOther": "other (not helpful)",
+}
+
+
+def tag_words(tag: str) -> str:
+    """A rater's reason as a reader would say it."""
+    return TAG_WORDS.get(tag, tag)
+
+
+def words(code: str | None) -> str:
+    """A code as a reader would say it: 'already_helpful' becomes 'already helpful'."""
+    return (code or "").replace("_", " ")
 
 
 def status_words(code: str | None) -> str:
@@ -202,4 +232,155 @@ def note_card(
         f'<div class="note-facts"><p class="small">{facts}</p>'
         f'<div>{ratings}<p class="small muted">{note["n_ratings"]} ratings</p></div></div>'
         f'<p class="small muted links">{number}{links}</p></li>'
+    )
+
+
+def post_card(post: dict[str, Any], posts_url: str) -> str:
+    """The post itself. `posts_url` is where the run's posts are listed."""
+    facts = [str(int(post["post_id"]))]
+    if post["created_at"]:
+        facts.append(str(show_time(post["created_at"])))
+    if post["language"]:
+        facts.append(esc(post["language"]))
+    if post["story_id"]:
+        facts.append(f'<a href="{posts_url}?story={quote(post["story_id"], safe="")}">{esc(post["story_id"])}</a>')
+    body = '<p class="muted">The text of this post is not in the snapshot; X\'s public files hold none.</p>'
+    if post["post_text"]:
+        body = f'<p class="post-text">{esc(post["post_text"])}</p>'
+    if post["quoted_text"]:
+        body += f'<blockquote class="quoted"><span class="muted small">Quotes:</span> {esc(post["quoted_text"])}</blockquote>'
+    if post["alt_text"]:
+        body += f'<p class="small muted">Picture described as: {esc(post["alt_text"])}</p>'
+    return (
+        '<article class="card the-post" aria-label="The post">\n'
+        f'<h1 class="kicker">Post <span class="muted">{" · ".join(facts)}</span></h1>\n{body}\n</article>\n'
+    )
+
+
+def chosen_card(
+    shown: ShownText | None,
+    post: dict[str, Any],
+    why: str,
+    n_candidates: int,
+    rival: str | None,
+    url: str,
+    query: Callable[..., str],
+) -> str:
+    """The text to decide on. `why` says why the post has a winner or none, `rival` names the best note to compare with."""
+    if shown is None:
+        why = f'<p class="why"><b>Why:</b> {esc(why)}</p>'
+        return f'<section class="card"><h2 class="kicker">No candidates</h2>{why}</section>\n'
+    row = shown.row
+    won = row["status"] == "winner"
+    gain = jurors = reasons = checks = ""
+    if post["best_score"] is not None and row["score"] is not None:
+        more = row["score"] - post["best_score"]
+        gain = f'<span class="{"up" if more > 0 else "down"}">{signed(more)} against the best existing note</span>\n'
+    if row["n_jurors"]:
+        jurors = f", {row['n_jurors']} jurors"
+    if sides := shown.reasons:
+        said = []
+        for side in ("negative", "middle", "positive"):
+            if side in sides:
+                tags = [
+                    f'<span class="tag {"bad" if tag.startswith("notHelpful") else "good"}">{esc(tag_words(tag))} '
+                    f"{per_cent(p)}</span>"
+                    for tag, p in sides[side]
+                ]
+                said.append(f"<dt>{side}</dt><dd>{''.join(tags)}</dd>")
+        label = "Reasons the jury is predicted to give, by side"
+        reasons = f'<dl class="reasons" aria-label="{label}">{"".join(said)}</dl>'
+    if row["problems"]:
+        listed = []
+        for problem in row["problems"]:
+            principle = f' <span class="muted">({esc(problem["principle"])})</span>' if problem["principle"] else ""
+            listed.append(
+                f'<li class="bad"><b>{esc(words(problem["check"]))}</b> {esc(problem["outcome"])}: '
+                f"{esc(problem['reason'])}{principle}</li>"
+            )
+        checks = f'<ul class="checks">{"".join(listed)}</ul>\n'
+    me, title = row["candidate_id"], "Winner" if won else f"Candidate, rank {row['rank']}"
+    links = f'<a href="{url}/candidates/{quote(me, safe="")}?{esc(query())}">Prompt, checks, lineage</a>'
+    if n_candidates > 1:
+        other = "the runner-up" if row["rank"] == 1 else "rank 1"
+        links += f' · <a href="{url}/compare?{esc(query(a=me))}">compare with {other}</a>'
+    if rival:
+        both = esc(query(a=me, b=rival))
+        links += (
+            f' · <a href="{url}/compare?{both}">with the best note</a> · <a data-key="h" href="{url}/blind?{both}">'
+            'blind against the best note<kbd aria-hidden="true">h</kbd></a>'
+        )
+    return (
+        f'<article class="card chosen {esc(row["status"])}" aria-labelledby="chosen-title">\n'
+        f'<header><h2 id="chosen-title" class="kicker">{title}</h2>'
+        f"{generated(row['writer'])}</header>\n"
+        f'<p class="supernote">{text_pieces(shown, "c")}</p>\n'
+        f'<div class="under"><span class="score big">{score(row)}</span>\n{gain}'
+        f'<span class="muted small">{esc(words(row["aggregator"]))}{jurors}</span></div>\n'
+        f'<div class="sides">\n<div>{shown.shares}</div>\n{reasons}\n</div>\n{checks}'
+        f'<p class="why"><b>Why:</b> {esc(why if won else shown.why)}</p>\n'
+        f'<p class="small links">{links} · {len(row["passed"])} checks passed</p>\n</article>\n'
+    )
+
+
+def pictures_part(
+    curves: str,
+    strip: str,
+    plane: str,
+    aggregators: Sequence[tuple[str, float | None]],
+    disagreement: float | None,
+    there: dict[str, bool],
+) -> str:
+    """The two cards of pictures. `there` says which of winner, runner and existing the post has."""
+    runner = '<span class="key runner">runner-up</span>' if there["runner"] else ""
+    existing = '<span class="key existing">best existing note</span>' if there["existing"] else ""
+    others = ""
+    if aggregators:
+        values = ", ".join(f"{esc(words(name))} {plain(value)}" for name, value in aggregators)
+        share = f" · {per_cent(disagreement)} of them prefer another text" if disagreement else ""
+        others = f'<p class="small muted">Other aggregators: {values}{share}</p>\n'
+    diamond = '<span class="key diamond">runner-up</span>' if there["runner"] else ""
+    return (
+        '<div class="pictures">\n<section class="card" aria-labelledby="curve-title">\n'
+        f'<h2 id="curve-title">Who would find it helpful</h2>\n{curves}\n'
+        f'<p class="legend"><span class="key winner">{"winner" if there["winner"] else "best candidate"}</span>{runner}'
+        f'{existing}<span class="key rugged">jurors</span></p>\n{strip}\n{others}</section>\n'
+        '<section class="card" aria-labelledby="plane-title">\n<h2 id="plane-title">Where texts lie</h2>\n'
+        f'{plane}\n<p class="legend"><span class="key star">winner</span>{diamond}'
+        '<span class="key dot">candidate</span><span class="key square">note, by cluster</span></p>\n</section>\n</div>\n'
+    )
+
+
+def lists_part(
+    cards: Sequence[str],
+    notes: Sequence[str],
+    start: int,
+    per_page: int,
+    n_candidates: int,
+    url: str,
+    query: Callable[..., str],
+) -> str:
+    """Candidates from the start-th with the way to the others, and the notes that people wrote."""
+    candidates = '<p class="muted">No candidate was written for this post.</p>'
+    if cards:
+        candidates = f'<ol class="candidates" start="{start + 1}">\n' + "\n".join(cards) + "\n</ol>\n"
+    if cards and n_candidates > per_page:
+        nothing = "<span></span>"
+
+        def to(there: int, text: str) -> str:
+            return f'<a class="button" href="{url}?{esc(query(**{"from": there}))}#candidates-title">{text}</a>'
+
+        last = min(start + per_page, n_candidates)
+        candidates += (
+            f'<nav class="pager" aria-label="Candidates">\n{to(start - per_page, "← Better ranked") if start else nothing}\n'
+            f'<span class="muted">{start + 1} to {last} of {n_candidates}</span>\n'
+            f"{to(start + per_page, 'Lower ranked →') if start + per_page < n_candidates else nothing}\n</nav>\n"
+        )
+    return (
+        '<section aria-labelledby="candidates-title" class="wide-section">\n<div class="head"><h2 id="candidates-title">'
+        f'Candidates <span class="muted">{n_candidates}</span></h2></div>\n{candidates}</section>\n\n'
+        '<section aria-labelledby="notes-title" class="wide-section">\n<h2 id="notes-title">Notes people proposed '
+        f'<span class="muted">{len(notes)}</span></h2>\n<ul class="notes">\n'
+        + "\n".join(notes)
+        + "\n</ul>\n</section>\n"
     )

@@ -28,7 +28,17 @@ from inspector import accounts, decisions
 from inspector.accounts import Session, User
 from inspector.database import Busy, hurrying, open_database
 from inspector.errors import Refused
-from inspector.markup import generated, per_cent, plain_pieces, score, show_time, status_words, text_pieces
+from inspector.markup import (
+    generated,
+    per_cent,
+    plain_pieces,
+    score,
+    show_time,
+    status_words,
+    tag_words,
+    text_pieces,
+    words,
+)
 from inspector.reading import DECIDED, OUTCOMES, SORTS, Library, RunIndex
 from inspector.runs import Workspace
 from inspector.settings import LOOPBACK, InspectorSettings, default_assess
@@ -306,31 +316,6 @@ def thousands(value: float | int | None) -> str:
     return f"{int(value):,}".replace(",", "\u202f")
 
 
-TAG_WORDS = {
-    "helpfulClear": "clear",
-    "helpfulGoodSources": "good sources",
-    "helpfulAddressesClaim": "addresses the claim",
-    "helpfulImportantContext": "important context",
-    "helpfulUnbiasedLanguage": "unbiased language",
-    "helpfulOther": "other (helpful)",
-    "notHelpfulIncorrect": "incorrect",
-    "notHelpfulSourcesMissingOrUnreliable": "sources missing or unreliable",
-    "notHelpfulMissingKeyPoints": "misses key points",
-    "notHelpfulHardToUnderstand": "hard to understand",
-    "notHelpfulArgumentativeOrBiased": "argumentative or biased",
-    "notHelpfulSpamHarassmentOrAbuse": "spam, harassment or abuse",
-    "notHelpfulIrrelevantSources": "sources do not support it",
-    "notHelpfulOpinionSpeculation": "opinion or speculation",
-    "notHelpfulNoteNotNeeded": "note not needed",
-    "notHelpfulOther": "other (not helpful)",
-}
-
-
-def words(code: str | None) -> str:
-    """A code as a reader would say it: 'already_helpful' becomes 'already helpful'."""
-    return (code or "").replace("_", " ")
-
-
 def _reason_boxes() -> Markup:
     """The boxes to tick when rejecting; the same on every page, so made once. The digit keys tick them in this order."""
     box = Markup(
@@ -360,7 +345,7 @@ def make_templates() -> Environment:
         "percent": per_cent,
         "words": words,
         "status_words": status_words,
-        "tag_words": lambda tag: TAG_WORDS.get(tag, tag),
+        "tag_words": tag_words,
         "path": lambda value: quote(str(value), safe=""),
     }
     environment.globals |= {

@@ -12,18 +12,17 @@ from typing import Any
 from urllib.parse import quote
 
 from fastapi import APIRouter, Request, Response
-from markupsafe import Markup
 from starlette.datastructures import FormData
 
 from inspector import charts, decisions
 from inspector.decisions import Decision, NewDecision, text_sha256
 from inspector.errors import Conflict, Refused
 from inspector.fragments import BASE, AnyFilters, Parts, cut
-from inspector.markup import candidate_card, note_card, plain_pieces
+from inspector.markup import candidate_card, chosen_card, lists_part, note_card, pictures_part, plain_pieces, post_card
 from inspector.pages import Form, Here, field, number, reading
 from inspector.reading import NOTE, Filters, RunIndex
 from inspector.runs import Workspace
-from inspector.site import Site, make_templates, new_key
+from inspector.site import Site, new_key
 from inspector.text import Piece, Sentence, Sources, differences, domain, links, pieces, prepare_sources, rest_on
 from inspector.why import name_ranks, why_candidate, why_post
 
@@ -123,7 +122,7 @@ def post_page(request: Request, site: Here, run_id: str, post_id: str) -> Respon
     candidate = request.query_params.get("candidate") or ""
     start = _start(request.query_params.get("from"), post["n_candidates"])
     parts = index.fragments.get(
-        post["post_id"], candidate, start, lambda: render_parts(site, index, post, candidate, start)
+        post["post_id"], candidate, start, lambda: render_parts(site.workspace, index, post, candidate, start)
     )
     history = decisions.history_of_post(site.engine, run_id, post["post_id"])
     return site.render_framed(
@@ -147,15 +146,7 @@ def post_page(request: Request, site: Here, run_id: str, post_id: str) -> Respon
 router.add_route("/runs/{run_id}/posts/{post_id}", reading(post_page), methods=["GET"])
 
 
-class PageMaker:
-    """What rendering the settled parts needs of a `Site`: no accounts and no decisions."""
-
-    def __init__(self, workspace: Workspace) -> None:
-        self.workspace = workspace
-        self.templates = make_templates()
-
-
-def render_parts(site: Site | PageMaker, index: RunIndex, post: dict[str, Any], candidate: str, start: int) -> Parts:
+def render_parts(workspace: Workspace, index: RunIndex, post: dict[str, Any], candidate: str, start: int) -> Parts:
     """What the run alone settles of a post's page: texts, pictures, candidates from the start-th, notes.
 
     Raises `Refused` 404 for a candidate that is not the post's.
@@ -189,7 +180,13 @@ def render_parts(site: Site | PageMaker, index: RunIndex, post: dict[str, Any], 
     url = f"{BASE}/runs/{quote(run_id, safe='')}/posts/{post['post_id']}"
     filters = AnyFilters()
     cards = [
-        candidate_card(show(row), number, row["candidate_id"] == chosen_id, url, filters.query)
+        candidate_card(
+            shown if shown and row is chosen else show(row),
+            number,
+            row["candidate_id"] == chosen_id,
+            url,
+            filters.query,
+        )
         for number, row in enumerate(listed, 1)
     ]
     note_cards = [
@@ -204,46 +201,42 @@ def render_parts(site: Site | PageMaker, index: RunIndex, post: dict[str, Any], 
         )
         for note in notes
     ]
-    known = {
-        "base": BASE,
-        "run_id": run_id,
-        "post": post,
-        "filters": filters,
-        "chosen": shown,
-        "winner": winner,
-        "runner": runner,
-        "existing": existing,
-        "listed": bool(listed),
-        "cards": Markup("\n".join(cards)),
-        "start": start,
-        "per_page": PER_PAGE,
-        "n_candidates": len(overview),
-        "notes": notes,
-        "note_cards": Markup("\n".join(note_cards)),
-        "curves": _curves(first, runner, existing, _rug(site, run_id), post),
-        "strip": _strip(first, runner, existing, post),
-        "plane": _plane(overview, notes, clusters, winner, runner),
-        "why": name_ranks(why_post(post), ranks),
-        "aggregators": _aggregators(index, best[0] if best else None),
-        "rival": f"{NOTE}{existing['note_id']}" if existing and existing["text"] else None,
-    }
-    reading, pictures, lists = (
-        cut(site.templates.get_template(f"post_{name}.html").render(known)) for name in ("reading", "pictures", "lists")
+    why = name_ranks(why_post(post), ranks)
+    rival = f"{NOTE}{existing['note_id']}" if existing and existing["text"] else None
+    reading = post_card(post, f"{BASE}/runs/{quote(run_id, safe='')}/posts") + chosen_card(
+        shown, post, why, len(overview), rival, url, filters.query
     )
-    return Parts(chosen["candidate_id"] if chosen else None, shown.sha256 if shown else None, reading, pictures, lists)
+    pictures = pictures_part(
+        _curves(first, runner, existing, _rug(workspace, run_id)),
+        _strip(first, runner, existing, post),
+        _plane(overview, notes, clusters, winner, runner),
+        _aggregators(index, best[0] if best else None),
+        post["disagreement"],
+        {"winner": bool(winner), "runner": bool(runner), "existing": bool(existing)},
+    )
+    lists = lists_part(cards, note_cards, start, PER_PAGE, len(overview), url, filters.query)
+    return Parts(
+        chosen["candidate_id"] if chosen else None,
+        shown.sha256 if shown else None,
+        cut(reading),
+        cut(pictures),
+        cut(lists),
+    )
 
 
-def prepare_pages(site: Site | PageMaker, index: RunIndex, progress: Callable[[str, int, int], None]) -> int:
+def prepare_pages(workspace: Workspace, index: RunIndex, progress: Callable[[str, int, int], None]) -> int:
     """Render the settled parts of every post's page that is not kept yet, so that nobody's first visit pays for it.
 
+    In the queue's own order: the posts that analysts open first are ready first.
     Returns how many were rendered; `progress(message, done, total)` hears of every five hundred.
     """
-    ids = index.post_ids()
+    columns = index.columns
+    ids = columns.posts[columns.at["order_gain"]][::-1].tolist()
     fresh: list[tuple[int, Parts]] = []
     rendered = 0
     for done, post_id in enumerate(ids, 1):
         if not index.fragments.has(post_id):
-            fresh.append((post_id, render_parts(site, index, index.post(post_id), "", 0)))
+            fresh.append((post_id, render_parts(workspace, index, index.post(post_id), "", 0)))
             rendered += 1
         if len(fresh) == 500 or done == len(ids):
             index.fragments.store(fresh)
@@ -270,7 +263,7 @@ def _label(row: dict[str, Any] | None) -> str:
     return "winner" if row is not None and row["status"] == "winner" else "best candidate"
 
 
-def _curves(first: Any, runner: Any, existing: Any, rug: list[float], post: dict[str, Any]) -> Any:
+def _curves(first: Any, runner: Any, existing: Any, rug: list[float]) -> Any:
     lines = []
     for label, kind, row in (
         (_label(first), "winner", first),
@@ -323,12 +316,12 @@ def _plane(
 _rugs: dict[str, list[float]] = {}
 
 
-def _rug(site: Site | PageMaker, run_id: str) -> list[float]:
+def _rug(workspace: Workspace, run_id: str) -> list[float]:
     """Factors of the raters the run's jury is drawn from; at most 240, evenly through their order."""
     import polars as pl
 
-    directory = site.workspace.directory(run_id, "train_jury")
-    for path in (directory, site.workspace.directory(run_id, "fit_raters")):
+    directory = workspace.directory(run_id, "train_jury")
+    for path in (directory, workspace.directory(run_id, "fit_raters")):
         file = path / "raters.parquet" if path else None
         if file is None or not file.is_file():
             continue
@@ -532,7 +525,7 @@ def compare_page(request: Request, site: Here, run_id: str, post_id: str) -> Res
         a=show_text(a, sources, a if a["status"] == "winner" else None, post),
         b=show_text(b, sources, a if a["status"] == "winner" else None, post),
         diff=differences(a["text"] or "", b["text"] or ""),
-        curves=charts.factor_line(lines, _rug(site, run_id)),
+        curves=charts.factor_line(lines, _rug(site.workspace, run_id)),
         strip=charts.score_strip(
             [
                 charts.Score("A", "winner", a["score"], a["lower"], a["upper"]),

@@ -122,7 +122,7 @@ def test_an_incomplete_decision_is_refused_with_what_to_add(engine, change, says
 
 
 def test_reasons_are_those_of_x_raters():
-    from inspector.site import TAG_WORDS
+    from inspector.markup import TAG_WORDS
 
     assert set(decisions.REASONS) == {tag for tag in TAG_WORDS if tag.startswith("notHelpful")}
 

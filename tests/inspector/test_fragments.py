@@ -90,12 +90,12 @@ def test_pages_can_be_prepared_for_a_whole_run_once(desk):
     index = desk.site.index(desk.world.run_id)
     index.fragments = Fragments(index.path)
     heard = []
-    assert prepare_pages(desk.site, index, lambda *said: heard.append(said)) == len(index.post_ids())
+    assert prepare_pages(desk.site.workspace, index, lambda *said: heard.append(said)) == len(index.post_ids())
     assert heard[-1][1:] == (len(index.post_ids()),) * 2
-    assert prepare_pages(desk.site, index, lambda *said: None) == 0
+    assert prepare_pages(desk.site.workspace, index, lambda *said: None) == 0
     post = index.post(desk.world.revised_post)
     kept = index.fragments.get(post["post_id"], "", 0, lambda: pytest.fail("it was not kept"))
-    fresh = render_parts(desk.site, index, post, "", 0)
+    fresh = render_parts(desk.site.workspace, index, post, "", 0)
     assert kept == fresh
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import ceil
 from typing import Any, NamedTuple
 
 from markupsafe import Markup
@@ -209,7 +210,7 @@ def plane(dots: Sequence[Dot]) -> Markup:
         _text(x(0), y(low) - 7, "Not helpful", "region-label"),
         _text(x(-1) + 6, y(0.18) + 4, "Needs more ratings", "region-label", "start"),
     ]
-    tick = round(int(low * 5) / 5, 1)
+    tick = round(ceil(low * 5 - 1e-9) / 5, 1)
     while tick <= high:
         body.append(_text(left - 6, y(tick) + 4, _short(tick), anchor="end"))
         body.append(_line(left - 3, y(tick), left, y(tick), "axis-line"))
@@ -323,7 +324,7 @@ def histogram(edges: Sequence[float], series: Sequence[tuple[str, Sequence[int]]
         return top + (1 - share / most) * (height - top - bottom)
 
     body = [_line(left, y(0), width - right, y(0), "axis-line")]
-    tick = round(int(low * 5) / 5, 1)
+    tick = round(ceil(low * 5 - 1e-9) / 5, 1)
     while tick <= high:
         body.append(_text(x(tick), height - 12, _short(tick)))
         tick = round(tick + 0.2, 1)

@@ -211,13 +211,15 @@ def note_card(
         facts = f"intercept <b>{plain(note['intercept'])}</b>"
         if note["note_lower"] is not None:
             facts += f' <span class="interval">[{plain(note["note_lower"])}, {plain(note["note_upper"])}]</span>'
-        facts += f", factor {plain(note['factor1'])}<br>"
+        facts += f", factor {plain(note['factor1'])}"
+    if facts and (note["score"] is not None or note["unjudged_reason"]):
+        facts += "<br>"
     if note["score"] is not None:
         facts += f'jury {plain(note["score"])} <span class="interval">[{plain(note["lower"])}, {plain(note["upper"])}]</span>'
     elif note["unjudged_reason"]:
         facts += f'<span class="muted">{esc(note["unjudged_reason"])}</span>'
     if note["active_rules"]:
-        facts += f"<br>{esc(', '.join(note['active_rules']))}"
+        facts += f"{'<br>' if facts else ''}{esc(', '.join(note['active_rules']))}"
     if against is not None and note["text"]:
         row, url = against
         whom = "the winner" if row["status"] == "winner" else f"rank {row['rank']}"

@@ -292,11 +292,9 @@ def compare_runs(a: RunIndex, b: RunIndex) -> dict[str, Any]:
             differences.append(right["score"] - left["score"])
         if left["gain"] is not None and right["gain"] is not None:
             gains.append(right["gain"] - left["gain"])
-        if left["outcome"] != right["outcome"] or (
-            differences and left["score"] is not None and right["score"] is not None
-        ):
-            size = (right["score"] or 0) - (left["score"] or 0)
-            changed.append((abs(size), post_id, left, right))
+        size = abs((right["score"] or 0) - (left["score"] or 0))
+        if left["outcome"] != right["outcome"] or size >= 0.005:  # less does not show in two decimals
+            changed.append((size, post_id, left, right))
     rng = np.random.default_rng(SEED)
     changed.sort(key=lambda entry: (-(entry[2]["outcome"] != entry[3]["outcome"]), -entry[0], entry[1]))
     return {

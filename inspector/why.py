@@ -11,8 +11,9 @@ from typing import Any
 
 
 def signed(value: float) -> str:
-    """A number with its sign and a real minus: '+0.04', '−0.12'."""
-    return f"{value:+.2f}".replace("-", "−")
+    """A number with its sign and a real minus: '+0.04', '−0.12'; '±0.00' where two decimals show no difference."""
+    shown = f"{value:+.2f}".replace("-", "−")
+    return "±0.00" if shown[1:] == "0.00" else shown
 
 
 def plain(value: float | None) -> str:

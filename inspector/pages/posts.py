@@ -509,6 +509,7 @@ def compare_page(request: Request, site: Here, run_id: str, post_id: str) -> Res
     post = index.post(number(post_id))
     a, b = _pair(index, post, request.query_params.get("a", ""), request.query_params.get("b", ""))
     sources = note_sources(index.notes(post))
+    ranks = {found: rank for rank, (found, _, _) in enumerate(index.places(post), 1)}
     filters = Filters.parse(request.query_params)
     history = decisions.history(site.engine, run_id, [post["post_id"]])
     lines = [
@@ -522,8 +523,8 @@ def compare_page(request: Request, site: Here, run_id: str, post_id: str) -> Res
         run_id=run_id,
         post=post,
         filters=filters,
-        a=show_text(a, sources, a if a["status"] == "winner" else None, post),
-        b=show_text(b, sources, a if a["status"] == "winner" else None, post),
+        a=show_text(a, sources, a if a["status"] == "winner" else None, post, ranks),
+        b=show_text(b, sources, a if a["status"] == "winner" else None, post, ranks),
         diff=differences(a["text"] or "", b["text"] or ""),
         curves=charts.factor_line(lines, _rug(site.workspace, run_id)),
         strip=charts.score_strip(

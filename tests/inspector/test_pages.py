@@ -375,3 +375,21 @@ def test_the_hot_pages_arrive_as_the_reader_takes_them_and_say_the_same(desk, ac
         content = zstandard.decompress(packed.content).decode() if encoding == "zstd" else packed.text
         shown = [re.sub(r'name="client_key" value="[^"]*"', "", text) for text in (plain.text, content)]
         assert shown[0] == shown[1]
+
+
+def test_a_run_compared_with_itself_says_so_and_lists_no_changed_post(desk):
+    run = desk.world.run_id
+    page = desk.browser("ana").get(f"/runs/compare?a={run}&b={run}").text
+    assert "A and B are the same run." in page
+    assert "None: every post has the same outcome" in page
+    assert page.count("<tr><td>B</td>") == page.count("<tr><td>A</td>") > 0
+
+
+def test_comparing_two_candidates_names_others_by_their_rank_and_not_by_their_id(desk):
+    index = desk.site.index(desk.world.run_id)
+    post = index.post(desk.world.winner_post)
+    ids = [found for found, _, _ in index.places(post)]
+    page = desk.browser("ana").get(desk.path(post["post_id"], f"/compare?a={ids[2]}")).text
+    why = " ".join(re.findall(r'<p class="why[^>]*>(.*?)</p>', page))
+    assert why
+    assert not any(found in why for found in ids)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from inspector.charts import histogram
 from inspector.downloads import csv_rows, safe_cell
 from inspector.text import differences, domain, links, pieces, prepare_sources, rest_on, split_sentences
-from inspector.why import name_ranks, why_candidate, why_post
+from inspector.why import name_ranks, signed, why_candidate, why_post
 
 TEXT = "The lamp was dark for 40 minutes. A ship stood by, see https://coast.example/log?x=1. No vessel was harmed!"
 
@@ -141,3 +144,19 @@ def test_a_sentence_names_candidates_by_rank_and_leaves_other_ids_alone():
     assert name_ranks(said, {"0091b07f0e0644baf13e441c": 1}) == (
         "It ranks 0.1 below rank 1, not below the note 2057828629219986248."
     )
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"), [(0.044, "+0.04"), (-0.126, "−0.13"), (0.004, "±0.00"), (-0.004, "±0.00"), (0.0, "±0.00")]
+)
+def test_a_difference_has_a_sign_only_where_two_decimals_show_one(value, shown):
+    assert signed(value) == shown
+
+
+def test_no_tick_stands_outside_a_histogram():
+    edges = [round(-1 + 0.05 * k, 2) for k in range(41)]
+    counts = [5 if 0.4 <= edge < 0.6 else 0 for edge in edges[:-1]]
+    drawn = histogram(edges, [("winners", counts)], "Scores")
+    ticks = [float(x) for x in re.findall(r'<text x="(-?[0-9.]+)"', drawn)]
+    assert ticks
+    assert all(14 <= x <= 508 for x in ticks), ticks

@@ -29,9 +29,11 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+import pyarrow as pa
 from numba import njit
 
 from benchmarks.worlds import WORLDS, make_world
+from matrix_factorization import snapshot
 from matrix_factorization.adding import with_added
 from matrix_factorization.flow import peel
 from matrix_factorization.foldin import fold_in_notes
@@ -245,11 +247,14 @@ def _cold(size: int, kind: str, folder: Path, options: argparse.Namespace) -> di
         raters = np.flatnonzero(np.bincount(world.rater_index, minlength=len(world.rater_factor)))
         place = np.zeros(len(world.rater_factor), np.int32)
         place[raters] = np.random.default_rng(3).permutation(len(raters))  # see `_public_table`
-        rows = {"noteId": world.note_index.astype(np.int64) * 7_919 + 10**18, "helpfulness": world.value}
-        pl.DataFrame(rows).write_parquet(folder / "ratings.parquet", row_group_size=1 << 20)
-        pl.DataFrame({"index": place[world.rater_index]}).write_parquet(
-            folder / RATER_INDEX_FILE, row_group_size=1 << 20
+        rows = pa.table(
+            {
+                "noteId": world.note_index.astype(np.int64) * 7_919 + 10**18,
+                "helpfulness": world.value.astype(np.float32),
+            }
         )
+        _as_ingest(folder / "ratings.parquet", rows)
+        _as_ingest(folder / RATER_INDEX_FILE, pa.table({"index": place[world.rater_index]}))
         del rows, world
         ids = np.sort(np.random.default_rng(4).integers(0, 2**62, len(raters)))
         pl.DataFrame({"raterParticipantId": [f"{k:064X}" for k in ids.tolist()]}).write_parquet(folder / RATER_IDS_FILE)
@@ -257,6 +262,12 @@ def _cold(size: int, kind: str, folder: Path, options: argparse.Namespace) -> di
     command += ["--threads", str(options.threads)] if options.threads else []
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     return json.loads(done.stdout.splitlines()[-1])
+
+
+def _as_ingest(path: Path, table: pa.Table) -> None:
+    """Written with the encodings and row groups of `supernotes ingest`."""
+    with snapshot.writer(path, table.schema) as sink:
+        sink.write_table(table, row_group_size=snapshot.ROW_GROUP_ROWS)
 
 
 def _cold_worker(folder: Path, threads: int | None) -> dict[str, Any]:

@@ -90,6 +90,8 @@ class Filters:
     @classmethod
     def parse(cls, values: Any) -> Filters:
         """From a query string's values; what cannot be understood is left out rather than answered with an error."""
+        if not values:
+            return cls()
         found: dict[str, Any] = {}
         for field in dataclasses.fields(cls):
             value = str(values.get(field.name) or "").strip()[:200].replace("\x00", "")
@@ -114,6 +116,13 @@ class Filters:
 
     def query(self, **more: Any) -> str:
         """The query string that leads back to these filters; values that say nothing are left out."""
+        return self._query(more) if more else self._own_query
+
+    @functools.cached_property
+    def _own_query(self) -> str:
+        return self._query({})
+
+    def _query(self, more: dict[str, Any]) -> str:
         values = {
             field.name: getattr(self, field.name)
             for field in dataclasses.fields(self)

@@ -385,7 +385,7 @@ def fit_hierarchical(
     squared = float(np.mean(data.rater_factor**2)) if len(data.rater_factor) else 0.1
     factor_moment = max(squared, 1e-3)
     unseen = without_own_post(notes.ratings_where(complete[notes.rating_note]))
-    rating_variance = _rating_variance(unseen)
+    rating_variance, answer_variance = rating_variances(unseen)
     noise = published_noise(notes.n_ratings, rating_variance, factor_moment) / notes.weight[:, None]
 
     folds = max(2, min(options.folds, len(np.unique(notes.post))))
@@ -498,9 +498,10 @@ def fit_hierarchical(
         "penalties": chosen_all,
         "kernels": [k.__dict__ for k in kernels],
         "rating_variance": rating_variance,
+        "answer_variance": answer_variance,
     }
     weights = Weights(
-        design, beta, root, (kernels[0], kernels[1]), response, tags, history, data.global_intercept, rating_variance, factor_moment,
+        design, beta, root, (kernels[0], kernels[1]), response, tags, history, data.global_intercept, rating_variance, answer_variance, factor_moment,
         (sd_scale[0], sd_scale[1]), encoder.name, facts,
     )  # fmt: skip
     return Fitted(weights, folded, facts)
@@ -532,14 +533,45 @@ def _root(covariance: Array, rank: int = 48) -> Array:
     return axes * np.sqrt(np.maximum(values[top], 0.0))
 
 
-def _rating_variance(data: TrainingData) -> float:
-    """Variance of one rating around mu + i_u + i_n + f_u f_n with fitted parameters; 0.12 where there is nothing to measure it on."""
+def rating_variances(data: TrainingData) -> tuple[float, float]:
+    """Variance of one rating around mu + i_u + i_n + f_u f_n: as fitted, and as it is; 0.12 both where there is nothing to measure it on.
+
+    A fitted note lies nearer to the ratings it was fitted on than to others: of a rating with leverage h only 1 - h of the variance is left.
+    Where a fit rests on more ratings than are at hand, each has that much less leverage. The first, smaller one describes the errors of fitted
+    parameters, which a fit's shrinkage keeps small, too; the second what a single new rating is worth as evidence.
+    """
     i, f = data.intercept[data.rating_note], data.factor[data.rating_note]
     known = np.isfinite(i) & np.isfinite(f)
     if known.sum() < 50:
-        return 0.12
+        return 0.12, 0.12
     miss = (data.value - data.global_intercept - data.rater_intercept - i - data.rater_factor * f)[known]
-    return float(np.clip(np.mean(miss**2), 0.04, 0.25))
+    note = data.rating_note[known]
+    count = np.bincount(note, minlength=len(data))
+    rests_on = np.where(np.isfinite(data.n_ratings), np.maximum(data.n_ratings, count), count)
+    x, gram = _note_grams(note, data.rater_factor[known], len(data))
+    gram = gram * (rests_on / np.maximum(count, 1))[:, None, None]
+    inverse = np.linalg.inv(gram + np.diag(NOTE_PENALTY) * len(note) / np.count_nonzero(count))
+    left = 1.0 - np.minimum(np.einsum("ni,nij,nj->n", x, inverse[note], x), 0.95)
+    return float(np.clip(np.mean(miss**2), 0.04, 0.25)), float(np.clip(np.sum(miss**2) / np.sum(left), 0.04, 0.25))
+
+
+NOTE_PENALTY = (0.15, 0.03)
+"""X's penalties on a note's intercept and factor, for a note with an average number of ratings."""
+
+
+def _note_grams(note: Ints, rater_factor: Array, n_notes: int) -> tuple[Array, Array]:
+    """Rows [1, f_u] of ratings (n, 2), and their sums of products by note (n_notes, 2, 2)."""
+    x = np.stack([np.ones(len(note)), rater_factor], axis=1)
+    gram = np.zeros((n_notes, 2, 2))
+    np.add.at(gram, note, x[:, :, None] * x[:, None, :])
+    return x, gram
+
+
+def folded_error(note: Ints, rater_factor: Array, n_notes: int, ratings_per_note: float) -> Array:
+    """Error variance (n_notes, 2) of intercepts and factors folded in with frozen raters, for ratings of variance 1: ridge, sandwich form."""
+    _, gram = _note_grams(note, rater_factor, n_notes)
+    inverse = np.linalg.inv(gram + np.diag(NOTE_PENALTY) * ratings_per_note)
+    return np.diagonal(inverse @ gram @ inverse, axis1=1, axis2=2)
 
 
 def _interval_scale(residual: Array, variance: Array, noise: float) -> float:

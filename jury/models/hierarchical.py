@@ -212,7 +212,8 @@ class History:
 
 @dataclass(frozen=True)
 class Weights:
-    """Everything the model has learnt. `beta` (2, d) and `root` (2, d, r): the posterior of the linear part is N(beta, root rootᵀ)."""
+    """Everything the model has learnt. `rating_variance` is behind the errors of fitted parameters, `answer_variance` behind a single rating's
+    worth as evidence (training.rating_variances). `beta` (2, d) and `root` (2, d, r): the posterior of the linear part is N(beta, root rootᵀ)."""
 
     design: Design
     beta: Array
@@ -223,6 +224,7 @@ class Weights:
     history: History
     global_intercept: float
     rating_variance: float
+    answer_variance: float
     factor_second_moment: float
     sd_scale: tuple[float, float]
     encoder: str
@@ -394,7 +396,7 @@ class HierarchicalModel:
             - r.rater_intercept * ratings.intercept[known]
             - r.rater_factor * ratings.factor[known]
         )
-        return x.T @ x / w.rating_variance, x.T @ rest / w.rating_variance
+        return x.T @ x / w.answer_variance, x.T @ rest / w.answer_variance
 
     def own_residuals(
         self,

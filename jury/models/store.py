@@ -50,6 +50,7 @@ def save_weights(weights: Weights, directory: Path, name: str = "model") -> None
         "tags": list(weights.tags.tags),
         "global_intercept": weights.global_intercept,
         "rating_variance": weights.rating_variance,
+        "answer_variance": weights.answer_variance,
         "factor_second_moment": weights.factor_second_moment,
         "sd_scale": list(weights.sd_scale),
         "facts": weights.facts,
@@ -85,7 +86,7 @@ def load_weights(directory: Path, name: str = "model") -> Weights:
     kernels = (Kernel(**text["kernels"]["intercept"]), Kernel(**text["kernels"]["factor"]))
     return Weights(
         design, beta, root, kernels, Response(**text["response"]), TagModel(tuple(text["tags"]), base, slope), History(**text["history"]),
-        text["global_intercept"], text["rating_variance"], text["factor_second_moment"], (text["sd_scale"][0], text["sd_scale"][1]),
+        text["global_intercept"], text["rating_variance"], text["answer_variance"], text["factor_second_moment"], (text["sd_scale"][0], text["sd_scale"][1]),
         text["encoder"], text["facts"],
     )  # fmt: skip
 

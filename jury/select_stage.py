@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,9 @@ from jury.baseline import baseline_rows, best_of_both, read_writers
 from jury.context import PostContext, read_contexts, read_spoken
 from jury.judge_stage import open_bench, seat_juries
 from jury.judging import Bench, PostTexts, judge
+from jury.models import load_jury
 from jury.records import RaterModel
-from jury.selection import Choice, Contender, Standing, choose, hear_appeal, selection_line
+from jury.selection import Apart, Choice, Contender, Standing, choose, hear_appeal, selection_line
 from jury.settings import JudgeCandidatesSettings, SelectWinnersSettings
 from jury.tables import SCHEMAS, model_answers, read_rows, write_jsonl, write_rows
 
@@ -52,7 +53,11 @@ def select_winners(
     contenders = read_contenders(treated, candidates, checks, verdicts, revisions)
     standing = read_standing(treated, clusters, verdicts)
     spoken = read_spoken(jury)
-    choices = [choose(post, contenders.get(post, []), standing.get(post, []), settings, spoken) for post in treated]
+    apart = _apart(contexts, lambda: model or load_jury(jury, "proxy", cache))
+    choices = [
+        choose(post, contenders.get(post, []), standing.get(post, []), settings, spoken, apart(post))
+        for post in treated
+    ]
     writers = read_writers(treated, candidates, revisions)
     pairs = best_of_both(contenders, writers, settings)
     appeal = None
@@ -134,6 +139,28 @@ def read_standing(posts: Sequence[int] | None, clusters: Path, verdicts: Path) -
             Standing(row["note_id"], stance.get((row["post_id"], row["note_id"]), STANCES["misleading"]), row)
         )
     return by_post
+
+
+def _apart(contexts: Mapping[int, PostContext], load: Callable[[], RaterModel]) -> Callable[[int], Apart]:
+    """For each post: how sure the main jury's model is of a difference. Loaded when first asked; a model that cannot say gives None."""
+    loaded: list[RaterModel] = []
+
+    def of_post(post: int) -> Apart:
+        def ask(first: Contender, standing: Standing) -> float | None:
+            if not loaded:
+                loaded.append(load())
+            says = getattr(loaded[0], "difference_sd", None)
+            if says is None:
+                return None
+            context = contexts[post]
+            candidate = context.judged_candidate(
+                first.candidate_id, first.text, first.classification, first.language, first.source_note_ids
+            )
+            return float(says(candidate, context.judged_note(standing.note_id)))
+
+        return ask
+
+    return of_post
 
 
 def _second_opinion(

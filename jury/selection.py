@@ -7,7 +7,7 @@ could say, one side would refuse it, not good enough, the sources disagree, no b
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from statistics import NormalDist
 from typing import Any
@@ -75,6 +75,10 @@ class Standing:
     verdict: Mapping[str, Any]
 
 
+Apart = Callable[[Contender, Standing], float | None]
+"""Deviation of the difference between a candidate's score and an existing note's, None where nobody can say."""
+
+
 @dataclass(frozen=True)
 class Choice:
     """What the first jury decides on one post. `winner` is None for an abstention; then `reason_code` says why."""
@@ -93,13 +97,15 @@ def choose(
     existing: Sequence[Standing],
     rules: SelectWinnersSettings,
     spoken: Mapping[str, int] | None = None,
+    apart: Apart | None = None,
 ) -> Choice:
     """The winner among the contenders, or an explained abstention.
 
     Ranked is by the score of the chosen aggregator less `caution` standard deviations of its within-post error; equal
     ranks go to the shorter text, then to the smaller id, and the loser is told it was a tie. Gates, bar and the comparison
     with existing notes are always on the bridging intercept, X's scale. `spoken`: notes the jury learnt from, by language;
-    None (an older jury, which does not say) trusts it in every language.
+    None (an older jury, which does not say) trusts it in every language. `apart` is asked how sure the jury is of the difference to the best
+    existing note; where it cannot say, the two errors within the post are taken as independent.
     """
     standing = _best_standing(existing)
     losers: list[dict[str, Any]] = []
@@ -181,7 +187,8 @@ def choose(
         losers += _beaten(good[1:], first, post_id, rules)
         return abstain(code, sentence)
     if standing is not None:
-        difference, bound = _difference(first.verdict, standing.verdict, rules.confidence)
+        sd = None if apart is None else apart(first, standing)
+        difference, bound = _difference(first.verdict, standing.verdict, rules.confidence, sd)
         if not bound > 0:
             code = "not_better_than_existing"
             sentence = (
@@ -423,15 +430,18 @@ def _best_standing(existing: Sequence[Standing]) -> Standing | None:
     return max(judged, key=lambda note: (_bridging(note.verdict), -note.note_id), default=None)
 
 
-def _difference(first: Mapping[str, Any] | None, second: Mapping[str, Any], confidence: float) -> tuple[float, float]:
-    """Difference of the bridging scores and its one-sided lower bound.
+def _difference(
+    first: Mapping[str, Any] | None, second: Mapping[str, Any], confidence: float, sd: float | None = None
+) -> tuple[float, float]:
+    """Difference of the bridging scores and its one-sided lower bound. `sd` is the difference's own deviation.
 
-    What the two texts share (the post, the jury, the model's view of both) cancels; what is left is each one's error
-    within the post, taken as independent: on the safe side, because texts on the same sources err alike.
+    What the two texts share (the post, the jury, the model's view of both) cancels. Without `sd` what is left is each one's error within the
+    post, taken as independent: on the safe side for texts of one stance, because texts on the same sources err alike.
     """
     assert first is not None
     difference = _bridging(first) - _bridging(second)
-    sd = (float(first["sd_within"]) ** 2 + float(second["sd_within"]) ** 2) ** 0.5
+    if sd is None:
+        sd = (float(first["sd_within"]) ** 2 + float(second["sd_within"]) ** 2) ** 0.5
     return difference, difference - NormalDist().inv_cdf(confidence) * sd
 
 

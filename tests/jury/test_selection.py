@@ -194,3 +194,19 @@ def test_excluded_posts_become_abstentions_with_their_own_reason():
 def test_every_reason_code_is_reached_by_these_tests():
     source = Path(__file__).read_text(encoding="utf-8")
     assert [code for code in REASON_CODES if f'"{code}"' not in source and code != "unjudged"] == []
+
+
+def test_a_small_gain_wins_where_the_jury_is_sure_of_the_difference_and_not_where_it_is_not():
+    """Two texts on the same source err alike: their difference may be surer than either of them."""
+    asked = []
+
+    def sure(first, standing):
+        asked.append((first.candidate_id, standing.note_id))
+        return 0.005
+
+    texts, notes = [candidate("A", 0.20, sd=0.1)], [note(9, 0.15)]
+    assert choose(1, texts, notes, RULES).reason_code == "not_better_than_existing"
+    assert choose(1, texts, notes, RULES, apart=sure).winner is not None
+    assert asked == [("A", 9)]
+    assert choose(1, texts, notes, RULES, apart=lambda *_: 0.5).reason_code == "not_better_than_existing"
+    assert choose(1, texts, notes, RULES, apart=lambda *_: None).reason_code == "not_better_than_existing"

@@ -152,6 +152,27 @@ def test_selecting_gives_every_post_of_the_shard_its_line(world, tmp_path):
     ]  # fmt: skip
 
 
+def test_a_model_is_asked_how_sure_it_is_of_the_best_candidate_against_the_best_note(world, tmp_path):
+    class Unsure(PlantedRater):
+        asked: list = []  # noqa: RUF012
+
+        def difference_sd(self, text, other):
+            self.asked.append((text.id, [s.note_id for s in text.siblings], other.id, len(other.own_ratings)))
+            return 10.0
+
+    select_winners(
+        tmp_path,
+        SelectWinnersSettings(),
+        **world.inputs(*JUDGE_INPUTS, "verdicts", "revisions"),
+        posts=[101],
+        judge_settings=JudgeCandidatesSettings(n_jurors=80, n_appeal=80),
+        model=Unsure(),
+    )
+    assert Unsure.asked == [("a1", [11, 12], "11", 6)]
+    line = json.loads((tmp_path / "selections.jsonl").read_text())
+    assert line["reason_code"] == "not_better_than_existing"
+
+
 def test_a_missing_input_is_one_paragraph_that_says_which(world, tmp_path):
     inputs = world.inputs(*JUDGE_INPUTS) | {"jury": tmp_path}
     with pytest.raises(InputError, match="train-jury"):

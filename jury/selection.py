@@ -189,13 +189,18 @@ def choose(
     if standing is not None:
         sd = None if apart is None else apart(first, standing)
         difference, bound = _difference(first.verdict, standing.verdict, rules.confidence, sd)
-        if not bound > 0:
+        if not bound > 0 or difference < rules.minimum_gain:
             code = "not_better_than_existing"
-            sentence = (
-                f"The best candidate is predicted {difference:+.2f} against the existing note {standing.note_id}; "
-                f"with {rules.confidence:.0%} confidence the difference is at least {bound:+.2f}, so it may be no better."
-            )
-            losers += [_lost(first, post_id, code, sentence, bound, 0.0, str(standing.note_id))]
+            if bound > 0:
+                why = f"is surely better, but by less than the {rules.minimum_gain:.2f} that count"
+                value, threshold = difference, rules.minimum_gain
+            else:
+                why = (
+                    f"may be no better: with {rules.confidence:.0%} confidence the difference is at least {bound:+.2f}"
+                )
+                value, threshold = bound, 0.0
+            sentence = f"The best candidate is predicted {difference:+.2f} against the existing note {standing.note_id} and {why}."
+            losers += [_lost(first, post_id, code, sentence, value, threshold, str(standing.note_id))]
             losers += _beaten(good[1:], first, post_id, rules)
             return abstain(code, sentence)
     losers += _beaten(good[1:], first, post_id, rules)

@@ -84,6 +84,9 @@ class SelectWinnersSettings:
     minimum_score: float = 0.0  # bridging intercept below which nothing wins; 0.40 is X's Helpful
     caution: float = 0.5  # standard deviations (within the post) taken off a score when candidates are ranked
     confidence: float = 0.80  # one-sided; the winner must beat the best existing note with this probability
+    # Score by which the winner must be predicted better than the best existing note, X's scale: of a near-copy the jury may be sure that it is
+    # better by 0.002, and nobody would notice. As BuildPairsSettings.minimum_gap.
+    minimum_gain: float = 0.02
     minimum_language_notes: int = (
         10  # notes of a text's language the jury must have learnt from; 0 trusts it in any language
     )

@@ -272,6 +272,9 @@ def serve(settings: InspectorSettings) -> None:
 
     from inspector.serving import listen, serve_forked
 
+    # Pages are made in one thread; the few others (projecting decisions, keeping pages) must not hold it up for Python's 5 ms
+    # whenever it lets go of the lock, which it does at every SQL statement.
+    sys.setswitchinterval(0.0005)
     shown = f"[{settings.host}]" if ":" in settings.host else settings.host
     app = create_app(settings)
     site: Site = app.state.site

@@ -18,7 +18,10 @@ from matrix_factorization.simd import part_sums, row_sums
 TWO = np.uint32(2)
 CODE_MASK = np.uint32(3)
 HALF = np.float32(0.5)
+# Rows of up to so many ratings are summed at once, longer ones value by value.
 SHORT_ROW = 48
+# A table of more rows than this (8 bytes each) does not stay in a core's own cache.
+NEAR_ROWS = 1 << 16
 
 # What a half sweep reports per chunk of rows, in sums, not means: how far the objective fell, the rows' squared errors and penalties after the
 # solve, the sum of their residuals, and the first and second moments of the parameters just solved.
@@ -37,6 +40,7 @@ def half_sweep(
     factor); sums in float64. `gauge`: (c, s, t, beta) not yet applied to `own` (see `gauge_step`): only needed to know from where the
     objective fell. `chosen`: solve only rows marked True and leave the others (OBJECTIVE then lacks them); empty: all.
     """
+    far = len(other) > NEAR_ROWS
     c = gauge[0]
     s = gauge[1]
     t = gauge[2]
@@ -64,13 +68,13 @@ def half_sweep(
                 n1 = np.float64(p2 - p1)
                 n2 = np.float64(p3 - p2)
                 if p3 - p0 <= SHORT_ROW:
-                    sx, sf, sxf, sff, sxx, srx, srf = row_sums(stream, p0, p3, other)
+                    sx, sf, sxf, sff, sxx, srx, srf = row_sums(stream, p0, p3, other, far)
                     srx *= 0.5
                     srf *= 0.5
                 else:
-                    x0, f0, xf0, ff0, xx0 = part_sums(stream, p0, p1, other)
-                    x1, f1, xf1, ff1, xx1 = part_sums(stream, p1, p2, other)
-                    x2, f2, xf2, ff2, xx2 = part_sums(stream, p2, p3, other)
+                    x0, f0, xf0, ff0, xx0 = part_sums(stream, p0, p1, other, far)
+                    x1, f1, xf1, ff1, xx1 = part_sums(stream, p1, p2, other, far)
+                    x2, f2, xf2, ff2, xx2 = part_sums(stream, p2, p3, other, far)
                     sx = x0 + x1 + x2
                     sf = f0 + f1 + f2
                     sxf = xf0 + xf1 + xf2

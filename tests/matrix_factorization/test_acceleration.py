@@ -132,15 +132,15 @@ def test_a_refit_is_extrapolated_too(table):
 
 
 def test_a_rows_sums_are_those_of_its_parts():
-    """`row_sums` beside plain numpy, for every length around the unrolling."""
+    """`row_sums` beside plain numpy, for every length around the unrolling, near and far."""
 
     @njit
-    def of_row(stream, first, last, table):
-        return row_sums(stream, first, last, table)
+    def of_row(stream, first, last, table, far):
+        return row_sums(stream, first, last, table, far)
 
     @njit
-    def of_part(stream, first, last, table):
-        return part_sums(stream, first, last, table)
+    def of_part(stream, first, last, table, far):
+        return part_sums(stream, first, last, table, far)
 
     rng = np.random.default_rng(2)
     pairs = rng.normal(size=(50, 2)).astype(np.float32)
@@ -149,5 +149,6 @@ def test_a_rows_sums_are_those_of_its_parts():
         x, f = pairs[stream[:last] >> 2].astype(np.float64).T
         code = (stream[:last] & 3).astype(np.float64)
         expected = [x.sum(), f.sum(), x @ f, f @ f, x @ x, code @ x, code @ f]
-        np.testing.assert_allclose(of_row(stream, 0, last, pairs), expected, rtol=1e-12, atol=1e-12)
-        np.testing.assert_allclose(of_part(stream, 0, last, pairs), expected[:5], rtol=1e-12, atol=1e-12)
+        for far in (False, True):
+            np.testing.assert_allclose(of_row(stream, 0, last, pairs, far), expected, rtol=1e-12, atol=1e-12)
+            np.testing.assert_allclose(of_part(stream, 0, last, pairs, far), expected[:5], rtol=1e-12, atol=1e-12)

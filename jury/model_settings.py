@@ -15,6 +15,9 @@ class TrainJurySettings:
     blocks: tuple[str, ...] = ("form", "embedding", "words", "letters", "trees")
     # Regression trees on form and embedding, whose mean answer is one column beside the others. Trees; more cost seconds and change little.
     trees: int = 60
+    # Labelled notes from which on trees are grown. With 10,000 they helped, with 1,200 they did no harm; with 234 (the bundled sample) they only kept
+    # predictions of merged texts, which have more of everything good than any note had, down at the notes' level (EXPERIMENTS 2026-11-21).
+    trees_from: int = 1000
     # Main axes of the embedding, and of the hashed words and letters each, that enter the linear part. Measured.
     embedding_axes: int = 96
     word_axes: int = 150

@@ -148,6 +148,7 @@ class FitOptions:
     word_axes: int = 150
     elsewhere_weight: float = 0.33
     trees: int = 60
+    trees_from: int = 1000
 
 
 @dataclass(frozen=True)
@@ -371,6 +372,8 @@ def fit_hierarchical(
         )
     notes = data.notes_where(labelled)
     complete = complete[labelled]
+    if len(notes) < options.trees_from:
+        options = replace(options, blocks=tuple(b for b in options.blocks if b != "trees"))
     progress("encoding the notes", 0, 5)
     unit = encoder.encode(notes.text)
     design = make_design(notes, unit, options)

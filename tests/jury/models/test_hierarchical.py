@@ -291,3 +291,17 @@ def test_a_difference_is_surer_than_the_two_doubts_suggest_and_nothing_for_equal
     apart = model.difference_sd(first, own)
     assert 0 < apart < np.hypot(*judged.sd_within)
     assert model.difference_sd(replace(first, text=note.text), own) == pytest.approx(0.0, abs=1e-9)
+
+
+def test_trees_are_grown_where_there_are_notes_enough_and_are_stored_with_the_model(world, tmp_path):
+    few = fit_hierarchical(world.data, NoEncoder(), replace(OPTIONS, blocks=("form", "trees"))).weights
+    assert "trees" not in few.design.blocks
+    grown = fit_hierarchical(
+        world.data, NoEncoder(), replace(OPTIONS, blocks=("form", "trees"), trees=8, trees_from=100)
+    ).weights
+    assert len(grown.design.forest.root) == 8
+    save_weights(grown, tmp_path, "trees")
+    texts = [JudgedText("a", GOOD, MISLEADING), JudgedText("b", BAD, MISLEADING)]
+    before = HierarchicalModel(grown, NoEncoder()).judge(texts).mean
+    np.testing.assert_array_equal(load_model(tmp_path, "trees", encoder=NoEncoder()).judge(texts).mean, before)
+    assert before[0, 0] > before[1, 0] + 0.1

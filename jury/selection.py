@@ -352,11 +352,22 @@ def _gate(contender: Contender, rules: SelectWinnersSettings) -> _Verdict | None
         if not net >= rules.net_helpful_share:
             return (
                 "net_helpful_gate",
-                f"Helpful less not-helpful ratings on the {side} side are {net:.0%} of the jury; {rules.net_helpful_share:.0%} are needed.",
+                _net_sentence(side, net, rules.net_helpful_share),
                 net,
                 rules.net_helpful_share,
             )
     return None
+
+
+def _net_sentence(side: str, net: float, needed: float) -> str:
+    share = f"{abs(net):.0%}"
+    if share == "0%":
+        found = "as many find it not helpful as helpful"
+    elif net > 0:
+        found = f"those who find it helpful are ahead by {share} of the jury"
+    else:
+        found = f"those who find it not helpful are ahead by {share} of the jury"
+    return f"On the {side} side {found}; helpful must be ahead by {needed:.0%}."
 
 
 def _below_bar(contender: Contender, rules: SelectWinnersSettings) -> _Verdict | None:
@@ -393,8 +404,8 @@ def _beaten(
         else:
             caution = ""
             if rules.caution and (other.verdict or {})["aggregator"] == "bridging_intercept":
-                caution = f"Scores less {rules.caution:g} standard deviations of their error compared: "
-            sentence = f"{caution}{best - value:.3f} below {first.candidate_id}."
+                caution = f", each score lowered by {rules.caution:g} of its standard deviation"
+            sentence = f"{best - value:.3f} below {first.candidate_id}{caution}."
             rows.append(_lost(other, post_id, "lower_score", sentence, value, best, first.candidate_id))
     return rows
 

@@ -253,7 +253,7 @@ def inspect_command(
     single_user: Annotated[
         str | None, typer.Option(metavar="NAME", help="Nobody signs in, everything is NAME's; loopback only.")
     ] = None,
-    workers: Annotated[int, typer.Option(min=1, max=64, help="Server processes.")] = 1,
+    workers: Annotated[int, typer.Option(min=1, max=64, help="Server processes.")] = 2,
     proxy_user_header: Annotated[
         str | None, typer.Option(metavar="HEADER", help="Header in which a reverse proxy on loopback names the user.")
     ] = None,

@@ -1,7 +1,7 @@
 """Extremely randomised regression trees: averages of many trees whose splits are drawn at random and the best of a few kept.
 
-They catch what a sum of columns cannot: that a quotation helps beside a source and hurts without one. Grown level by level in NumPy, so that
-a jury directory holds plain arrays and nothing has to be unpickled. Source: Geurts, Ernst and Wehenkel, Machine Learning 63 (2006).
+They catch what a sum of columns cannot: that a quotation helps beside a source and hurts without one. Grown by scikit-learn and then taken apart into
+plain arrays, so that a jury directory holds nothing that has to be unpickled. Source: Geurts, Ernst and Wehenkel, Machine Learning 63 (2006).
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[Any]
-_DEEPEST = 40
 
 
 @dataclass(frozen=True)
@@ -36,13 +35,11 @@ class Forest:
         narrow = np.ascontiguousarray(columns, dtype=np.float32)
         flat, row = narrow.ravel(), (np.arange(len(narrow)) * narrow.shape[1])[:, None]
         at = np.broadcast_to(self.root, (len(narrow), len(self.root))).copy()
-        for _ in range(_DEEPEST):
-            left = self.left[at]
-            inner = left >= 0
-            if not inner.any():
-                break
+        left = self.left[at]
+        while (inner := left >= 0).any():
             right = flat.take(row + self.feature[at]) > self.threshold[at]
             at = np.where(inner, left + right, at)
+            left = self.left[at]
         return self.value[at].astype(np.float64).mean(axis=1)
 
 
@@ -59,82 +56,48 @@ def grow_forest(
     seed: int,
     trees: int = 60,
     smallest_leaf: int = 8,
-    tried: int = 16,
-    share: float = 0.6,
+    tried: float = 0.15,
 ) -> Forest:
-    """Trees on random shares of the rows (n, d): at each node the best of `tried` random splits, no leaf under the weight of `smallest_leaf` rows.
+    """Trees on the rows (n, d): at each node a random split of each of a share `tried` of the columns, the best of them kept.
 
-    `target` and `weight` (n,); a leaf's value is the weighted mean. Fewer than two leaves' worth of rows give a forest without trees.
-    Deterministic given its arguments.
+    `target` and `weight` (n,); a leaf's value is the weighted mean of at least `smallest_leaf` rows. Fewer than two leaves' worth of rows give
+    a forest without trees. Deterministic given its arguments.
     """
-    size = round(share * len(target))
-    if size < 2 * smallest_leaf or columns.shape[1] == 0:
+    from sklearn.ensemble import ExtraTreesRegressor
+
+    if len(target) < 2 * smallest_leaf or columns.shape[1] == 0:
         return no_forest()
-    narrow = np.ascontiguousarray(columns, dtype=np.float32)
-    rng = np.random.default_rng(seed)
-    grown, root, offset = [], [], 0
-    for _ in range(trees):
-        rows = rng.choice(len(target), size, replace=False)
-        tree = _grow(narrow, target, weight, rows, rng, smallest_leaf, tried)
-        tree[2][tree[2] >= 0] += offset
-        grown.append(tree)
+    grown = ExtraTreesRegressor(
+        trees, min_samples_leaf=smallest_leaf, max_features=tried, n_jobs=1, random_state=seed
+    ).fit(np.ascontiguousarray(columns, dtype=np.float32), target, sample_weight=weight)
+    parts, root, offset = [], [], 0
+    for one in grown.estimators_:
+        parts.append(_flat(one.tree_, offset))
         root.append(offset)
-        offset += len(tree[0])
-    feature, threshold, left, value = (np.concatenate(parts) for parts in zip(*grown, strict=True))
+        offset += one.tree_.node_count
+    feature, threshold, left, value = (np.concatenate(part) for part in zip(*parts, strict=True))
     return Forest(feature, threshold, left, value, np.array(root, dtype=np.int32))
 
 
-def _grow(
-    columns: NDArray[np.float32],
-    target: Array,
-    weight: Array,
-    rows: NDArray[np.int64],
-    rng: np.random.Generator,
-    smallest: int,
-    tried: int,
+def _flat(
+    tree: Any, offset: int
 ) -> tuple[NDArray[np.int32], NDArray[np.float32], NDArray[np.int32], NDArray[np.float32]]:
-    """feature, threshold, left, value of one tree. All open nodes of a level are split together; `rows` stay sorted by node."""
-    w, wy = weight[rows].astype(np.float32), (weight * target)[rows].astype(np.float32)
-    least = np.float32(smallest * w.mean())
-    flat, width = columns.ravel(), columns.shape[1]
-    sizes = np.array([len(rows)])
-    features: list[NDArray[np.int32]] = []
-    thresholds: list[NDArray[np.float32]] = []
-    lefts: list[NDArray[np.int32]] = []
-    values: list[NDArray[np.float32]] = []
-    before = 0
-    for depth in range(_DEEPEST):
-        n = len(sizes)
-        starts = np.concatenate([[0], np.cumsum(sizes)[:-1]])
-        node = np.repeat(np.arange(n), sizes)
-        total, mass = np.add.reduceat(wy, starts), np.add.reduceat(w, starts)
-        picked = rng.integers(0, width, (n, tried))
-        # A border is the value of one of the node's rows: half the borders lie in the middle half of the rows, however long a column's tail.
-        one = rows[starts[:, None] + rng.integers(0, sizes[:, None], (n, tried))]
-        border = flat.take(one * width + picked)
-        goes_left = flat.take(rows[:, None] * width + picked.take(node, axis=0)) <= border.take(node, axis=0)
-        left_mass = np.add.reduceat(w[:, None] * goes_left, starts)
-        left_total = np.add.reduceat(wy[:, None] * goes_left, starts)
-        right_mass, right_total = mass[:, None] - left_mass, total[:, None] - left_total
-        allowed = (left_mass >= least) & (right_mass >= least)
-        gain = left_total**2 / np.maximum(left_mass, 1e-12) + right_total**2 / np.maximum(right_mass, 1e-12)
-        gain = np.where(allowed, gain, -np.inf)
-        best = gain.argmax(axis=1)
-        own = np.arange(n)
-        splits = np.isfinite(gain[own, best]) & (depth < _DEEPEST - 1)
-        features.append(np.where(splits, picked[own, best], 0).astype(np.int32))
-        thresholds.append(np.where(splits, border[own, best], 0.0).astype(np.float32))
-        values.append((total / np.maximum(mass, 1e-12)).astype(np.float32))
-        # Children stand behind all nodes of their parents' level, in pairs.
-        child = before + n + 2 * (np.cumsum(splits) - 1)
-        lefts.append(np.where(splits, child, -1).astype(np.int32))
-        before += n
-        if not splits.any():
-            break
-        stay = splits[node]
-        side = ~goes_left[np.arange(len(rows)), best[node]]
-        key = (2 * (np.cumsum(splits) - 1))[node] + side
-        order = np.argsort(key[stay], kind="stable")
-        sizes = np.bincount(key[stay], minlength=2 * int(splits.sum()))
-        rows, w, wy = rows[stay][order], w[stay][order], wy[stay][order]
-    return np.concatenate(features), np.concatenate(thresholds), np.concatenate(lefts), np.concatenate(values)
+    """feature, threshold, left, value of one of the library's trees, numbered level by level from `offset` on: both children stand side by side."""
+    levels, children = [], np.zeros(1, dtype=np.int64)
+    while len(children):
+        levels.append(children)
+        inner = children[tree.children_left[children] >= 0]
+        children = np.stack([tree.children_left[inner], tree.children_right[inner]], axis=1).ravel()
+    order = np.concatenate(levels)
+    inner = tree.children_left[order] >= 0
+    left = np.full(len(order), -1, dtype=np.int32)
+    left[inner] = offset + 1 + 2 * np.arange(int(inner.sum()))
+    # The library compares a float32 with a float64 border: rounded down to float32, the same rows pass.
+    border = tree.threshold[order].astype(np.float32)
+    border = np.where(border > tree.threshold[order], np.nextafter(border, np.float32(-np.inf)), border)
+    return (
+        np.where(inner, tree.feature[order], 0).astype(np.int32),
+        np.where(inner, border, 0.0).astype(np.float32),
+        left,
+        tree.value[order, 0, 0].astype(np.float32),
+    )

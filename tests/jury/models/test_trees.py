@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from sklearn.ensemble import ExtraTreesRegressor
 
 from jury.models.trees import Forest, grow_forest
 
@@ -26,7 +27,7 @@ def _checkerboard(n: int, seed: int):
 
 def test_trees_learn_a_checkerboard_on_which_every_line_fails():
     x, y = _checkerboard(1500, 0)
-    forest = grow_forest(x, y, np.ones(len(x)), seed=0, trees=30, tried=4)
+    forest = grow_forest(x, y, np.ones(len(x)), seed=0, trees=30, tried=1.0)
     fresh, truth = _checkerboard(500, 1)
     line = np.linalg.lstsq(np.c_[np.ones(len(x)), x], y, rcond=None)[0]
     assert abs(np.corrcoef(np.c_[np.ones(len(fresh)), fresh] @ line, truth)[0, 1]) < 0.2
@@ -40,18 +41,29 @@ def test_the_answer_is_the_mean_of_walking_down_every_tree():
     np.testing.assert_allclose(forest.predict(fresh), [_walked(forest, row) for row in fresh], rtol=1e-6)
 
 
+def test_taken_apart_they_answer_as_the_library_does():
+    x, y = _checkerboard(600, 7)
+    w = np.random.default_rng(8).uniform(0.2, 1, len(x))
+    library = ExtraTreesRegressor(9, min_samples_leaf=8, max_features=0.5, random_state=4).fit(
+        x.astype(np.float32), y, sample_weight=w
+    )
+    fresh = _checkerboard(300, 9)[0]
+    forest = grow_forest(x, y, w, seed=4, trees=9, tried=0.5)
+    np.testing.assert_allclose(forest.predict(fresh), library.predict(fresh.astype(np.float32)), rtol=1e-5, atol=1e-6)
+
+
 def test_a_leaf_answers_with_the_weighted_mean_of_its_rows():
     """One column of two values can be split in one place only, so the two leaves are known."""
     x = np.repeat([[0.0], [1.0]], 50, axis=0)
     y, w = np.arange(100.0), np.r_[np.full(25, 3.0), np.ones(75)]
-    forest = grow_forest(x, y, w, seed=0, trees=1, smallest_leaf=5, share=1.0)
+    forest = grow_forest(x, y, w, seed=0, trees=1, smallest_leaf=5)
     expected = [np.average(y[:50], weights=w[:50]), np.average(y[50:], weights=w[50:])]
     np.testing.assert_allclose(forest.predict(np.array([[0.0], [1.0]])), expected, rtol=1e-5)
 
 
 def test_no_leaf_rests_on_less_than_it_must():
     x, y = _checkerboard(300, 5)
-    forest = grow_forest(x, y, np.ones(len(x)), seed=0, trees=3, smallest_leaf=20, share=1.0)
+    forest = grow_forest(x, y, np.ones(len(x)), seed=0, trees=3, smallest_leaf=20)
     for root, end in zip(forest.root, [*forest.root[1:], len(forest.left)], strict=True):
         one = Forest(
             forest.feature,
@@ -71,6 +83,6 @@ def test_equal_arguments_grow_equal_trees_and_too_few_rows_none():
     assert all(
         np.array_equal(getattr(first, k), getattr(second, k)) for k in ("feature", "threshold", "left", "value", "root")
     )
-    few = grow_forest(x[:12], y[:12], np.ones(12), seed=0)
+    few = grow_forest(x[:12], y[:12], np.ones(12), seed=0, smallest_leaf=8)
     assert len(few.root) == 0
     assert (few.predict(x) == 0).all()

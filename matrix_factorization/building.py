@@ -14,10 +14,14 @@ import numpy as np
 from numba import njit
 
 from matrix_factorization.kernels import CODE_MASK, TWO
+from matrix_factorization.simd import fetch_ahead
 
 LOW_HALF = np.uint64(0xFFFFFFFF)
 HIGH_HALF = np.uint64(32)
 ONE = np.uint64(1)
+# A hash table of more slots than this (16 bytes each) does not stay in a core's own cache: the slots of later rows are fetched ahead.
+NEAR_SLOTS = 1 << 15
+SLOTS_AHEAD = 16
 
 
 @njit(nogil=True, cache=True)
@@ -67,10 +71,16 @@ def number_runs(ids, number):  # pragma: no cover - compiled
 
 
 @njit(nogil=True, cache=True, inline="always")
+def _first_slot(key, size):  # pragma: no cover - compiled
+    """Where the search for `key` begins."""
+    return ((np.uint64(key) * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(20) << ONE) & np.uint64(2 * size - 1)
+
+
+@njit(nogil=True, cache=True, inline="always")
 def _slot(slots, key, size):  # pragma: no cover - compiled
     """Position in `slots` of `key`, or of the empty place where it belongs."""
     last = np.uint64(2 * size - 1)
-    at = ((np.uint64(key) * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(20) << ONE) & last
+    at = _first_slot(key, size)
     while slots[at + ONE] >= 0 and slots[at] != key:
         at = (at + np.uint64(2)) & last
     return at
@@ -89,6 +99,8 @@ def number_by_first_sight(ids, number):  # pragma: no cover - compiled
     found = 0
     for k in range(len(ids)):
         key = ids[k]
+        if size > NEAR_SLOTS and k + SLOTS_AHEAD < len(ids):
+            fetch_ahead(slots, _first_slot(ids[k + SLOTS_AHEAD], size))
         at = _slot(slots, key, size)
         if slots[at + ONE] < 0:
             slots[at] = key

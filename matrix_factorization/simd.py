@@ -28,6 +28,24 @@ _INT64, _INT32, _BYTES = ir.IntType(64), ir.IntType(32), ir.IntType(8).as_pointe
 
 
 @intrinsic
+def fetch_ahead(typingctx: Any, array: Any, index: Any) -> Any:
+    """Begin to load array[index] into the cache; changes nothing. The index is not checked."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        data = context.make_array(signature.args[0])(context, builder, arguments[0]).data
+        _prefetch(builder, builder.gep(data, [arguments[1]]))
+        return context.get_dummy_value()
+
+    return types.void(array, index), generate
+
+
+def _prefetch(builder: Any, address: Any) -> None:
+    declared = ir.FunctionType(ir.VoidType(), [_BYTES, _INT32, _INT32, _INT32])
+    function = cgutils.get_or_insert_function(builder.module, declared, "llvm.prefetch.p0")
+    builder.call(function, [builder.bitcast(address, _BYTES), _INT32(0), _INT32(3), _INT32(1)])
+
+
+@intrinsic
 def part_sums(typingctx: Any, stream: Any, first: Any, last: Any, table: Any, far: Any) -> Any:
     """(sum x, sum f, sum x f, sum f^2, sum x^2) over k in first..last-1, (x, f) = table[stream[k] >> 2], added up in float64.
 
@@ -48,9 +66,6 @@ def _generator(valued: bool) -> Any:
         tables = context.make_array(signature.args[3])(context, builder, arguments[3])
         stream, pairs = streams.data, builder.bitcast(tables.data, _FLOATS.as_pointer())
         length = cgutils.unpack_tuple(builder, streams.shape)[0]
-        prefetch = cgutils.get_or_insert_function(
-            builder.module, ir.FunctionType(ir.VoidType(), [_BYTES, _INT32, _INT32, _INT32]), "llvm.prefetch.p0"
-        )
         zero = ir.Constant(_DOUBLES, [0.0, 0.0])
 
         def totals() -> list[Any]:
@@ -71,7 +86,7 @@ def _generator(valued: bool) -> Any:
                 later = builder.add(k, ir.Constant(_INT64, _AHEAD))
                 inside = builder.icmp_signed("<", later, length)
                 _, there = address(builder.select(inside, later, k))
-                builder.call(prefetch, [builder.bitcast(there, _BYTES), _INT32(0), _INT32(3), _INT32(1)])
+                _prefetch(builder, there)
             packed, here = address(k)
             pair = builder.fpext(builder.load(here, align=4), _DOUBLES)
             builder.store(builder.fadd(builder.load(plain[lane]), pair), plain[lane])

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from synthesis.clustering import AverageLinkage, Clustered, Story, claim_text, find_stories, stance_of
+from synthesis.clustering import AverageLinkage, Clustered, Story, claim_text, find_stories, stance_of, subjects
 from synthesis.eligibility import NoteFacts, exclusion
 from synthesis.embedding import load_embedder
 from synthesis.language import detect_language
@@ -80,6 +80,7 @@ def cluster_notes(
     stories, story_counts = _stories(notes, vectors, settings)
     story_of = {note: story for story in stories for note in story.note_ids}
     row_of = {note.note_id: i for i, note in enumerate(notes)}
+    about = {row_of[note]: subjects(claim_text(notes[row_of[note]].text)) for note in story_of}
     by_post: dict[int, list[int]] = defaultdict(list)
     for i, note in enumerate(notes):
         by_post[note.post_id].append(i)
@@ -94,7 +95,7 @@ def cluster_notes(
         if done % 2000 == 0:
             progress("clustering posts", done, len(by_post))
         own = by_post[post_id]
-        lent = _borrowed(post_id, own, notes, vectors, story_of, row_of, settings)
+        lent = _borrowed(post_id, own, notes, vectors, story_of, row_of, about, settings)
         placed = clusterer.cluster([notes[i] for i in own + lent], vectors[own + lent])
         duplicates = {row.note_id for row in placed if row.duplicate_of is not None}
         own_ids = {notes[i].note_id for i in own}
@@ -182,19 +183,34 @@ def _borrowed(
     vectors: np.ndarray,
     story_of: dict[int, Story],
     row_of: dict[int, int],
+    about: dict[int, frozenset[str] | None],
     settings: ClusterNotesSettings,
 ) -> list[int]:
-    """Rows of notes on other posts of the same stories, the most alike first, at most `max_borrowed`, sorted by id."""
+    """Rows of notes on other posts of the same stories, the most alike first, at most `max_borrowed`, sorted by id.
+
+    Being alike is not enough: "this tweet offers no proof" is alike under any two posts, and what the one goes on to say would be false under the
+    other. A note is lent only where it shares a name or a number with the note it is alike to, and was written within `story_days` of it.
+    """
     candidates: dict[int, float] = {}
     for i in own:
         story = story_of.get(notes[i].note_id)
         for note in story.note_ids if story else ():
             j = row_of[note]
-            if notes[j].post_id != post_id:
+            if notes[j].post_id != post_id and _same_matter(notes, about, i, j, settings):
                 candidates[j] = max(candidates.get(j, -1.0), float(vectors[i] @ vectors[j]))
     candidates = {j: near for j, near in candidates.items() if len(notes[j].text.strip()) >= settings.min_note_chars}
     ranked = sorted(candidates, key=lambda j: (-round(candidates[j], 3), notes[j].note_id))
     return sorted(ranked[: settings.max_borrowed], key=lambda j: notes[j].note_id)
+
+
+def _same_matter(
+    notes: list[Note], about: dict[int, frozenset[str] | None], i: int, j: int, settings: ClusterNotesSettings
+) -> bool:
+    mine, other = about[i], about[j]
+    if mine is not None and other is not None and not mine & other:
+        return False
+    first, second = notes[i].created_at, notes[j].created_at
+    return first is None or second is None or abs(first - second) <= settings.story_days * 86_400_000
 
 
 def _cluster_row(post_id: int, row: Clustered, own: set[int], language: str | None) -> dict[str, Any]:

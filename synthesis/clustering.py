@@ -7,6 +7,7 @@ derive from their members.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -123,6 +124,59 @@ class Story:
 
     story_id: str
     note_ids: tuple[int, ...]
+
+
+# Capitalised or not, these say nothing about what a note is about.
+_GENERAL = frozenset(
+    [
+        "i",
+        "a",
+        "the",
+        "this",
+        "that",
+        "it",
+        "tweet",
+        "tweets",
+        "twitter",
+        "x",
+        "post",
+        "posts",
+        "note",
+        "notes",
+        "birdwatch",
+        "community",
+        "user",
+        "op",
+        "author",
+    ]
+)
+_WORD = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*")
+_OPENING = re.compile(r"(?:^|[.!?…:;\n\"“”«»(\[])\s*$")
+
+
+def subjects(text: str) -> frozenset[str] | None:
+    """What a note is about, as far as its words show: names (capitalised inside a sentence) and numbers of two digits or more, casefolded.
+
+    Links should have been taken out. `None` where nobody can tell: most letters of a script without capitals. Empty for "This is not true."
+    """
+    letters = [c for c in text if c.isalpha()]
+    cased = sum(c.lower() != c.upper() for c in letters)
+    if letters and 2 * cased < len(letters):
+        return None
+    found, capitals, words = set(), 0, 0
+    for match in _WORD.finditer(text):
+        word = match.group()
+        if any(c.isdigit() for c in word):
+            if sum(c.isdigit() for c in word) >= 2:
+                found.add(word.casefold())
+            continue
+        words += 1
+        capitals += word.isupper() and len(word) > 1
+        if word[0].isupper() and not _OPENING.search(text[max(0, match.start() - 4) : match.start()]):
+            found.add(word.casefold().removesuffix("'s").removesuffix("’s"))
+    if words >= 4 and 2 * capitals > words:  # a text that shouts has no names
+        found = {word for word in found if any(c.isdigit() for c in word)}
+    return frozenset(found - _GENERAL)
 
 
 def find_stories(

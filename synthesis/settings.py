@@ -26,6 +26,7 @@ class ClusterNotesSettings:
     story_similarity: float = 0.80  # cosine similarity from which notes of different posts belong to one story
     story_neighbours: int = 10  # nearest notes looked at when stories are sought
     max_story_posts: int = 200  # a larger story is a template (spam notices), not a claim, and is refused
+    story_days: float = 30.0  # a note is lent only to posts whose note was written within so many days of it
     max_borrowed: int = 4  # notes that a post may borrow from its story
     min_notes: int = 2  # usable notes a post needs, borrowed ones counted (the paper: two)
     min_note_chars: int = 20  # a shorter note says nothing that could be merged

@@ -70,6 +70,28 @@ def test_a_post_with_one_note_borrows_from_its_story_and_says_so(result):
     assert counts["stories"] >= 1
 
 
+DAY = 86_400_000
+# Alike to the last word but what they are about, or but when they were written.
+UNPROVEN = "This tweet makes a claim without any proof. Officials and local news say nothing of the kind."
+
+
+@pytest.mark.parametrize(
+    ("other", "days", "lent"),
+    [
+        (SISTER.text, 1, True),
+        (SISTER.text, 90, False),
+        (UNPROVEN, 1, False),
+    ],
+    ids=["same ferry, same week", "same ferry, months later", "no proof of anything"],
+)
+def test_a_note_is_lent_only_to_posts_on_the_same_matter_at_the_same_time(tmp_path, other, days, lent):
+    first = UNPROVEN.replace("any proof", "proof") if other == UNPROVEN else LONELY.text
+    pair = [note(41, first, post_id=4, created_at=DAY), note(51, other, post_id=5, created_at=(1 + days) * DAY)]
+    _, counts = _run(tmp_path, notes=[*bridge_notes(), *pair], name="lent")
+    assert counts["stories"] == 1
+    assert counts["borrowed"] == 2 * lent
+
+
 def test_stances_and_copies_are_kept_apart_in_the_table(result):
     rows = pl.read_parquet(result[0] / "clusters.parquet").filter(pl.col("post_id") == 1)
     by_note = {row["note_id"]: row for row in rows.iter_rows(named=True)}

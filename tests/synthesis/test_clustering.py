@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from synthesis.clustering import AverageLinkage, claim_text, find_stories, member_id
+from synthesis.clustering import AverageLinkage, claim_text, find_stories, member_id, subjects
 from synthesis.records import NOT_MISLEADING
 from tests.synthesis.world import BRIDGE, BRIDGE_COPY, bridge_notes, note, planted_vectors
 
@@ -110,3 +110,19 @@ def test_one_note_is_a_cluster_of_its_own():
     (row,) = AverageLinkage().cluster(bridge_notes()[:1], np.ones((1, 1), dtype=np.float32))
     assert row.similarity == 1.0
     assert row.duplicate_of is None
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("The Lindau ferry runs in winter, says Anna Moor.", {"lindau", "anna", "moor"}),
+        ("This tweet provides no proof. Officials say otherwise.", set()),
+        ("It was 2019, not 2026; 5 people saw it.", {"2019", "2026"}),
+        ("THIS IS NOT TRUE AT ALL", set()),
+        ("Moor's photo is from Lisle’s harbour", {"lisle"}),
+        ("これは東京の写真ではありません", None),
+        ("", set()),
+    ],
+)
+def test_the_subjects_of_a_note_are_its_names_and_numbers(text, expected):
+    assert subjects(text) == (None if expected is None else frozenset(expected))

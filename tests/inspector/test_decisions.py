@@ -124,7 +124,14 @@ def test_an_incomplete_decision_is_refused_with_what_to_add(engine, change, says
 def test_reasons_are_those_of_x_raters():
     from inspector.markup import TAG_WORDS
 
-    assert set(decisions.REASONS) == {tag for tag in TAG_WORDS if tag.startswith("notHelpful")}
+    assert set(decisions.REASONS) <= {tag for tag in TAG_WORDS if tag.startswith("notHelpful")}
+
+
+def test_every_reason_a_rater_of_any_year_could_give_has_words():
+    from inspector.markup import TAG_WORDS
+    from matrix_factorization.snapshot import RATING_TAGS
+
+    assert set(RATING_TAGS) == set(TAG_WORDS)
 
 
 @pytest.mark.parametrize("verb", ["UPDATE decisions SET kind = 'accept'", "DELETE FROM decisions"])

@@ -280,7 +280,14 @@ class Hidden:
         # A pair is compared when both are there; where one moment is unknown, nothing is cut.
         known = [int(moments[j]) for j in left_out] if moments is not None else [-1]
         before = max(known) if min(known) > 0 else -1
-        others = tuple(self.sibling(j, before) for j in self.of_post[int(d.post[k])] if j not in left_out)
+        # A note written after the moment is not there yet: that it will come says something of the post.
+        limit = before if before >= 0 else self.evaluation.moment
+        written = d.written_at if limit is not None else None
+        others = tuple(
+            self.sibling(j, before)
+            for j in self.of_post[int(d.post[k])]
+            if j not in left_out and (written is None or written[j] < limit)
+        )
         return JudgedText(
             str(d.note_id[k]), d.text[k], d.classification[k], int(d.post[k]), d.post_text[k], d.language[k], others
         )

@@ -11,8 +11,8 @@ class TrainJurySettings:
     encoder: str = "minilm"
     # Encoder of the gold model; another one than the proxy's, or a text that fools one fools both. Literature.md 11.3.
     gold_encoder: str = "hashing"
-    # Blocks of text features: any of 'form', 'embedding', 'words', 'letters', 'domains', 'trees'. Measured, see EXPERIMENTS 2026-11-21.
-    blocks: tuple[str, ...] = ("form", "embedding", "words", "letters", "trees")
+    # Blocks of features: any of 'form', 'embedding', 'words', 'letters', 'domains', 'relations', 'trees'. Measured, see EXPERIMENTS 2026-11-21.
+    blocks: tuple[str, ...] = ("form", "embedding", "words", "letters", "relations", "trees")
     # Regression trees on form and embedding, whose mean answer is one column beside the others. Trees; more cost seconds and change little.
     trees: int = 60
     # Labelled notes from which on trees are grown. With 10,000 they helped, with 1,200 they did no harm; with 234 (the bundled sample) they only kept

@@ -49,6 +49,7 @@ from jury.models.hierarchical import (
     published_noise,
     weighed,
 )
+from jury.models.relations import RELATION_NAMES, describe, relate_by_post
 from jury.models.trees import grow_forest
 from jury.threads import on_one_thread
 
@@ -140,7 +141,7 @@ class TrainingData:
 class FitOptions:
     """What `fit_hierarchical` may vary; see TrainJurySettings for meaning and sources."""
 
-    blocks: tuple[str, ...] = ("form", "embedding", "words", "letters", "trees")
+    blocks: tuple[str, ...] = ("form", "embedding", "words", "letters", "relations", "trees")
     embedding_axes: int = 96
     folds: int = 5
     seed: int = 0
@@ -188,6 +189,7 @@ _GRID = {
     "words": (*_STEPS, 1e6),
     "letters": (*_STEPS, 1e6),
     "domains": (3.0, 12.0, 50.0, 200.0, 1e4),
+    "relations": (30.0, 100.0, 300.0, 1000.0, 3000.0, 1e4),
     "trees": (30.0, 100.0, 300.0, 1000.0, 3000.0, 1e4),
 }
 # Blocks with one penalty for all of them where intercepts are fitted. With a penalty each, those of words and letters wandered between 30,000 and
@@ -207,7 +209,17 @@ def deal_folds(post: Ints, folds: int, seed: int) -> Ints:
     return fold_of[np.searchsorted(unique, post)]
 
 
-def make_design(data: TrainingData, unit: NDArray[np.float32], options: FitOptions) -> Design:
+def related_notes(data: TrainingData, labelled: NDArray[np.bool_], encoder: Encoder) -> Array:
+    """How the labelled notes stand to all other notes of their posts, labelled or not, (n_labelled, 6): see models/relations.py."""
+    where = np.flatnonzero(np.isin(data.post, data.post[labelled]))
+    texts = [data.text[k] for k in where]
+    described = describe(texts, [data.classification[k] for k in where], encoder.encode(texts))
+    return relate_by_post(data.post[where], described)[labelled[where]]
+
+
+def make_design(
+    data: TrainingData, unit: NDArray[np.float32], options: FitOptions, related: Array | None = None
+) -> Design:
     """Scaling of the form block and main axes of the embedding, from the training notes' texts (labels play no part)."""
     form = np.array(
         [form_features(t, c, p) for t, c, p in zip(data.text, data.classification, data.post_text, strict=True)],
@@ -222,6 +234,14 @@ def make_design(data: TrainingData, unit: NDArray[np.float32], options: FitOptio
         *(b for b in options.blocks if b != "constant" and not (b == "embedding" and axes.shape[1] == 0)),
     )
     sparse: dict[str, Any] = {}
+    if related is not None and "relations" in blocks:
+        known = np.isfinite(related)
+        count = np.maximum(known.sum(axis=0), 1)
+        centre = np.where(known, related, 0.0).sum(axis=0) / count
+        # The number of notes of the other stance is known of every note, and none of them is the usual case.
+        centre[RELATION_NAMES.index("other_stance")] = 0.0
+        spread = np.sqrt(np.where(known, (related - centre) ** 2, 0.0).sum(axis=0) / count)
+        sparse |= {"relation_centre": centre, "relation_scale": np.where(spread > 1e-3, spread, 1.0)}
     wanted = min(options.word_axes, max(len(data) // 10, 1))
     for block, size in (("words", N_WORD_BUCKETS), ("letters", N_LETTER_BUCKETS)):
         if block in blocks:
@@ -301,21 +321,23 @@ def _whitened(batches, error, columns: Array, trust: Array, kernel: Kernel) -> t
 
 
 def _choose_penalties(
-    widths, extra, grams, sides, white_x, white_y, fold, folds, together: bool
+    widths, extra, grams, sides, white_x, white_y, fold, folds, intercepts: bool
 ) -> tuple[dict[str, float], Array]:
     """Penalties of least held-out loss (coordinate descent over the blocks), and the coefficients per fold, (folds, d).
 
-    `together`: the blocks of `_TOGETHER` share one penalty.
+    `intercepts`: for intercepts the blocks of `_TOGETHER` share one penalty, for factors the relations are shut out.
     """
     from scipy.linalg import cho_factor, cho_solve
 
     total, side = grams.sum(axis=0), sides.sum(axis=0)
     blocks = [b for b in widths if b != "constant"]
-    groups = [[b] for b in blocks if not (together and b in _TOGETHER)]
-    if together and any(b in _TOGETHER for b in blocks):
+    # What is said without a direction (nearer, longer, more) cannot say on which side of the factor line a note lies.
+    undirected = {} if intercepts else {b: 1e9 for b in blocks if b == "relations"}
+    groups = [[b] for b in blocks if b not in undirected and not (intercepts and b in _TOGETHER)]
+    if intercepts and any(b in _TOGETHER for b in blocks):
         groups.insert(0, [b for b in blocks if b in _TOGETHER])
     grids = [_STEPS if len(g) > 1 else _GRID[g[0]] for g in groups]
-    chosen = {b: grid[len(grid) // 2] for g, grid in zip(groups, grids, strict=True) for b in g}
+    chosen = undirected | {b: grid[len(grid) // 2] for g, grid in zip(groups, grids, strict=True) for b in g}
 
     def held_out(choice: dict[str, float]) -> tuple[float, Array]:
         diagonal = _penalty(widths, choice, extra)
@@ -375,9 +397,10 @@ def fit_hierarchical(
     if len(notes) < options.trees_from:
         options = replace(options, blocks=tuple(b for b in options.blocks if b != "trees"))
     progress("encoding the notes", 0, 5)
+    related = related_notes(data, labelled, encoder) if "relations" in options.blocks else None
     unit = encoder.encode(notes.text)
-    design = make_design(notes, unit, options)
-    columns = design.columns(notes.text, notes.classification, notes.post_text, unit)
+    design = make_design(notes, unit, options, related)
+    columns = design.columns(notes.text, notes.classification, notes.post_text, unit, related)
     # Folders differ in level (who was selected, which fit): each but the commonest gets a column of its own, used in training only.
     sources = np.unique(np.array(notes.source))
     named, counts = np.unique(np.array(notes.source)[complete], return_counts=True)
@@ -397,11 +420,11 @@ def fit_hierarchical(
     labels = np.stack([notes.intercept, notes.factor], axis=1)
     here = np.array([s == reference for s in notes.source])
     own = complete & here
+    # What made a note good elsewhere or years ago, and how raters answer there, holds here in part only.
+    counts_for = np.where(here, 1.0, options.elsewhere_weight)
     if "trees" in design.blocks:
         progress("growing trees", 0, 5)
-        design, columns = with_trees(
-            design, columns, notes, noise[:, 0], np.where(here, 1.0, options.elsewhere_weight), fold, options
-        )
+        design, columns = with_trees(design, columns, notes, noise[:, 0], counts_for, fold, options)
     widths = design.widths()
     wide = np.concatenate([columns, offsets], axis=1)
     kernels: list[Kernel] = []
@@ -419,8 +442,8 @@ def fit_hierarchical(
         both = np.flatnonzero(complete[rows])
         fitted_batches = batch_posts(notes.post[rows[both]], stance[rows[both]], unit[rows[both]])
         x, label, error, dealt = wide[rows], labels[rows, q], noise[rows, q], fold[rows]
-        # What made a note good elsewhere or years ago holds here in part only: it counts for less while text weights are learnt.
-        trust = np.sqrt(np.where(here[rows], 1.0, options.elsewhere_weight if q == 0 else 1.0))
+        # Factors mean the same everywhere.
+        trust = np.sqrt(counts_for[rows]) if q == 0 else np.ones(len(rows))
 
         whitened = partial(_whitened, batches, error, np.column_stack([x, label]), trust)
 
@@ -433,7 +456,7 @@ def fit_hierarchical(
                 white_x, white_y = whitened(_emphasised(kernel, emphasis))
                 grams, sides = _fold_products(white_x, white_y, dealt, folds)
                 penalties, of_folds = _choose_penalties(
-                    widths, offsets.shape[1], grams, sides, white_x, white_y, dealt, folds, together=q == 0
+                    widths, offsets.shape[1], grams, sides, white_x, white_y, dealt, folds, intercepts=q == 0
                 )
                 betas += of_folds / len(round_emphases)
                 chosen.append(penalties)
@@ -464,8 +487,8 @@ def fit_hierarchical(
         raise InputError(
             "no rating belongs to a note with fitted parameters; a jury cannot be trained without ratings."
         )
-    response = fit_response(rated, folded)
-    history = fit_history(rated, folded, response)
+    response = fit_response(rated, folded, counts_for)
+    history = fit_history(rated, folded, response, counts_for)
     progress("fitting reasons and intervals", 4, 5)
     form = np.clip(
         (
@@ -594,11 +617,12 @@ def _interval_scale(residual: Array, variance: Array, noise: float) -> float:
 # -------------------------------------------------------------------------------------------------------------- response
 
 
-def fit_response(data: TrainingData, folded: Folded) -> Response:
+def fit_response(data: TrainingData, folded: Folded, trust: Array) -> Response:
     """The numbers between linear predictor and probabilities, by maximum likelihood on predictions for unseen notes.
 
     Every rating enters twice: with the siblings known and, at a third of the weight, with nothing known but the text. Posts weigh the
-    square root of their number of ratings, so that one crowded post does not set the calibration of all.
+    square root of their number of ratings, so that one crowded post does not set the calibration of all; `trust` (n_notes,) is what ratings of a
+    note count for.
     """
     from scipy.optimize import minimize
 
@@ -609,7 +633,7 @@ def fit_response(data: TrainingData, folded: Folded) -> Response:
     variance = np.concatenate([folded.warm_variance[n], folded.cold_variance[n]])
     i_u, f_u = np.tile(data.rater_intercept[picked], 2), np.tile(data.rater_factor[picked], 2)
     _, inverse, count = np.unique(data.post[n], return_inverse=True, return_counts=True)
-    weight = 1.0 / np.sqrt(count[inverse])
+    weight = trust[n] / np.sqrt(count[inverse])
     weight = np.concatenate([weight, weight / 3.0])
     weight /= weight.sum()
     answer = np.tile(np.rint(2 * data.value[picked]).astype(np.int64), 2)
@@ -656,44 +680,93 @@ def fit_response(data: TrainingData, folded: Folded) -> Response:
     )
 
 
-def fit_history(data: TrainingData, folded: Folded, response: Response) -> History:
-    """Moment estimates of the rater-in-this-post effect: products of residuals of one rater's ratings of two notes of one post."""
+def fit_history(data: TrainingData, folded: Folded, response: Response, trust: Array) -> History:
+    """The rater-in-this-post effect, by maximum likelihood of ratings whose rater had rated another note of the post before.
+
+    What moments of residuals would say is a third of what predicts best: a fitted note has moved towards the very raters whose residuals are
+    multiplied. So each such rating is predicted as it will be in use: the note from its siblings (`folded.warm`), the effect from the rater's
+    earlier residuals. Posts weigh the square root of their number of such ratings. With fewer than 30 of them nothing is carried over.
+    """
+    from scipy.optimize import minimize
+
+    target, earlier = earlier_ratings(data)
+    step = max(len(target) // 6_000, 1)
+    target, earlier = target[::step], earlier[::step]
+    if len(target) < 30:
+        return History()
     n = data.rating_note
     truth = np.stack([data.intercept, data.factor], axis=1)[n]
-    eta = (
-        response.level
-        + response.rater_intercept * data.rater_intercept
-        + response.rater_factor * data.rater_factor
-        + response.intercept * truth[:, 0]
-        + response.factor * data.rater_factor * truth[:, 1]
+    of_rater = response.rater_intercept * data.rater_intercept + response.rater_factor * data.rater_factor
+    residual = data.value - (
+        response.level + of_rater + response.intercept * truth[:, 0] + response.factor * data.rater_factor * truth[:, 1]
     )
-    residual = data.value - eta
-    residual = residual - residual.mean() if len(residual) else residual
-    total = float(np.mean(residual**2)) if len(residual) else 0.12
+    f = data.rater_factor[target]
+    mean, variance = folded.warm[n[target]], folded.warm_variance[n[target]]
+    eta = response.level + of_rater[target] + response.intercept * mean[:, 0] + response.factor * f * mean[:, 1]
+    steep = 1.0 / np.sqrt(
+        response.scale**2
+        + response.spread * (response.intercept**2 * variance[:, 0] + (response.factor * f) ** 2 * variance[:, 1])
+    )
     stance = data.stance()[n]
-    key = np.stack([data.rater, data.post[n]], axis=1)
-    order = np.lexsort((key[:, 1], key[:, 0]))
-    sums = {True: [0.0, 0], False: [0.0, 0]}
-    start = 0
-    for end in range(1, len(order) + 1):
-        if end == len(order) or (key[order[end]] != key[order[start]]).any():
-            rows = order[start:end][:40]
-            if len(rows) > 1:
-                r, s = residual[rows], stance[rows]
-                product = np.outer(r, r)
-                upper = np.triu(np.ones_like(product, dtype=bool), 1)
-                same = (s[:, None] == s[None, :]) & upper
-                other = (s[:, None] != s[None, :]) & upper
-                for flag, mask in ((True, same), (False, other)):
-                    sums[flag][0] += float(product[mask].sum())
-                    sums[flag][1] += int(mask.sum())
-            start = end
-    # Ten imaginary pairs without correlation: nothing is claimed from three coincidences.
-    same_cov = sums[True][0] / (sums[True][1] + 10.0)
-    other_cov = sums[False][0] / (sums[False][1] + 10.0)
-    same_cov = float(np.clip(same_cov, 0.0, 0.9 * total))
-    other_cov = float(np.clip(other_cov, -same_cov, same_cov))
-    return History(same_cov, other_cov, float(max(total - same_cov, 0.02)))
+    helpful = data.value[target] > 0.75
+    _, inverse, count = np.unique(data.post[n[target]], return_inverse=True, return_counts=True)
+    weight = trust[n[target]] / np.sqrt(count[inverse])
+    weight /= weight.sum()
+    sizes = []
+    for size in np.unique([len(e) for e in earlier]):
+        rows = np.flatnonzero([len(e) == size for e in earlier])
+        others = np.stack([earlier[k] for k in rows])
+        sizes.append((
+            rows,
+            residual[others],
+            stance[others] == stance[target[rows]][:, None],
+            stance[others][:, :, None] == stance[others][:, None, :],
+        ))  # fmt: skip
+
+    def unpacked(p: Array) -> History:
+        same = float(np.exp(p[0]))
+        return History(same, same * float(np.tanh(p[1])), float(np.exp(p[2])))
+
+    start = np.array([np.log(0.02), np.arctanh(-0.5), np.log(0.06)])
+    width = np.array([1.5, 1.0, 0.7])
+
+    def loss(p: Array) -> float:
+        h = unpacked(p)
+        shift = np.zeros(len(target))
+        for rows, left, same, alike in sizes:
+            covariance = np.where(alike, h.same_stance, h.other_stance) + h.rating * np.eye(left.shape[1])
+            solved = np.linalg.solve(covariance, left[..., None])[..., 0]
+            shift[rows] = (np.where(same, h.same_stance, h.other_stance) * solved).sum(axis=1)
+        z = np.clip((eta + shift - response.helpful) * steep, -30, 30)
+        chance = 1.0 / (1.0 + np.exp(np.where(helpful, -z, z)))
+        return -float(weight @ np.log(np.clip(chance, 1e-6, 1.0))) + 0.5 / len(target) * float(
+            (((p - start) / width) ** 2).sum()
+        )
+
+    bounds = [(np.log(1e-4), np.log(0.3)), (-2.3, 2.3), (np.log(0.01), np.log(0.5))]
+    found = minimize(loss, start, method="L-BFGS-B", bounds=bounds, options={"maxiter": 40})
+    return unpacked(found.x if np.isfinite(found.fun) and found.fun < loss(start) else start)
+
+
+def earlier_ratings(data: TrainingData, most: int = 6) -> tuple[Ints, list[Ints]]:
+    """Ratings whose rater had rated other notes of the post before, and for each the rows of those ratings (the latest `most`).
+
+    Only notes with fitted parameters count as earlier ones, and ratings of unknown time neither count nor are predicted.
+    """
+    n = data.rating_note
+    known = np.isfinite(data.intercept[n]) & np.isfinite(data.factor[n])
+    order = np.lexsort((data.created_at, data.post[n], data.rater))
+    order = order[data.created_at[order] >= 0]
+    key = np.stack([data.rater[order], data.post[n[order]]], axis=1)
+    targets: list[int] = []
+    earlier: list[Ints] = []
+    for rows in np.split(order, np.flatnonzero((np.diff(key, axis=0) != 0).any(axis=1)) + 1) if len(order) else []:
+        for k in rows[1:]:
+            before = rows[(data.created_at[rows] < data.created_at[k]) & (n[rows] != n[k]) & known[rows]]
+            if len(before) and known[k]:
+                targets.append(int(k))
+                earlier.append(before[-most:])
+    return np.array(targets, dtype=np.int64), earlier
 
 
 def fit_tags(data: TrainingData, form: Array) -> TagModel:

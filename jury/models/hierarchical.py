@@ -29,11 +29,12 @@ from jury.features import (
 )
 from jury.models.encoders import Encoder
 from jury.models.gaussian import Kernel, condition, difference_variance, predict
+from jury.models.relations import RELATION_NAMES, describe, relate
 from jury.models.trees import Forest, no_forest
 from jury.records import SIDES, JudgedText, Jury, RatedTexts, Ratings, Sibling
 
 Array = NDArray[Any]
-BLOCKS = ("constant", "form", "embedding", "words", "letters", "domains", "trees")
+BLOCKS = ("constant", "form", "embedding", "words", "letters", "domains", "relations", "trees")
 FOREST_READS = ("form", "embedding")
 
 
@@ -42,7 +43,7 @@ class Design:
     """How texts become columns of the linear part: scaling of the form block, main axes of embedding, words and letters, which blocks are used.
 
     `word_rarity` (buckets,) multiplies the hashed counts before they are normalised, `word_axes` (buckets, k) are their main axes; the same
-    for letters. `forest` reads the form block and the embedding's axes; its mean answer divided by `forest_scale` is one column. Unused blocks
+    for letters. `relation_centre` and `relation_scale` (6,) belong to the columns of models/relations.py. `forest` reads the form block and the embedding's axes; its mean answer divided by `forest_scale` is one column. Unused blocks
     have empty arrays.
     """
 
@@ -57,6 +58,8 @@ class Design:
     letter_axes: Array = field(default_factory=lambda: np.zeros((N_LETTER_BUCKETS, 0)))
     forest: Forest = field(default_factory=no_forest)
     forest_scale: float = 1.0
+    relation_centre: Array = field(default_factory=lambda: np.zeros(len(RELATION_NAMES)))
+    relation_scale: Array = field(default_factory=lambda: np.ones(len(RELATION_NAMES)))
 
     def widths(self) -> dict[str, int]:
         all_widths = {
@@ -66,6 +69,7 @@ class Design:
             "words": self.word_axes.shape[1],
             "letters": self.letter_axes.shape[1],
             "domains": N_DOMAIN_BUCKETS,
+            "relations": len(RELATION_NAMES),
             "trees": 1,
         }
         return {b: all_widths[b] for b in self.blocks}
@@ -76,8 +80,9 @@ class Design:
         classifications: Sequence[str],
         posts: Sequence[str | None],
         unit: NDArray[np.float32],
+        related: Array | None = None,
     ) -> Array:
-        """(n, d) design matrix; `unit` (n, E) are the texts' embeddings."""
+        """(n, d) design matrix; `unit` (n, E) are the texts' embeddings, `related` (n, 6) is what `relate` says (None: no other notes)."""
         n = len(texts)
         made: dict[str, Array] = {"constant": np.ones((n, 1))}
         if "form" in self.blocks:
@@ -95,6 +100,12 @@ class Design:
             made["letters"] = weighed(counts, self.letter_rarity) @ self.letter_axes
         if "domains" in self.blocks:
             made["domains"] = sparse_block([read_text(t).domains for t in texts], N_DOMAIN_BUCKETS)
+        if "relations" in self.blocks:
+            raw = np.full((n, len(RELATION_NAMES)), np.nan) if related is None else related
+            # Nothing to compare with is neither near nor far. A merged text may stand nearer to the notes than any note ever did: no further
+            # than the outermost of them is believed.
+            scaled = np.clip((raw - self.relation_centre) / self.relation_scale, -3.0, 3.0)
+            made["relations"] = np.where(np.isfinite(scaled), scaled, 0.0)
         if "trees" in self.blocks:
             read = [made[b] for b in FOREST_READS if b in made] or [np.zeros((n, 0))]
             made["trees"] = self.forest.predict(np.concatenate(read, axis=1))[:, None] / self.forest_scale
@@ -285,16 +296,19 @@ class HierarchicalModel:
         # The siblings of all of them are encoded in the same call: many texts at once cost an encoder less than a few at a time.
         siblings = dict.fromkeys(s.text for t in texts for s in t.siblings)
         unit = self.encoder.encode([*(t.text for t in texts), *siblings])[:n]
+        groups: dict[tuple[int, ...], list[int]] = {}
+        for i, text in enumerate(texts):
+            groups.setdefault(tuple(id(s) for s in text.siblings), []).append(i)
+        related = np.empty((n, len(RELATION_NAMES)))
+        for rows in groups.values():
+            related[rows] = self._related([texts[i] for i in rows], unit[rows], texts[rows[0]].siblings)
         columns = w.design.columns(
-            [t.text for t in texts], [t.classification for t in texts], [t.post_text for t in texts], unit
+            [t.text for t in texts], [t.classification for t in texts], [t.post_text for t in texts], unit, related
         )
         stance = np.array([stance_index(t.classification) for t in texts])
         prior = columns @ w.beta.T
         doubt = np.stack([((columns @ w.root[q]) ** 2).sum(axis=1) for q in range(2)], axis=1)  # (n, 2)
 
-        groups: dict[tuple[int, ...], list[int]] = {}
-        for i, text in enumerate(texts):
-            groups.setdefault(tuple(id(s) for s in text.siblings), []).append(i)
         for rows in groups.values():
             first = texts[rows[0]]
             at = np.array(rows)
@@ -331,7 +345,11 @@ class HierarchicalModel:
         pair = (text, other)
         unit = self.encoder.encode([t.text for t in pair])
         columns = w.design.columns(
-            [t.text for t in pair], [t.classification for t in pair], [t.post_text for t in pair], unit
+            [t.text for t in pair],
+            [t.classification for t in pair],
+            [t.post_text for t in pair],
+            unit,
+            self._related(pair, unit, siblings),
         )
         wide = unit.astype(np.float64)
         stance = [np.array([stance_index(t.classification)]) for t in pair]
@@ -352,6 +370,26 @@ class HierarchicalModel:
         apart = (columns[0] - columns[1]) @ w.root[0]
         return float(w.sd_scale[0] * np.sqrt(variance + apart @ apart))
 
+    def _related(
+        self, texts: Sequence[JudgedText | Sibling], unit: NDArray[np.float32], siblings: Sequence[Sibling]
+    ) -> Array:
+        """(n, 6): how the texts, embedded as `unit`, stand to the siblings (models/relations.py)."""
+        kinds = [s.classification for s in siblings]
+        others = describe([s.text for s in siblings], kinds, self.encoder.encode([s.text for s in siblings]))
+        return relate(describe([t.text for t in texts], [t.classification for t in texts], unit), others)
+
+    def _prior(self, siblings: Sequence[Sibling], post_text: str | None, unit: NDArray[np.float32]) -> Array:
+        """(n, 2): what is expected of the siblings' parameters from their texts alone."""
+        w = self.weights
+        columns = w.design.columns(
+            [s.text for s in siblings],
+            [s.classification for s in siblings],
+            [post_text] * len(siblings),
+            unit,
+            self._related(siblings, unit, siblings),
+        )
+        return columns @ w.beta.T
+
     def _siblings(self, siblings: Sequence[Sibling], post_text: str | None):
         w = self.weights
         texts = [s.text for s in siblings]
@@ -360,8 +398,7 @@ class HierarchicalModel:
         stance = np.array([stance_index(s.classification) for s in siblings], dtype=np.int64)
         prior = np.zeros((n, 2))
         if n:
-            columns = w.design.columns(texts, [s.classification for s in siblings], [post_text] * n, unit)
-            prior = columns @ w.beta.T
+            prior = self._prior(siblings, post_text, unit)
         information, score = np.zeros((n, 2, 2)), np.zeros((n, 2))
         for k, sibling in enumerate(siblings):
             information[k], score[k] = self.evidence(sibling)
@@ -423,7 +460,7 @@ class HierarchicalModel:
         w = self.weights
         posterior, unit, texts = self._siblings(siblings, post_text)
         stance = np.array([stance_index(s.classification) for s in siblings])
-        prior = w.design.columns(texts, [s.classification for s in siblings], [post_text] * len(texts), unit) @ w.beta.T
+        prior = self._prior(siblings, post_text, unit)
         cosine = unit.astype(np.float64) @ unit.T.astype(np.float64)
         mean, _, _ = predict(w.kernels, posterior, stance, cosine, np.eye(len(texts)), prior)
         r = w.response

@@ -16,7 +16,7 @@ from jury.models.gaussian import Kernel
 from jury.models.hierarchical import Design, HierarchicalModel, History, Response, TagModel, Weights
 from jury.models.trees import Forest
 
-FORMAT = 3
+FORMAT = 4
 
 
 def save_weights(weights: Weights, directory: Path, name: str = "model") -> None:
@@ -32,6 +32,8 @@ def save_weights(weights: Weights, directory: Path, name: str = "model") -> None
         "letter_rarity": d.letter_rarity,
         "letter_axes": d.letter_axes,
         **{f"forest_{f.name}": getattr(d.forest, f.name) for f in fields(Forest)},
+        "relation_centre": d.relation_centre,
+        "relation_scale": d.relation_scale,
         "beta": weights.beta,
         "root": weights.root.astype(np.float32),
         "tag_base": weights.tags.base,
@@ -77,6 +79,7 @@ def load_weights(directory: Path, name: str = "model") -> Weights:
             a["form_mean"], a["form_scale"], a["embedding_mean"], a["embedding_axes"], tuple(text["blocks"]),
             a["word_rarity"], a["word_axes"], a["letter_rarity"], a["letter_axes"],
             Forest(**{f.name: a[f"forest_{f.name}"] for f in fields(Forest)}), text["forest_scale"],
+            a["relation_centre"], a["relation_scale"],
         )  # fmt: skip
         beta, root, base, slope = a["beta"], a["root"].astype(np.float64), a["tag_base"], a["tag_slope"]
     if beta.shape[1] != sum(design.widths().values()):

@@ -71,7 +71,7 @@ def speed(n_jurors: int = 1000, n_texts: int = 101, paper: bool = True) -> None:
     from tests.jury.models.planted import make_world
 
     world = make_world(seed=1)
-    weights = fit_hierarchical(world.data, NoEncoder(), FitOptions(blocks=("form",))).weights
+    weights = fit_hierarchical(world.data, NoEncoder(), FitOptions(blocks=("form", "relations"))).weights
     model = HierarchicalModel(weights, NoEncoder())
     rng = np.random.default_rng(0)
     jury = Jury(("",) * n_jurors, rng.normal(0, 0.1, n_jurors), rng.uniform(-0.8, 0.8, n_jurors), 0.17, "bench", 0)

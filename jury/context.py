@@ -88,7 +88,7 @@ def read_contexts(
             post_id,
             text,
             language,
-            tuple(siblings[note] for note, _ in found),
+            tuple(replace(siblings[note], borrowed=True) if borrowed else siblings[note] for note, borrowed in found),
             frozenset(note for note, borrowed in found if not borrowed),
             {note: counts.get(note, 0) for note, _ in found},
         )

@@ -37,7 +37,10 @@ class Ratings:
 
 @dataclass(frozen=True)
 class Sibling:
-    """Another note of the same post, with what is known of it: its parameters and its ratings, if any."""
+    """Another note of the same post, with what is known of it: its parameters and its ratings, if any.
+
+    `borrowed`: written under another post about the same matter; it is evidence, but no part of what this post's notes look like together.
+    """
 
     note_id: int | None
     text: str
@@ -45,6 +48,7 @@ class Sibling:
     intercept: float | None = None
     factor: float | None = None
     ratings: Ratings = field(default_factory=Ratings)
+    borrowed: bool = False
 
 
 @dataclass(frozen=True)

@@ -28,8 +28,8 @@ from jury.features import (
     stance_index,
 )
 from jury.models.encoders import Encoder
-from jury.models.gaussian import Kernel, condition, difference_variance, predict
-from jury.models.relations import RELATION_NAMES, describe, relate
+from jury.models.gaussian import Kernel, SiblingPosterior, condition, difference_variance, predict
+from jury.models.relations import LIKENESS, RELATION_NAMES, describe, relate
 from jury.models.trees import Forest, no_forest
 from jury.records import SIDES, JudgedText, Jury, RatedTexts, Ratings, Sibling
 
@@ -266,6 +266,20 @@ class Judgement:
         return np.sqrt(np.maximum(self.cov[:, 0, 0] - self.common, 1e-8))
 
 
+@dataclass(frozen=True)
+class Known:
+    """What a model knows of the siblings of one post; holding them keeps their identities, by which it is remembered, from being used again."""
+
+    siblings: tuple[Sibling, ...]
+    post_text: str | None
+    posterior: SiblingPosterior
+    unit: NDArray[np.float32]
+    texts: list[str]
+    stance: NDArray[np.int64]
+    prior: Array
+    cosine: Array
+
+
 def published_noise(n_ratings: Array, rating_variance: float, factor_second_moment: float) -> Array:
     """Error variance (n, 2) of fitted parameters that rest on `n_ratings` ratings (NaN: unknown, taken as 25)."""
     n = np.where(np.isfinite(n_ratings), n_ratings, 25.0)
@@ -280,6 +294,7 @@ class HierarchicalModel:
     def __init__(self, weights: Weights, encoder: Encoder) -> None:
         self.weights = weights
         self.encoder = encoder
+        self._known: dict[tuple[int, ...], Known] = {}
 
     def seat(self, jury: Jury) -> SeatedHierarchical:
         return SeatedHierarchical(self, jury)
@@ -312,7 +327,8 @@ class HierarchicalModel:
         for rows in groups.values():
             first = texts[rows[0]]
             at = np.array(rows)
-            posterior, unit_s, texts_s = self._siblings(first.siblings, first.post_text)
+            known = self._siblings(first.siblings, first.post_text)
+            posterior, unit_s, texts_s = known.posterior, known.unit, known.texts
             cosine = (
                 (unit[at].astype(np.float64) @ unit_s.T.astype(np.float64)) if len(unit_s) else np.zeros((len(at), 0))
             )
@@ -341,7 +357,8 @@ class HierarchicalModel:
         siblings = text.siblings
         if not any(s.text == other.text and s.classification == other.classification for s in siblings):
             siblings = (*siblings, Sibling(None, other.text, other.classification, ratings=other.own_ratings))
-        posterior, unit_s, texts_s = self._siblings(siblings, text.post_text)
+        known = self._siblings(siblings, text.post_text)
+        posterior, unit_s, texts_s = known.posterior, known.unit, known.texts
         pair = (text, other)
         unit = self.encoder.encode([t.text for t in pair])
         columns = w.design.columns(
@@ -373,10 +390,30 @@ class HierarchicalModel:
     def _related(
         self, texts: Sequence[JudgedText | Sibling], unit: NDArray[np.float32], siblings: Sequence[Sibling]
     ) -> Array:
-        """(n, 6): how the texts, embedded as `unit`, stand to the siblings (models/relations.py)."""
-        kinds = [s.classification for s in siblings]
-        others = describe([s.text for s in siblings], kinds, self.encoder.encode([s.text for s in siblings]))
-        return relate(describe([t.text for t in texts], [t.classification for t in texts], unit), others)
+        """(n, 6): how the texts, embedded as `unit`, stand to the siblings (models/relations.py); not a number where that is not used."""
+        out = np.full((len(texts), len(RELATION_NAMES)), np.nan)
+        own = [s for s in siblings if not s.borrowed]
+        if "relations" not in self.weights.design.blocks or not own:
+            return out
+        words = [s.text for s in own]
+        others = describe(words, [s.classification for s in own], self.encoder.encode(words))
+        here = [k for k, t in enumerate(texts) if not getattr(t, "borrowed", False)]
+        chosen = describe([texts[k].text for k in here], [texts[k].classification for k in here], unit[here])
+        out[here] = relate(chosen, others)
+        merged = [(k, getattr(texts[k], "source_note_ids", ())) for k in here]
+        if any(ids for _, ids in merged):
+            # A merged text is near to the notes it was made of because it was made of them: it stands where they stand among themselves.
+            among = relate(others, others)[:, LIKENESS]
+            for k, ids in merged:
+                sources = [
+                    j for j, s in enumerate(own) if s.note_id in ids and s.classification == texts[k].classification
+                ]
+                if sources:
+                    known = among[sources]
+                    count = np.isfinite(known).sum(axis=0)
+                    mean = np.where(np.isfinite(known), known, 0.0).sum(axis=0) / np.maximum(count, 1)
+                    out[k, LIKENESS] = np.where(count > 0, mean, np.nan)
+        return out
 
     def _prior(self, siblings: Sequence[Sibling], post_text: str | None, unit: NDArray[np.float32]) -> Array:
         """(n, 2): what is expected of the siblings' parameters from their texts alone."""
@@ -390,20 +427,28 @@ class HierarchicalModel:
         )
         return columns @ w.beta.T
 
-    def _siblings(self, siblings: Sequence[Sibling], post_text: str | None):
+    def _siblings(self, siblings: Sequence[Sibling], post_text: str | None) -> Known:
+        """What is known of the siblings, remembered: judging candidates and reading jurors' own ratings ask for the same ones."""
+        key = tuple(id(s) for s in siblings)
+        found = self._known.get(key)
+        if found is not None and found.post_text == post_text:
+            return found
         w = self.weights
         texts = [s.text for s in siblings]
         n = len(texts)
         unit = self.encoder.encode(texts)
         stance = np.array([stance_index(s.classification) for s in siblings], dtype=np.int64)
-        prior = np.zeros((n, 2))
-        if n:
-            prior = self._prior(siblings, post_text, unit)
+        prior = self._prior(siblings, post_text, unit) if n else np.zeros((0, 2))
         information, score = np.zeros((n, 2, 2)), np.zeros((n, 2))
         for k, sibling in enumerate(siblings):
             information[k], score[k] = self.evidence(sibling)
         cosine = unit.astype(np.float64) @ unit.T.astype(np.float64)
-        return condition(w.kernels, stance, cosine, prior, information, score), unit, texts
+        posterior = condition(w.kernels, stance, cosine, prior, information, score)
+        found = Known(tuple(siblings), post_text, posterior, unit, texts, stance, prior, cosine)
+        if len(self._known) >= 256:
+            self._known.clear()
+        self._known[key] = found
+        return found
 
     def evidence(self, sibling: Sibling) -> tuple[Array, Array]:
         """Information matrix and score of what is known of a sibling: its published parameters, or else its ratings.
@@ -458,11 +503,10 @@ class HierarchicalModel:
         if not hits:
             return {}
         w = self.weights
-        posterior, unit, texts = self._siblings(siblings, post_text)
-        stance = np.array([stance_index(s.classification) for s in siblings])
-        prior = self._prior(siblings, post_text, unit)
-        cosine = unit.astype(np.float64) @ unit.T.astype(np.float64)
-        mean, _, _ = predict(w.kernels, posterior, stance, cosine, np.eye(len(texts)), prior)
+        known = self._siblings(siblings, post_text)
+        mean, _, _ = predict(
+            w.kernels, known.posterior, known.stance, known.cosine, np.eye(len(known.texts)), known.prior
+        )
         r = w.response
         own: dict[int, list[tuple[int, float]]] = {}
         for k, j in hits:

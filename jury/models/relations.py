@@ -22,6 +22,9 @@ RELATION_NAMES = ("other_stance", "agreement", "closeness", "shared_source", "lo
 agreement: mean cosine between them; closeness: mean cosine of the text to them, less their agreement; shared_source: share of them that link to a
 domain the text links to; longer, more_links: length (of 280) and number of links (halves, at most 3) less their mean."""
 
+LIKENESS = [RELATION_NAMES.index(name) for name in ("agreement", "closeness", "shared_source")]
+"""The columns that liken a text to other notes, which mean nothing between a merged text and the notes it was made of."""
+
 _LENGTH, _LINKS = FORM_NAMES.index("length"), FORM_NAMES.index("n_links")
 
 

@@ -196,3 +196,43 @@ def test_ratings_of_unknown_time_carry_nothing():
     assert len(earlier_ratings(data)[0]) == 0
     history = fit_hierarchical(data, NoEncoder(), FitOptions(blocks=("form",))).weights.history
     assert history.same_stance == 0.0
+
+
+# ------------------------------------------------------------------------------------------------ merged texts, lent notes
+
+
+def test_a_merged_text_stands_where_its_sources_stand_however_much_it_resembles_them(contradicted):
+    notes = tuple(Sibling(k, TEXTS[k], MISLEADING) for k in (0, 1, 2, 4))
+    merged = JudgedText("m", TEXTS[0] + " " + TEXTS[1], MISLEADING, siblings=notes, source_note_ids=(0, 1))
+    model = HierarchicalModel(contradicted.weights, HASHING)
+    unit = HASHING.encode([merged.text])
+    found = dict(zip(RELATION_NAMES, model._related([merged], unit, notes)[0], strict=True))
+    kinds = [MISLEADING] * 4
+    words = [TEXTS[k] for k in (0, 1, 2, 4)]
+    of_sources = [by_hand(k, words, kinds) for k in (0, 1)]
+    for name in ("agreement", "closeness", "shared_source"):
+        assert found[name] == pytest.approx(np.mean([s[name] for s in of_sources]), abs=1e-6), name
+    alone = replace(merged, source_note_ids=())
+    assert model._related([alone], unit, notes)[0][2] > found["closeness"]
+
+
+def test_a_note_lent_by_another_post_is_no_part_of_the_picture(contradicted):
+    own = (Sibling(0, TEXTS[1], MISLEADING), Sibling(1, TEXTS[3], NOT_MISLEADING))
+    lent = Sibling(2, TEXTS[2], NOT_MISLEADING, borrowed=True)
+    text = JudgedText("a", TEXTS[0], MISLEADING)
+    unit = np.zeros((1, 0), np.float32)
+    with_it, without = (contradicted._related([text], unit, s) for s in ((*own, lent), own))
+    np.testing.assert_array_equal(with_it, without)
+    assert np.isnan(contradicted._related([lent], unit, (*own, lent))).all()
+
+
+def test_what_is_remembered_of_one_post_is_not_taken_for_another(contradicted):
+    scores = []
+    for k in range(600):  # more posts than are remembered, and objects whose place in memory is used again
+        siblings = (Sibling(k, TEXTS[k % 5], KINDS[k % 5], 0.1 * (k % 3), 0.0),)
+        scores.append(contradicted.judge([JudgedText("a", TEXTS[0], MISLEADING, siblings=siblings)]).mean[0, 0])
+    again = HierarchicalModel(contradicted.weights, NoEncoder())
+    for k in (0, 7, 311, 599):
+        siblings = (Sibling(k, TEXTS[k % 5], KINDS[k % 5], 0.1 * (k % 3), 0.0),)
+        fresh = again.judge([JudgedText("a", TEXTS[0], MISLEADING, siblings=siblings)]).mean[0, 0]
+        assert scores[k] == pytest.approx(fresh)

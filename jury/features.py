@@ -30,7 +30,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jury.models.style import STYLE_NAMES, style_features
-from synthesis.text import clean_text, find_urls, host_of, note_length, registered_domain
+from synthesis.text import clean_text, find_urls, host_of, normalise_for_comparison, note_length, registered_domain
 
 MISLEADING = "MISINFORMED_OR_POTENTIALLY_MISLEADING"
 NOT_MISLEADING = "NOT_MISLEADING"
@@ -215,6 +215,12 @@ def strip_links(text: str) -> str:
         position = url.end
     pieces.append(text[position:])
     return re.sub(r"\s+", " ", " ".join(pieces)).strip()
+
+
+@lru_cache(maxsize=_CACHED_TEXTS)
+def said(text: str) -> str:
+    """What the text says, in a form in which texts that differ in blanks, quotes or entities alone are equal: then they are one note."""
+    return normalise_for_comparison(text)
 
 
 @lru_cache(maxsize=_CACHED_TEXTS)

@@ -24,6 +24,7 @@ from jury.features import (
     N_WORD_BUCKETS,
     form_features,
     read_text,
+    said,
     sparse_block,
     stance_index,
 )
@@ -332,7 +333,10 @@ class HierarchicalModel:
             cosine = (
                 (unit[at].astype(np.float64) @ unit_s.T.astype(np.float64)) if len(unit_s) else np.zeros((len(at), 0))
             )
-            same = np.array([[float(texts[i].text == s) for s in texts_s] for i in rows]).reshape(len(at), len(texts_s))
+            words = [said(s) for s in texts_s]
+            same = np.array([[float(said(texts[i].text) == s) for s in words] for i in rows]).reshape(
+                len(at), len(words)
+            )
             mean[at], cov[at], common[at] = predict(w.kernels, posterior, stance[at], cosine, same, prior[at])
         cov[:, 0, 0] += doubt[:, 0]
         cov[:, 1, 1] += doubt[:, 1]
@@ -355,7 +359,7 @@ class HierarchicalModel:
         """
         w = self.weights
         siblings = text.siblings
-        if not any(s.text == other.text and s.classification == other.classification for s in siblings):
+        if not any(said(s.text) == said(other.text) and s.classification == other.classification for s in siblings):
             siblings = (*siblings, Sibling(None, other.text, other.classification, ratings=other.own_ratings))
         known = self._siblings(siblings, text.post_text)
         posterior, unit_s, texts_s = known.posterior, known.unit, known.texts
@@ -371,8 +375,8 @@ class HierarchicalModel:
         wide = unit.astype(np.float64)
         stance = [np.array([stance_index(t.classification)]) for t in pair]
         cosine = wide @ unit_s.T.astype(np.float64)
-        same = np.array([[float(t.text == s) for s in texts_s] for t in pair]).reshape(2, len(texts_s))
-        equal = np.array([float(text.text == other.text)])
+        same = np.array([[float(said(t.text) == said(s)) for s in texts_s] for t in pair]).reshape(2, len(texts_s))
+        equal = np.array([float(said(text.text) == said(other.text))])
         # Without an encoder even a text does not resemble itself.
         between = np.maximum(wide[:1] @ wide[1], equal)
         variance = difference_variance(

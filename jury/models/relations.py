@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from jury.features import FORM_NAMES, N_DOMAIN_BUCKETS, read_text, sparse_block, stance_index
+from jury.features import FORM_NAMES, N_DOMAIN_BUCKETS, read_text, said, sparse_block, stance_index
 
 Array = NDArray[Any]
 
@@ -30,7 +30,7 @@ _LENGTH, _LINKS = FORM_NAMES.index("length"), FORM_NAMES.index("n_links")
 
 @dataclass(frozen=True)
 class Described:
-    """What `relate` compares, of n texts: `stance`, `length`, `links` (n,), unit embeddings (n, E), `sources` (n, buckets) bool, the texts."""
+    """What `relate` compares, of n texts: `stance`, `length`, `links` (n,), unit embeddings (n, E), `sources` (n, buckets) bool, and what the texts say (`features.said`)."""
 
     text: tuple[str, ...]
     stance: NDArray[np.int64]
@@ -45,7 +45,7 @@ def describe(texts: Sequence[str], classifications: Sequence[str], unit: NDArray
     parts = [read_text(t) for t in texts]
     form = np.array([p.form[[_LENGTH, _LINKS]] for p in parts], dtype=np.float64).reshape(len(parts), 2)
     return Described(
-        tuple(texts),
+        tuple(said(t) for t in texts),
         np.array([stance_index(c) for c in classifications], dtype=np.int64),
         unit,
         form[:, 0],

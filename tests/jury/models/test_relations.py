@@ -236,3 +236,14 @@ def test_what_is_remembered_of_one_post_is_not_taken_for_another(contradicted):
         siblings = (Sibling(k, TEXTS[k % 5], KINDS[k % 5], 0.1 * (k % 3), 0.0),)
         fresh = again.judge([JudgedText("a", TEXTS[0], MISLEADING, siblings=siblings)]).mean[0, 0]
         assert scores[k] == pytest.approx(fresh)
+
+
+@pytest.mark.parametrize("copy", [" {}\n", "{}".replace("{}", "{} "), "\u200b{}"])
+def test_a_copy_that_differs_in_blanks_alone_is_the_note_itself(contradicted, copy):
+    badly_received = Sibling(1, "The tower isn't open. https://example.gov/report", MISLEADING, -0.4, 0.0)
+    others = (badly_received, Sibling(2, TEXTS[2], MISLEADING, 0.1, 0.0))
+    words = [badly_received.text, copy.format(badly_received.text).replace(" isn't", "  isn’t")]
+    same, copied = (
+        contradicted.judge([JudgedText("a", text, MISLEADING, siblings=others)]).mean[0, 0] for text in words
+    )
+    assert copied == pytest.approx(same, abs=0.02)

@@ -12,6 +12,7 @@ import polars as pl
 
 from jury.draw import Raters
 from jury.errors import InputError
+from jury.features import said
 from jury.records import JudgedText, Ratings, Sibling
 from jury.tables import read_rows
 from matrix_factorization.snapshot import read_table
@@ -40,7 +41,19 @@ class PostContext:
         language: str | None,
         source_note_ids: Sequence[int] = (),
     ) -> JudgedText:
-        """A candidate as the jury sees it: all notes of the post are its siblings."""
+        """A candidate as the jury sees it: all notes of the post are its siblings.
+
+        A candidate that says what a note of the post says *is* that note, with the ratings it has: told of them as if they were another's, the jury
+        once put copies ahead of what they were copied from.
+        """
+        for sibling in self.siblings:
+            if (
+                sibling.note_id in self.own
+                and sibling.classification == classification
+                and said(sibling.text) == said(text)
+            ):
+                note = self.judged_note(sibling.note_id)
+                return replace(note, id=candidate_id, source_note_ids=tuple(source_note_ids))
         return JudgedText(
             candidate_id,
             text,

@@ -2,16 +2,17 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
 import pytest
 
-from jury.context import read_contexts
+from jury.context import PostContext, read_contexts
 from jury.errors import InputError
 from jury.judge_stage import judge_candidates
 from jury.judging import Bench, PostTexts, judge
-from jury.records import JudgedText, RatedTexts
+from jury.records import JudgedText, RatedTexts, Ratings, Sibling
 from jury.select_stage import select_winners
 from jury.settings import JudgeCandidatesSettings, SelectWinnersSettings
 from jury.tables import SCHEMAS
@@ -177,3 +178,19 @@ def test_a_missing_input_is_one_paragraph_that_says_which(world, tmp_path):
     inputs = world.inputs(*JUDGE_INPUTS) | {"jury": tmp_path}
     with pytest.raises(InputError, match="train-jury"):
         judge_candidates(tmp_path, JudgeCandidatesSettings(), **inputs, model=PlantedRater())
+
+
+def test_a_candidate_that_says_what_a_note_of_the_post_says_is_judged_as_that_note():
+    ratings = Ratings(("r",), np.zeros(1), np.zeros(1), np.zeros(1), np.array([5]))
+    own = Sibling(1, "The tower isn't open. https://example.org/a", MISLEADING, 0.4, 0.0, ratings)
+    other = Sibling(2, "Another matter.", MISLEADING)
+    lent = Sibling(3, "The tower is closed.", MISLEADING, 0.3, 0.0, ratings, borrowed=True)
+    context = PostContext(7, None, "en", (own, other, lent), frozenset({1, 2}), {1: 1, 2: 0, 3: 1})
+    copied = context.judged_candidate("c", "The tower  isn’t open. https://example.org/a ", MISLEADING, "en", (1,))
+    note = context.judged_note(1)
+    assert copied == replace(note, id="c", source_note_ids=(1,))
+    assert len(copied.own_ratings) == 1
+    for text, stance in ((lent.text, MISLEADING), (own.text, "NOT_MISLEADING"), ("The tower isn't open.", MISLEADING)):
+        fresh = context.judged_candidate("c", text, stance, "en", (1,))
+        assert fresh.siblings == (own, other, lent)
+        assert len(fresh.own_ratings) == 0

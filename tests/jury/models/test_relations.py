@@ -49,11 +49,8 @@ def by_hand(k: int, texts, kinds) -> dict[str, float]:
     }
 
 
-@pytest.mark.parametrize("k", [0, 1, 2, 4])
-@pytest.mark.parametrize("size", [3, 5])
+@pytest.mark.parametrize(("k", "size"), [(0, 3), (1, 3), (2, 3), (0, 5), (1, 5), (2, 5), (4, 5)])
 def test_relations_are_what_their_definition_says(k, size):
-    if k >= size:
-        pytest.skip("no such note")
     notes = described(TEXTS[:size], KINDS[:size])
     found = dict(zip(RELATION_NAMES, relate(notes, notes)[k], strict=True))
     for name, value in by_hand(k, TEXTS[:size], KINDS[:size]).items():

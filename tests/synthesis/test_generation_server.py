@@ -249,7 +249,13 @@ class TestTrouble:
         with ChaosServer(lambda body, number: Do(429, {"retry-after": "0.05"})) as server:
             began = time.monotonic()
             completions = client(server, deadline=0.5, concurrency=4).generate([request(i) for i in range(50)])
-        assert {failure_code(c.failure) for c in completions} == {"rate_limited", "circuit_open"}
+        codes = {failure_code(c.failure) for c in completions}
+        # Where the machine is busy, the deadline may pass while an answer is on its way instead of between two.
+        assert codes in (
+            {"rate_limited", "circuit_open"},
+            {"timeout", "circuit_open"},
+            {"rate_limited", "timeout", "circuit_open"},
+        )
         assert time.monotonic() - began < 5
 
     def test_nobody_waits_for_a_time_beyond_the_deadline(self):

@@ -52,8 +52,8 @@ class PostContext:
                 and sibling.classification == classification
                 and said(sibling.text) == said(text)
             ):
-                note = self.judged_note(sibling.note_id)
-                return replace(note, id=candidate_id, source_note_ids=tuple(source_note_ids))
+                # Without its sources, too: the very same question gets the very same answer.
+                return replace(self.judged_note(sibling.note_id), id=candidate_id)
         return JudgedText(
             candidate_id,
             text,

@@ -35,6 +35,8 @@ from jury.models.trees import Forest, no_forest
 from jury.records import SIDES, JudgedText, Jury, RatedTexts, Ratings, Sibling
 
 Array = NDArray[Any]
+REMEMBERED_NUMBERS = 4_000_000
+"""What a model remembers of siblings at once, in numbers of eight bytes: some thousand ordinary posts, or one of a thousand notes."""
 BLOCKS = ("constant", "form", "embedding", "words", "letters", "domains", "relations", "trees")
 FOREST_READS = ("form", "embedding")
 
@@ -44,8 +46,8 @@ class Design:
     """How texts become columns of the linear part: scaling of the form block, main axes of embedding, words and letters, which blocks are used.
 
     `word_rarity` (buckets,) multiplies the hashed counts before they are normalised, `word_axes` (buckets, k) are their main axes; the same
-    for letters. `relation_centre` and `relation_scale` (6,) belong to the columns of models/relations.py. `forest` reads the form block and the embedding's axes; its mean answer divided by `forest_scale` is one column. Unused blocks
-    have empty arrays.
+    for letters. `relation_centre` and `relation_scale` (6,) belong to the columns of models/relations.py. `forest` reads the form block and the
+    embedding's axes; its mean answer divided by `forest_scale` is one column. Unused blocks have empty arrays.
     """
 
     form_mean: Array
@@ -296,6 +298,7 @@ class HierarchicalModel:
         self.weights = weights
         self.encoder = encoder
         self._known: dict[tuple[int, ...], Known] = {}
+        self._held = 0
 
     def seat(self, jury: Jury) -> SeatedHierarchical:
         return SeatedHierarchical(self, jury)
@@ -449,8 +452,11 @@ class HierarchicalModel:
         cosine = unit.astype(np.float64) @ unit.T.astype(np.float64)
         posterior = condition(w.kernels, stance, cosine, prior, information, score)
         found = Known(tuple(siblings), post_text, posterior, unit, texts, stance, prior, cosine)
-        if len(self._known) >= 256:
+        # By size, not by number: what is known of n siblings takes 4 n² numbers, and a crowded post asks once for each of its notes.
+        self._held += posterior.gain.size
+        if self._held > REMEMBERED_NUMBERS:
             self._known.clear()
+            self._held = posterior.gain.size
         self._known[key] = found
         return found
 

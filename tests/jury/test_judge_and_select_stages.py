@@ -186,9 +186,8 @@ def test_a_candidate_that_says_what_a_note_of_the_post_says_is_judged_as_that_no
     other = Sibling(2, "Another matter.", MISLEADING)
     lent = Sibling(3, "The tower is closed.", MISLEADING, 0.3, 0.0, ratings, borrowed=True)
     context = PostContext(7, None, "en", (own, other, lent), frozenset({1, 2}), {1: 1, 2: 0, 3: 1})
-    copied = context.judged_candidate("c", "The tower  isn’t open. https://example.org/a ", MISLEADING, "en", (1,))
-    note = context.judged_note(1)
-    assert copied == replace(note, id="c", source_note_ids=(1,))
+    copied = context.judged_candidate("c", "The tower  isn’t open. https://example.org/a ", MISLEADING, "en", (1, 2))
+    assert copied == replace(context.judged_note(1), id="c")
     assert len(copied.own_ratings) == 1
     for text, stance in ((lent.text, MISLEADING), (own.text, "NOT_MISLEADING"), ("The tower isn't open.", MISLEADING)):
         fresh = context.judged_candidate("c", text, stance, "en", (1,))

@@ -223,11 +223,13 @@ def test_a_note_lent_by_another_post_is_no_part_of_the_picture(contradicted):
     assert np.isnan(contradicted._related([lent], unit, (*own, lent))).all()
 
 
-def test_what_is_remembered_of_one_post_is_not_taken_for_another(contradicted):
+def test_what_is_remembered_of_one_post_is_not_taken_for_another(contradicted, monkeypatch):
+    monkeypatch.setattr("jury.models.hierarchical.REMEMBERED_NUMBERS", 400)  # a hundred posts of one note
     scores = []
     for k in range(600):  # more posts than are remembered, and objects whose place in memory is used again
         siblings = (Sibling(k, TEXTS[k % 5], KINDS[k % 5], 0.1 * (k % 3), 0.0),)
         scores.append(contradicted.judge([JudgedText("a", TEXTS[0], MISLEADING, siblings=siblings)]).mean[0, 0])
+    assert len(contradicted._known) <= 101
     again = HierarchicalModel(contradicted.weights, NoEncoder())
     for k in (0, 7, 311, 599):
         siblings = (Sibling(k, TEXTS[k % 5], KINDS[k % 5], 0.1 * (k % 3), 0.0),)

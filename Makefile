@@ -41,7 +41,7 @@ setup: $(VENV)/.ready ## the virtual environment with all dependencies
 
 .PHONY: demo
 demo: $(VENV)/.ready ## the whole job as Airflow DAG runs on the bundled sample, then what won and why
-	@$(BIN)/python -m pipeline.demo --workspace $(WORKSPACE) $(ARGS)
+	@$(BIN)/python -m pipeline.cli.demo --workspace $(WORKSPACE) $(ARGS)
 
 .PHONY: test
 test: $(VENV)/.ready ## all tests, a process for each core (at most four: each takes up to 2 GB)
@@ -85,7 +85,7 @@ inspect: $(VENV)/.ready ## the analysts' web app on the workspace
 
 .PHONY: airflow
 airflow: $(VENV)/.ready ## a local Airflow with these DAGs
-	@$(BIN)/python -m pipeline.airflow_local --workspace $(WORKSPACE) $(ARGS)
+	@$(BIN)/python -m pipeline.airflow.local --workspace $(WORKSPACE) $(ARGS)
 
 .PHONY: sample
 sample: $(VENV)/.ready ## write the bundled sample again

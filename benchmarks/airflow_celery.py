@@ -41,11 +41,11 @@ from typing import Any
 import httpx
 import psutil
 
-from pipeline.cli import sample_directory
+from nouns.stages import RUN_STAGES
+from pipeline.cli.app import sample_directory
 from pipeline.plan import Plan, RunRequest, create_run
 from pipeline.settings import load_settings
-from pipeline.stages import RUN_STAGES
-from pipeline.store import Store
+from storage.store import Store
 from tests.pipeline.fast import FAST
 from tests.servers import ChaosServer, Do, free_port
 from tests.servers_airflow import LocalAirflow, descendants, end_with_parent

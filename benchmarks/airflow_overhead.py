@@ -24,12 +24,12 @@ from typing import Any
 
 import psutil
 
+from nouns.stages import RUN_STAGES, SHARDED_STAGES
 from pipeline import tasks
-from pipeline.cli import sample_directory
+from pipeline.cli.app import sample_directory
 from pipeline.plan import Plan, RunRequest, create_run
 from pipeline.settings import load_settings
-from pipeline.stages import RUN_STAGES, SHARDED_STAGES
-from pipeline.store import Store
+from storage.store import Store
 from tests.pipeline.fast import FAST
 from tests.servers_airflow import LocalAirflow, descendants
 

@@ -38,7 +38,7 @@ class Planted:
 
 
 def make_snapshot(root: Path, notes: int) -> None:
-    from synthesis.records import MISLEADING, Note
+    from nouns.post import MISLEADING, Note
     from tests.synthesis.world import write_parameters, write_snapshot
 
     made = []
@@ -53,9 +53,9 @@ def make_snapshot(root: Path, notes: int) -> None:
 
 
 def stage(root: str, answer: Any) -> None:
-    from synthesis import embedding
+    from synthesis.cluster.stage import cluster_notes
     from synthesis.settings import ClusterNotesSettings
-    from synthesis.stages import cluster_notes
+    from texts import embedding
 
     embedding.EMBEDDERS["planted"] = Planted
     out = Path(root) / "out"

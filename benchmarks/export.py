@@ -42,9 +42,9 @@ PAIRS_PER_POST = 16
 
 def make_run(root: Path, n_pairs: int) -> dict[str, Path]:
     """Directories with the tables an export reads; texts are words drawn at random."""
-    from jury.pair_stage import LABELS, PAIRS
+    from feedback.pairs.stage import LABELS, PAIRS
     from jury.tables import SCHEMAS, write_rows
-    from matrix_factorization import snapshot as snapshots
+    from nouns import snapshot as snapshots
     from tests.jury.world import CANDIDATES, CHECKS, FAILURES, PROMPTS
 
     names = ("snapshot", "jury", "clusters", "candidates", "checks", "verdicts", "selections", "pairs")
@@ -122,8 +122,8 @@ def make_run(root: Path, n_pairs: int) -> dict[str, Path]:
 
 
 def _export(inputs: dict[str, Path], out: Path, formats: tuple[str, ...], jsonl: bool, answer) -> None:  # type: ignore[no-untyped-def]
-    from jury.exports.stage import export
-    from jury.settings import ExportSettings
+    from feedback.export.stage import export
+    from feedback.settings import ExportSettings
 
     settings = ExportSettings(formats=formats or ExportSettings().formats, jsonl=jsonl)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -33,17 +33,17 @@ import pyarrow as pa
 from numba import njit
 
 from benchmarks.worlds import WORLDS, make_world
-from matrix_factorization import snapshot
-from matrix_factorization.adding import with_added
-from matrix_factorization.flow import peel
 from matrix_factorization.foldin import fold_in_notes
-from matrix_factorization.inputs import table_of_snapshot
-from matrix_factorization.objective import NoteParameters, Parameters, RaterParameters, objective
-from matrix_factorization.ratings import VALUE_OF_CODE, RatingTable, rating_table
-from matrix_factorization.snapshot import RATER_IDS_FILE, RATER_INDEX_FILE
-from matrix_factorization.solver import ExactSolver, Factorization, random_start, refit
-from matrix_factorization.turning import turned
-from matrix_factorization.workers import Workers
+from matrix_factorization.kernels.threads import Workers
+from matrix_factorization.model.adding import with_added
+from matrix_factorization.model.objective import NoteParameters, Parameters, RaterParameters, objective
+from matrix_factorization.model.ratings import VALUE_OF_CODE, RatingTable, rating_table
+from matrix_factorization.score.flow import peel
+from matrix_factorization.score.inputs import table_of_snapshot
+from matrix_factorization.solve.exact import ExactSolver, Factorization, random_start, refit
+from matrix_factorization.solve.turning import turned
+from nouns import snapshot
+from nouns.snapshot import RATER_IDS_FILE, RATER_INDEX_FILE
 
 PEER = Path(__file__).with_name("factorization_peer.py")
 IDS = ["noteId", "raterParticipantId"]
@@ -291,7 +291,7 @@ def _cold_worker(folder: Path, threads: int | None) -> dict[str, Any]:
 def _torch(kept: RatingTable, options: argparse.Namespace, best: float) -> dict[str, Any]:
     import torch
 
-    from matrix_factorization.torch_solver import TorchSolver
+    from matrix_factorization.solve.torch_solver import TorchSolver
 
     kind = "float64" if options.device == "cpu" else "float32"
     solver = TorchSolver(device=options.device, dtype=kind, tolerance=1e-6)

@@ -136,8 +136,8 @@ def generate(folder: Path, rows: int, shards: int, compression: str, seed: int =
 
 
 def _ingest(folder: Path, work: Path) -> dict:
-    from matrix_factorization.ingest_settings import IngestSettings
-    from matrix_factorization.ingest_stage import ingest
+    from ingest.settings import IngestSettings
+    from ingest.stage import ingest
 
     out = work / "snapshot"
     shutil.rmtree(out, ignore_errors=True)
@@ -164,7 +164,7 @@ def _warm_up() -> None:
 
 
 def _dense(folder: Path, work: Path) -> dict:
-    from matrix_factorization.snapshot import dense_ratings
+    from nouns.snapshot import dense_ratings
 
     dense = dense_ratings(work / "snapshot")
     return {"notes": len(dense.note_ids), "raters": len(dense.rater_ids)}

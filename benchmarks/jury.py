@@ -23,7 +23,12 @@ from typing import Any
 
 import numpy as np
 
-from jury.evaluation import (
+from jury.model.encoders import Encoder, NoEncoder, make_encoder
+from jury.model.features import MISLEADING
+from jury.model.hierarchical import HierarchicalModel
+from jury.records import JudgedText, Jury, Sibling
+from jury.train.data import merge
+from jury.train.evaluate import (
     EvaluationSet,
     Hidden,
     Predictions,
@@ -32,15 +37,10 @@ from jury.evaluation import (
     slices,
     standard_jury,
 )
-from jury.extra_data import read_folder
-from jury.features import MISLEADING
-from jury.model_settings import TrainJurySettings
-from jury.models.encoders import Encoder, NoEncoder, make_encoder
-from jury.models.hierarchical import HierarchicalModel
-from jury.records import JudgedText, Jury, Sibling
-from jury.training import FitOptions, TrainingData, deal_folds, fit_hierarchical
-from jury.training_data import merge
-from jury.training_stage import fit_options, held_out_report, train_baselines
+from jury.train.extra_data import read_folder
+from jury.train.fit import FitOptions, TrainingData, deal_folds, fit_hierarchical
+from jury.train.settings import TrainJurySettings
+from jury.train.stage import fit_options, held_out_report, train_baselines
 
 ALL = ("notes-2025-26", "birdwatch-2021", "notes-2021-23", "posts-2025", "camps-2026")
 
@@ -68,7 +68,7 @@ def best_of(work, repeats: int) -> float:
 
 def speed(n_jurors: int = 1000, n_texts: int = 101, paper: bool = True) -> None:
     """Response of 1,000 jurors to 101 texts, with and without reasons; judging the texts; the paper's network."""
-    from tests.jury.models.planted import make_world
+    from tests.jury.model.planted import make_world
 
     world = make_world(seed=1)
     weights = fit_hierarchical(world.data, NoEncoder(), FitOptions(blocks=("form", "relations"))).weights
@@ -104,7 +104,7 @@ def speed(n_jurors: int = 1000, n_texts: int = 101, paper: bool = True) -> None:
         **size,
     )
     if paper:
-        from jury.models.paper import WIDTHS, PaperModel
+        from jury.model.paper import WIDTHS, PaperModel
 
         layers, before = [], 770
         for width in WIDTHS:
@@ -173,8 +173,8 @@ def grouped(
 
 def best_of_n(data_dir: Path, encoder: Encoder, n_posts: int, most: int = 1024, seed: int = 5) -> None:
     """Proxy and gold score of the proxy's best of the first N candidates, mean over posts; what gold loses after its peak."""
-    from jury.draw import split_pools
-    from jury.training_stage import pool_labels
+    from jury.judge.draw import split_pools
+    from jury.train.stage import pool_labels
 
     folder = read_folder(data_dir / "birdwatch-2021")
     data = replace(folder, source=["snapshot"] * len(folder))
@@ -225,7 +225,7 @@ def best_of_n(data_dir: Path, encoder: Encoder, n_posts: int, most: int = 1024, 
 
 def recombined(notes: list[str], most: int, rng: np.random.Generator) -> list[str]:
     """Distinct texts of one to four sentences of the notes, at most 280 characters as X counts them, in random order."""
-    from synthesis.text import clean_text, note_length, split_sentences
+    from texts.note import clean_text, note_length, split_sentences
 
     sentences = []
     for note in notes:
@@ -245,7 +245,7 @@ def recombined(notes: list[str], most: int, rng: np.random.Generator) -> list[st
 
 
 def standard_jury_of(data: TrainingData) -> Jury:
-    from jury.draw import Raters
+    from jury.judge.draw import Raters
 
     used = np.unique(data.rater)
     intercept, factor = np.zeros(len(data.rater_ids)), np.zeros(len(data.rater_ids))
@@ -267,8 +267,8 @@ def pick_loss(evaluation: EvaluationSet, p: Predictions, score: np.ndarray) -> d
 
     `score` (aligned with p.notes) must come from the texts alone: every note of the post is hidden, or siblings rank them backwards.
     """
-    from jury.features import read_text
-    from synthesis.text import note_length
+    from jury.model.features import read_text
+    from texts.note import note_length
 
     data = evaluation.data
     lost: dict[str, list[float]] = {"jury": [], "random": [], "longest_with_link": []}

@@ -6,8 +6,8 @@ A small world in which the truth is known. Notes are put together from parts (op
 true effect on how good the note is and on which side likes it. Raters with planted parameters rate notes of mixed quality.
 Two rater models are trained on *disjoint* raters: the proxy on words, the gold one on hashed letter triples. A language
 model is trained from scratch on the same mixed notes; then, for some rounds: it drafts, the proxy jury judges, pairs are built by
-`jury.pairs`, DPO with LoRA by `synthesis.tuning`, and the tuned writer is compared with the untuned one on topics neither
-training saw, before the gold jury (`jury.comparison`) and against the planted truth. The over-optimisation guard stops when
+`feedback.pairs.pairs`, DPO with LoRA by `feedback.tune`, and the tuned writer is compared with the untuned one on topics neither
+training saw, before the gold jury (`feedback.compare.compare`) and against the planted truth. The over-optimisation guard stops when
 the proxy's score rises and the gold one's falls. Best-of-N up to 1,024 shows what pure selection by the proxy does.
 
 What a model this small can show: that the plumbing pushes in the right direction and whether proxy gains are real gains.
@@ -28,13 +28,13 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from jury.aggregation import BridgingIntercept, receive
-from jury.comparison import Draft, compare, distinct, pick
-from jury.draw import Raters, draw_two, split_pools
-from jury.pairs import PostMaterial, Text, pairs_of_post
+from feedback.compare.compare import Draft, compare, distinct, pick
+from feedback.pairs.pairs import PostMaterial, Text, pairs_of_post
+from feedback.settings import BuildPairsSettings, CompareWritersSettings
+from feedback.tune.settings import TuneWriterSettings
+from jury.judge.aggregate import BridgingIntercept, receive
+from jury.judge.draw import Raters, draw_two, split_pools
 from jury.records import JudgedText, Jury, RatedTexts
-from jury.settings import BuildPairsSettings, CompareWritersSettings
-from synthesis.tuning.settings import TuneWriterSettings
 
 MU = 0.17
 MISLEADING = "MISINFORMED_OR_POTENTIALLY_MISLEADING"
@@ -275,7 +275,7 @@ def tuned(base: Path, data: Path, out: Path, steps: int, seed: int) -> dict[str,
     from peft import PeftModel
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    from synthesis.tuning.training import tune
+    from feedback.tune.training import tune
 
     out.mkdir(parents=True)
     settings = TuneWriterSettings(

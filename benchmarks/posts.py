@@ -76,11 +76,14 @@ def make_world(root: Path, posts: int) -> None:
 
 
 def run(root: Path, posts: Sequence[int], report: Any, few: bool = False) -> None:
-    from jury.settings import JudgeCandidatesSettings, ReviseCandidatesSettings, SelectWinnersSettings
-    from jury.stages import judge_candidates, revise_candidates, select_winners
+    from jury.judge.stage import judge_candidates
+    from jury.select.stage import select_winners
+    from jury.settings import JudgeCandidatesSettings, SelectWinnersSettings
     from pipeline.gather import gather
-    from synthesis.settings import CheckCandidatesSettings, DraftCandidatesSettings
-    from synthesis.stages import check_candidates, draft_candidates
+    from synthesis.check.stage import check_candidates
+    from synthesis.draft.stage import draft_candidates
+    from synthesis.revise.stage import revise_candidates
+    from synthesis.settings import CheckCandidatesSettings, DraftCandidatesSettings, ReviseCandidatesSettings
 
     writer = DraftCandidatesSettings(subsets=1, extractive_candidates=3) if few else DraftCandidatesSettings()
     how: dict[str, Any] = {"judge_settings": JudgeCandidatesSettings(), "model": Rater()}

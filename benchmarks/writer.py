@@ -30,10 +30,10 @@ from typing import Any
 
 import httpx
 
+from nouns.post import MISLEADING, Completion, Note, Post, Request
+from synthesis.draft.prompts import draft_request
 from synthesis.generation.openai_server import OpenAIServer
 from synthesis.generation.recording import Recording
-from synthesis.prompting import draft_request
-from synthesis.records import MISLEADING, Completion, Note, Post, Request
 from synthesis.settings import DraftCandidatesSettings
 from tests.servers import free_port
 

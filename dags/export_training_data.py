@@ -20,7 +20,7 @@ from airflow.providers.standard.operators.hitl import ApprovalOperator
 from airflow.sdk import dag, get_current_context, task
 
 from pipeline import tasks
-from pipeline.airflow_parts import EXPORT, RUN, SELECTIONS, WORKSPACE, every_dag, find_run
+from pipeline.airflow.parts import EXPORT, RUN, SELECTIONS, WORKSPACE, every_dag, find_run
 
 PARAMS = {"workspace": WORKSPACE, "run": RUN}
 

@@ -20,8 +20,8 @@ from datetime import timedelta
 from airflow.sdk import dag, get_current_context, task
 
 from pipeline import tasks
-from pipeline.airflow_parts import CONFIG, SET, SNAPSHOT, WORKSPACE, every_dag, moment_of, text
-from pipeline.waiting import WaitForDay
+from pipeline.airflow.parts import CONFIG, SET, SNAPSHOT, WORKSPACE, every_dag, moment_of, text
+from pipeline.airflow.waiting import WaitForDay
 
 PARAMS = {
     "workspace": WORKSPACE,

@@ -18,7 +18,7 @@ from typing import Any
 from airflow.sdk import Param, dag, get_current_context, task
 
 from pipeline import tasks
-from pipeline.airflow_parts import WORKSPACE, every_dag, moment_of
+from pipeline.airflow.parts import WORKSPACE, every_dag, moment_of
 
 PARAMS = {
     "workspace": WORKSPACE,

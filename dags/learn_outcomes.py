@@ -17,7 +17,7 @@ from __future__ import annotations
 from airflow.sdk import dag, get_current_context, task
 
 from pipeline import tasks
-from pipeline.airflow_parts import JURY, WORKSPACE, every_dag, text
+from pipeline.airflow.parts import JURY, WORKSPACE, every_dag, text
 
 PARAMS = {
     "workspace": WORKSPACE,

@@ -21,8 +21,8 @@ from __future__ import annotations
 from airflow.sdk import dag, get_current_context, task
 
 from pipeline import tasks
-from pipeline.airflow_parts import CONFIG, JURY, SET, SNAPSHOT, WORKSPACE, every_dag, moment_of, starts_on, text
-from pipeline.waiting import WaitForInput
+from pipeline.airflow.parts import CONFIG, JURY, SET, SNAPSHOT, WORKSPACE, every_dag, moment_of, starts_on, text
+from pipeline.airflow.waiting import WaitForInput
 
 PARAMS = {
     "input": text("Input", "Directory or URL of X's public files. Empty: the event's, else SUPERNOTES_INPUT."),

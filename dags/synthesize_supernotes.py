@@ -20,10 +20,10 @@ from __future__ import annotations
 
 from airflow.sdk import dag, get_current_context, task
 
+from nouns.stages import SHARDED_STAGES
 from pipeline import tasks
-from pipeline.airflow_parts import JURY, RUN, SELECTIONS, WORKSPACE, every_dag, find_run, starts_on
-from pipeline.stages import SHARDED_STAGES
-from pipeline.waiting import PerPostStage, WaitForWriter
+from pipeline.airflow.parts import JURY, RUN, SELECTIONS, WORKSPACE, every_dag, find_run, starts_on
+from pipeline.airflow.waiting import PerPostStage, WaitForWriter
 
 PARAMS = {"workspace": WORKSPACE, "run": RUN}
 

@@ -9,7 +9,7 @@ import os
 import sys
 from pathlib import Path
 
-from inspector.errors import InputError, Refused
+from nouns.errors import InputError, Refused
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Engine
 
 from inspector.database import api_tokens, ask, login_failures, meta, sessions, users, writing
-from inspector.errors import InputError, Refused
+from nouns.errors import InputError, Refused
 
 ROLES = ("viewer", "analyst", "admin")
 """Each role may do what the ones before it may: look; decide; manage users."""

@@ -10,13 +10,13 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from inspector import decisions, reports
 from inspector.decisions import NewDecision
-from inspector.errors import Refused
 from inspector.pages import Here, number
 from inspector.pages.posts import store_decision
 from inspector.pages.queue import run_line
 from inspector.reading import DECIDED, OUTCOMES, SORTS, Filters, RunIndex
 from inspector.site import Site, new_key
 from inspector.why import why_candidate, why_post
+from nouns.errors import Refused
 
 RunId = Annotated[str, Path(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,79}$", description="Id of a run in this workspace")]
 PostId = Annotated[str, Path(pattern=r"^[0-9]{1,19}$", description="Id of a post, as a string")]

@@ -22,11 +22,11 @@ from starlette.middleware.gzip import GZipMiddleware
 from starlette.staticfiles import StaticFiles
 
 from inspector import api, database
-from inspector.errors import Conflict, Refused
 from inspector.pages import accounts, posts, queue, reports, runs
 from inspector.quick import Quick
 from inspector.settings import InspectorSettings
 from inspector.site import ROOM, Building, NeedSignIn, Site, allowed_hosts, now_ms
+from nouns.errors import Conflict, Refused
 
 CSP = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "

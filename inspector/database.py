@@ -21,7 +21,7 @@ from sqlalchemy import BigInteger, Boolean, Column, ForeignKey, Index, Integer, 
 from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.pool import NullPool
 
-from inspector.errors import InputError, Refused
+from nouns.errors import InputError, Refused
 
 metadata = MetaData()
 MIGRATIONS = Path(__file__).parent / "migrations"

@@ -19,7 +19,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Engine
 
 from inspector.database import Say, ask, changing, decisions, drafts, next_number, open_database, skips, writing
-from inspector.errors import Conflict, Refused
+from nouns.errors import Conflict, Refused
 
 VERDICT_KINDS = ("accept", "reject", "edit", "not_needed")
 """Kinds that settle a post; the last effective one counts."""

@@ -39,7 +39,9 @@ VERSION = 3
 
 POSTS_PER_CHUNK = 2_000  # posts whose candidates are in memory at once while building
 ROWS_PER_BATCH = 100  # about this many rows are decompressed to show one post
-SIDE_EDGE = 1 / 3  # where the factor line is cut into negative, middle, positive; the same as jury.draw.SIDE_EDGES
+SIDE_EDGE = (
+    1 / 3
+)  # where the factor line is cut into negative, middle, positive; the same as jury.judge.draw.SIDE_EDGES
 BINS = np.round(np.array(BIN_EDGES), 2)
 
 POSTS_SQL = """

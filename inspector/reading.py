@@ -32,9 +32,9 @@ from sqlalchemy.engine import Engine
 from inspector import decisions as store
 from inspector.columns import Columns, Test
 from inspector.database import ask, store_id
-from inspector.errors import Refused
 from inspector.fragments import Fragments
 from inspector.runs import Workspace, read_json
+from nouns.errors import Refused
 
 log = logging.getLogger("supernotes.inspector")
 

@@ -128,7 +128,7 @@ def _preferences(indexes: Sequence[RunIndex], rows: Sequence[Decision]) -> Itera
 
 def candidate_scores(index: RunIndex, post_id: int) -> dict[str, float | None]:
     """The jury's score of every candidate of a post, and of every note under `note-<id>`; empty for an unknown post."""
-    from inspector.errors import Refused
+    from nouns.errors import Refused
 
     try:
         post = index.post(post_id)
@@ -208,7 +208,7 @@ def publication(index: RunIndex, rows: Sequence[Decision]) -> tuple[list[Publish
     A post is published if the last word accepts or edits, nobody's flag stands open, and the accepted text is still the
     one the decision was made on. `rows`: the run's whole history.
     """
-    from inspector.errors import Refused
+    from nouns.errors import Refused
 
     by_post: dict[int, list[Decision]] = defaultdict(list)
     for row in rows:

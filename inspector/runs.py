@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from inspector.errors import Refused
-from pipeline.stages import RUN_STAGES
-from pipeline.store import Manifest, Store
+from nouns.errors import Refused
+from nouns.stages import RUN_STAGES
+from storage.store import Manifest, Store
 
 SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
 """Ids of runs and juries as they may stand in a URL: no slash, no leading dot."""

@@ -21,7 +21,7 @@ from typing import Any
 
 import uvicorn
 
-from inspector.errors import InputError
+from nouns.errors import InputError
 
 log = logging.getLogger("supernotes.inspector")
 

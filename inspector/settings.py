@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from inspector.errors import InputError
+from nouns.errors import InputError
 
 Assess = Callable[[str, str, int, str], dict[str, Any]]
 """`assess(workspace, run_id, post_id, text)`: checks and jury on one edited text. The shape stands in the README."""
@@ -56,7 +56,7 @@ class InspectorSettings:
     @property
     def home(self) -> Path:
         """Where the inspector keeps what it can make again: the index, and the first account's code."""
-        from pipeline.store import Store
+        from storage.store import Store
 
         return Store(self.workspace).home.resolve() / "inspector"
 

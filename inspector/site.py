@@ -27,7 +27,6 @@ from starlette.datastructures import FormData
 from inspector import accounts, decisions
 from inspector.accounts import Session, User
 from inspector.database import Busy, hurrying, open_database
-from inspector.errors import Refused
 from inspector.markup import (
     generated,
     per_cent,
@@ -43,6 +42,7 @@ from inspector.reading import DECIDED, OUTCOMES, SORTS, Library, RunIndex
 from inspector.runs import Workspace
 from inspector.settings import LOOPBACK, InspectorSettings, default_assess
 from inspector.why import plain, signed
+from nouns.errors import Refused
 
 COOKIE = "sn_session"
 SIGN_IN_COOKIE = "sn_signin"

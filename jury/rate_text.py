@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from jury.errors import InputError
-from jury.features import MISLEADING
-from jury.models.hierarchical import HierarchicalModel
+from jury.model.features import MISLEADING
+from jury.model.hierarchical import HierarchicalModel
 from jury.records import SIDES, JudgedText, Jury, Ratings, Sibling
+from nouns.errors import InputError
 
 Z90 = 1.6449
 REASONS_PER_SIDE = 2
@@ -21,9 +21,9 @@ def rate_lines(
     jury: Path, lines: Iterable[Mapping[str, Any]], *, model: str = "model", cache: Path | None = None
 ) -> Iterator[dict[str, Any]]:
     """One result per line, in order. Sides are represented by up to 400 raters of the jury, at even steps of the factor line."""
-    from jury.evaluation import standard_jury
-    from jury.models.store import load_model
-    from jury.training_stage import open_jury
+    from jury.model.store import load_model
+    from jury.train.evaluate import standard_jury
+    from jury.train.stage import open_jury
 
     directory = open_jury(jury)
     trained = load_model(directory.path, model, cache)
@@ -38,7 +38,7 @@ def rate_one(model: HierarchicalModel, sides: Jury, line: Mapping[str, Any], num
     rated = model.seat(sides).rate([text])
     judged = model.judge([text])
     score, sd = float(judged.mean[0, 0]), float(rated.sd[0])
-    from jury.draw import side_of
+    from jury.records import side_of
 
     side = side_of(sides.factor)
     helpful = {

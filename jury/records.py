@@ -16,6 +16,15 @@ from numpy.typing import NDArray
 SIDES = ("negative", "middle", "positive")
 """The three parts of the rater-factor line. Which political side is negative is a sign convention of the fit, not a fact."""
 
+SIDE_EDGES = (-1 / 3, 1 / 3)
+"""Where the factor line is cut into SIDES. X's rater factors lie in about [-1, 1]: its thirds."""
+
+
+def side_of(factor: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Index into SIDES for each factor: 0 below -1/3, 2 above 1/3, 1 between (the edges belong to the middle)."""
+    low, high = SIDE_EDGES
+    return (np.asarray(factor) >= low).astype(np.int64) + (np.asarray(factor) > high).astype(np.int64)
+
 
 @dataclass(frozen=True)
 class Ratings:

@@ -4,28 +4,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from jury.model_settings import TrainJurySettings
-from synthesis.tuning.settings import TuneWriterSettings
+from jury.train.settings import TrainJurySettings
 
 __all__ = [
     "PERFORMANCE_FIELDS",
-    "BuildPairsSettings",
-    "CompareWritersSettings",
-    "ExportSettings",
     "JudgeCandidatesSettings",
-    "LearnOutcomesSettings",
-    "ReviseCandidatesSettings",
     "SelectWinnersSettings",
     "TrainJurySettings",
-    "TuneWriterSettings",
 ]
 
 
 AGGREGATOR_NAMES = ("bridging_intercept", "gaussian", "worst_side", "group_aware", "schulze", "mean")
-"""Keys of `jury.aggregation.AGGREGATORS` (a test compares them), written here so that settings import no arithmetic."""
+"""Keys of `jury.judge.aggregate.AGGREGATORS` (a test compares them), written here so that settings import no arithmetic."""
 
 COMPOSITIONS = ("electorate", "balanced", "uniform", "custom")
-"""Ways to compose a jury, see `jury/draw.py`."""
+"""Ways to compose a jury, see `jury/judge/draw.py`."""
 
 
 def _one_of(name: str, value: str, known: tuple[str, ...]) -> None:
@@ -55,27 +48,6 @@ class JudgeCandidatesSettings:
 
 
 @dataclass(frozen=True)
-class ReviseCandidatesSettings:
-    """How often, and which candidates, the writer gets to hear the jury's objections."""
-
-    rounds: int = 1  # 0 switches revision off; 2 at most (Habermas Machine: one critique round)
-    finalists: int = 2  # best judged candidates of a post that are revised in a round
-    n: int = 1  # revisions asked for each finalist
-    objections_per_side: int = 2  # likeliest not-helpful reasons told per side
-    minimum_probability: float = 0.05  # a reason likelier than this (share of that side's raters) is told
-    minimum_gain: float = (
-        0.01  # score gained over the parent, on X's scale, from which a revision is a real improvement
-    )
-    max_side_loss: float = 0.02  # helpful share that no side may lose against the parent
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.rounds <= 2:
-            raise ValueError(
-                f"rounds = {self.rounds}; revise 0, 1 or 2 times: more rounds fit the jury, not the readers."
-            )
-
-
-@dataclass(frozen=True)
 class SelectWinnersSettings:
     """When a candidate may win. The rules are X's gates, a bar, and being better than what is there."""
 
@@ -91,79 +63,6 @@ class SelectWinnersSettings:
         10  # notes of a text's language the jury must have learnt from; 0 trusts it in any language
     )
     appeal_must_confirm: bool = True  # the second jury, too, must prefer the winner to the best existing note
-
-
-@dataclass(frozen=True)
-class BuildPairsSettings:
-    """Which comparisons become preference data."""
-
-    rules: tuple[str, ...] = (  # in this order: an earlier rule keeps the pair if two make the same
-        "analyst_choice",
-        "winner_vs_loser",
-        "best_vs_gate_fail",
-        "revised_vs_draft",
-        "candidate_vs_existing",
-        "matched",
-    )
-    minimum_gap: float = 0.02  # score difference, X's scale, below which there is no pair
-    maximum_p_flip: float = 0.40  # probability that the true order is the other one, above which there is no pair
-    max_pairs_per_post: int = 16  # a post with many candidates must not outweigh the others
-    max_uses_of_text: int = 4  # pairs of one post in which the same text may be the chosen (or the rejected) one
-    max_length_ratio: float = 1.5  # longer text / shorter text, in characters as X counts them, links as 1
-    max_link_difference: int = 0  # links by which the two texts may differ
-    matching: bool = True  # false: no matching in length and links (then the surface report warns)
-    near_duplicate: float = 0.90  # share of common word pairs (Jaccard) from which two texts are the same one
-    max_one_sided_share: float = 0.25  # pairs of a post in which one side prefers the rejected text, at most
-    one_sided: float = 0.05  # helpful share by which a side must prefer the rejected text for that
-    kto_desirable: float = 0.40  # lower bound of the score from which a text is desirable (X's Helpful)
-    kto_desirable_quantile: float = 0.8  # used where no text reaches that bar: best share of judged texts, of this run
-    kto_undesirable_quantile: float = 0.2  # worst share of judged texts (failed checks are always undesirable)
-
-
-@dataclass(frozen=True)
-class ExportSettings:
-    """What leaves the workspace."""
-
-    formats: tuple[str, ...] = (
-        "dpo", "kto", "reward", "grpo", "scored", "sft", "candidates", "jury", "hindsight", "stable_alignment",
-    )  # fmt: skip
-    h4: bool = False  # also the distilabel/H4 layout (never feed it to TRL >= 1)
-    test_share: float = 0.10  # share of the posts, by hash of the post id, in the test split
-    include_post_text: bool = False  # texts of posts belong to their posters and carry X's terms
-    reward_margin: bool = False  # write TRL's `margin` (z-scaled gap) into the reward rows
-    jsonl: bool = True  # a JSONL mirror of every Parquet file
-    rows_per_file: int = 200_000  # rows of one Parquet shard
-    base_model: str = "Qwen/Qwen3-0.6B"  # named in the YAML files we ship; any causal LM with a chat template
-    max_length: int = 2048  # tokens of prompt and text together in the YAML files; more where the longest row needs it
-    tokenizer: str = ""  # local directory whose tokenizer counts the rows' lengths; '': base_model's if that is one
-    seed: int = 0  # seed written into the YAML files
-
-
-@dataclass(frozen=True)
-class LearnOutcomesSettings:
-    """Comparing what the jury said with what raters said later."""
-
-    minimum_ratings: int = 5  # ratings a text needs in the later snapshot before it says anything (X's)
-    minimum_gap: float = 0.05  # difference of real intercepts from which two texts make an outcome-labelled pair
-    helpful_bar: float = 0.40  # X's Helpful
-    drift_alarm: float = 0.05  # mean error of the score, in intercept units, that is called drift
-    match_similarity: float = 0.90  # word-pair overlap from which a published note is taken for our winner
-
-
-@dataclass(frozen=True)
-class CompareWritersSettings:
-    """When the new writer takes the place of the current one."""
-
-    posts: int = 200  # held-out posts compared at most
-    n: int = 6  # drafts of each writer for a post: the same budget
-    pool: str = "gold"  # raters who never taught the writer
-    n_jurors: int = 1000
-    draws: int = 2000  # bootstrap draws over posts
-    confidence: float = 0.95  # of the intervals
-    max_side_loss: float = 0.01  # helpful share a side may lose at most (lower end of the interval)
-    minimum_distinct_2: float = 0.95  # distinct-2 of the new writer against the current one's
-    max_length_drift: float = 0.15  # relative change of the mean length
-    seed: int = 7
 
 
 PERFORMANCE_FIELDS: frozenset[str] = frozenset({"JudgeCandidatesSettings.batch"})

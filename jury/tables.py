@@ -11,8 +11,8 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from jury.aggregation import AGGREGATORS
-from jury.errors import InputError
+from jury.judge.aggregate import AGGREGATORS
+from nouns.errors import InputError
 
 REASON = pa.struct([("side", pa.string()), ("tag", pa.string()), ("probability", pa.float32())])
 

@@ -16,9 +16,9 @@ from dataclasses import dataclass
 import numpy as np
 from numba import njit
 
-from matrix_factorization.errors import InputError
-from matrix_factorization.kernels import solve_2x2
-from matrix_factorization.objective import NoteParameters, RaterParameters, Regularisation
+from matrix_factorization.kernels.loops import solve_2x2
+from matrix_factorization.model.objective import NoteParameters, RaterParameters, Regularisation
+from nouns.errors import InputError
 
 # Ratings per note and global intercept of X's core model when a fit does not say: 29,377,568 ratings / 795,977 notes is the only
 # production count in X's code (`diligence_model.py`), 0.17 the intercept quoted by the Supernotes authors.

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from matrix_factorization.ingest_settings import PERFORMANCE_FIELDS as _INGEST_PERFORMANCE_FIELDS
-from matrix_factorization.ingest_settings import IngestSettings
-from matrix_factorization.regularisation import Regularisation
+from matrix_factorization.model.penalties import Regularisation
 
 MOST_EXTRA_FACTORS = 20
 """More are refused: a rater's system grows with the cube, and the pilot data hold one factor in all."""
@@ -97,6 +95,6 @@ class FitRatersSettings:
             raise ValueError(f"extra_factors = {self.extra_factors} is not between 0 and {MOST_EXTRA_FACTORS}.")
 
 
-PERFORMANCE_FIELDS: frozenset[str] = _INGEST_PERFORMANCE_FIELDS | {"FitRatersSettings.threads"}
+PERFORMANCE_FIELDS: frozenset[str] = frozenset({"FitRatersSettings.threads"})
 
-__all__ = ["PERFORMANCE_FIELDS", "FitRatersSettings", "IngestSettings", "StatusSettings"]
+__all__ = ["PERFORMANCE_FIELDS", "FitRatersSettings", "StatusSettings"]

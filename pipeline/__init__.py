@@ -8,9 +8,9 @@ __all__ = ["open_run"]
 
 
 def __getattr__(name: str) -> Any:
-    # Lazy: DAG files import `pipeline.stages` while Airflow parses them, which must not load anything heavy.
+    # Lazy: DAG files import `nouns.stages` while Airflow parses them, which must not load anything heavy.
     if name == "open_run":
-        from pipeline.runs import open_run
+        from pipeline.show.frames import open_run
 
         return open_run
     raise AttributeError(name)

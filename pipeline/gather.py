@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import StageFailed
+from nouns.errors import StageFailed
 
 
 def gather(shards: Sequence[Path], counts: Sequence[dict[str, Any]], out: Path) -> dict[str, Any]:

@@ -17,10 +17,10 @@ def build(workspace: str, database: str | None = None, host: str = "127.0.0.1", 
 
 def settings_for(workspace: str, database: str | None, host: str, port: int, **more: Any) -> Any:
     """The app's settings. Raises `InputError` for a remote workspace or settings that do not fit each other."""
-    from inspector.errors import InputError as Unfit
     from inspector.settings import InspectorSettings
-    from pipeline.errors import InputError
-    from pipeline.store import Store
+    from nouns.errors import InputError
+    from nouns.errors import InputError as Unfit
+    from storage.store import Store
 
     store = Store(workspace)
     if store.remote:
@@ -48,9 +48,8 @@ def add_user(workspace: str, database: str | None, name: str, role: str, passwor
 
     from inspector import accounts
     from inspector.database import open_database
-    from inspector.errors import InputError as Unfit
-    from inspector.errors import Refused
-    from pipeline.errors import InputError
+    from nouns.errors import InputError, Refused
+    from nouns.errors import InputError as Unfit
 
     settings = settings_for(workspace, database, "127.0.0.1", 8765)
     try:

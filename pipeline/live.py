@@ -6,9 +6,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import InputError
+from nouns.errors import InputError
 from pipeline.plan import Plan
-from pipeline.store import Store
+from storage.store import Store
 
 MAX_TEXT = 4000  # characters an analyst may send
 
@@ -16,7 +16,7 @@ MAX_TEXT = 4000  # characters an analyst may send
 @lru_cache(maxsize=4)
 def _opened(workspace: str, run_id: str) -> tuple[Plan, dict[str, Path], Any]:
     """A run's inputs and its seated jury, kept between keystrokes."""
-    from jury.judge_stage import open_bench, seat_juries
+    from jury.judge.stage import open_bench, seat_juries
 
     plan = Plan(Store(workspace), run_id)
     paths = {name: entry.path for name, entry in plan._run_inputs("select_winners").items()}
@@ -34,12 +34,12 @@ def assess(workspace: str, run_id: str, post_id: int | str, text: str) -> dict[s
     or a text that is far too long.
     """
 
-    from jury.context import read_contexts
-    from jury.judging import PostTexts, judge
-    from synthesis.checks import check_text, passed
-    from synthesis.draft_stage import read_items
-    from synthesis.records import MISLEADING, NOT_MISLEADING
-    from synthesis.text import note_length
+    from jury.judge.context import read_contexts
+    from jury.judge.judge import PostTexts, judge
+    from nouns.post import MISLEADING, NOT_MISLEADING
+    from synthesis.check import check_text, passed
+    from synthesis.draft.stage import read_items
+    from texts.note import note_length
 
     if len(text) > MAX_TEXT:
         raise InputError(

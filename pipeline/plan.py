@@ -21,34 +21,36 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
-from pipeline.errors import InputError, ModelServerGone, StageFailed, SupernotesError, is_input_error
+from nouns.errors import InputError, ModelServerGone, StageFailed, SupernotesError
+from nouns.stages import ALL_STAGES, RUN_STAGES, SHARDED_STAGES
 from pipeline.progress import Progress, silent
 from pipeline.settings import Settings, as_dict, output_settings, settings_of_run
-from pipeline.stages import ALL_STAGES, RUN_STAGES, SHARDED_STAGES
-from pipeline.store import TIMING, Manifest, Store, canonical_json, digest_of, file_sha256, list_files
+from storage.store import TIMING, Manifest, Store, canonical_json, digest_of, file_sha256, list_files
 
-ROOM_OF: dict[str, str] = {
-    "ingest": "matrix_factorization",
-    "fit_raters": "matrix_factorization",
-    "train_jury": "jury",
-    "cluster_notes": "synthesis",
-    "draft_candidates": "synthesis",
-    "check_candidates": "synthesis",
-    "judge_candidates": "jury",
-    "revise_candidates": "jury",
-    "select_winners": "jury",
-    "build_pairs": "jury",
-    "export": "jury",
-    "learn_outcomes": "jury",
-    "tune_writer": "jury",
-    "compare_writers": "jury",
+STEP_OF: dict[str, str] = {
+    "ingest": "ingest.stage",
+    "fit_raters": "matrix_factorization.score.stage",
+    "train_jury": "jury.train.stage",
+    "cluster_notes": "synthesis.cluster.stage",
+    "draft_candidates": "synthesis.draft.stage",
+    "check_candidates": "synthesis.check.stage",
+    "judge_candidates": "jury.judge.stage",
+    "revise_candidates": "synthesis.revise.stage",
+    "select_winners": "jury.select.stage",
+    "build_pairs": "feedback.pairs.stage",
+    "export": "feedback.export.stage",
+    "learn_outcomes": "feedback.outcomes.stage",
+    "tune_writer": "feedback.tune.stage",
+    "compare_writers": "feedback.tune.stage",
 }
-"""The room whose `stages.py` holds the stage's function."""
+"""The module that holds the stage's function."""
 
 _BELOW = {
-    "matrix_factorization": ("matrix_factorization",),
-    "synthesis": ("synthesis",),
-    "jury": ("matrix_factorization", "synthesis", "jury"),
+    "ingest": ("ingest", "nouns", "texts"),
+    "matrix_factorization": ("ingest", "matrix_factorization", "nouns", "texts"),
+    "synthesis": ("jury", "matrix_factorization", "nouns", "synthesis", "texts"),
+    "jury": ("jury", "matrix_factorization", "nouns", "texts"),
+    "feedback": ("feedback", "jury", "matrix_factorization", "nouns", "synthesis", "texts"),
 }
 
 
@@ -129,7 +131,7 @@ def spec_digest() -> str:
 
 def stage_code(stage: str) -> str:
     """Digest of what a stage's code rests on; a changed note spec repeats the checks and what follows, but no draft."""
-    code = code_digest(ROOM_OF[stage])
+    code = code_digest(STEP_OF[stage].split(".")[0])
     return f"{code}-{spec_digest()}" if stage in ("check_candidates", "revise_candidates") else code
 
 
@@ -169,8 +171,6 @@ class Plan:
         except SupernotesError:
             raise
         except Exception as error:
-            if is_input_error(error):
-                raise InputError(str(error)) from error
             if isinstance(error, OSError) and error.errno is not None:
                 raise StageFailed(
                     f"{stage} stopped: {error.strerror or error} ({error.filename or self.store.root}). Nothing of the stage "
@@ -185,7 +185,7 @@ class Plan:
         directory = self._need("cluster_notes").path
         size = self.settings.run.posts_per_shard
         if self.request.held_out:
-            from jury.tune_stage import held_out_posts
+            from feedback.tune.stage import held_out_posts
 
             ids = held_out_posts(directory, self.settings.compare_writers.posts, self.settings.export.test_share)
             return [ids[i : i + size] for i in range(0, len(ids), size)]
@@ -453,7 +453,7 @@ class Plan:
         journal: Path | None = None,
     ) -> dict[str, Any]:
         """Call the stage's function with what its signature asks for."""
-        function = getattr(importlib.import_module(f"{ROOM_OF[stage]}.stages"), stage)
+        function = getattr(importlib.import_module(STEP_OF[stage]), stage)
         offered: dict[str, Any] = {name: entry.path for name, entry in inputs.items() if not name.startswith("extra_")}
         offered |= {
             "extra": tuple(entry.path for name, entry in inputs.items() if name.startswith("extra_")),
@@ -520,7 +520,7 @@ class Plan:
             for other in ("draft_candidates", "check_candidates", "judge_candidates"):
                 settings[other] = output_settings(self.settings, other)
         if stage == "revise_candidates":
-            from jury.writing_room import model_judges
+            from synthesis.revise.asks import model_judges
 
             if model_judges(self.settings.draft_candidates, self.settings.check_candidates):
                 # the finalists that a model examines are those that could win
@@ -628,7 +628,7 @@ class Plan:
         """Append an abstention for every post that `cluster_notes` excluded, so that every post has its line."""
         import polars as pl
 
-        from jury.selection import excluded_selections
+        from jury.select.select import excluded_selections
 
         posts = pl.read_parquet(self._need("cluster_notes").path / "posts.parquet")
         lines = excluded_selections(posts.filter(~pl.col("eligible")).sort("post_id"))

@@ -23,10 +23,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from feedback import settings as feedback_settings
+from ingest import fetch_settings as mf_fetching
+from ingest import settings as ingest_settings
 from jury import settings as jury_settings
-from matrix_factorization import fetch_settings as mf_fetching
 from matrix_factorization import settings as mf_settings
-from pipeline.errors import InputError
+from nouns.errors import InputError
 from synthesis import settings as synthesis_settings
 
 PREFIX = "SUPERNOTES_"
@@ -51,7 +53,7 @@ class Settings:
 
     run: RunSettings = field(default_factory=RunSettings)
     fetch_snapshot: mf_fetching.FetchSettings = field(default_factory=mf_fetching.FetchSettings)
-    ingest: mf_settings.IngestSettings = field(default_factory=mf_settings.IngestSettings)
+    ingest: ingest_settings.IngestSettings = field(default_factory=ingest_settings.IngestSettings)
     fit_raters: mf_settings.FitRatersSettings = field(default_factory=mf_settings.FitRatersSettings)
     train_jury: jury_settings.TrainJurySettings = field(default_factory=jury_settings.TrainJurySettings)
     cluster_notes: synthesis_settings.ClusterNotesSettings = field(
@@ -66,20 +68,25 @@ class Settings:
     judge_candidates: jury_settings.JudgeCandidatesSettings = field(
         default_factory=jury_settings.JudgeCandidatesSettings
     )
-    revise_candidates: jury_settings.ReviseCandidatesSettings = field(
-        default_factory=jury_settings.ReviseCandidatesSettings
+    revise_candidates: synthesis_settings.ReviseCandidatesSettings = field(
+        default_factory=synthesis_settings.ReviseCandidatesSettings
     )
     select_winners: jury_settings.SelectWinnersSettings = field(default_factory=jury_settings.SelectWinnersSettings)
-    build_pairs: jury_settings.BuildPairsSettings = field(default_factory=jury_settings.BuildPairsSettings)
-    export: jury_settings.ExportSettings = field(default_factory=jury_settings.ExportSettings)
-    learn_outcomes: jury_settings.LearnOutcomesSettings = field(default_factory=jury_settings.LearnOutcomesSettings)
-    tune_writer: jury_settings.TuneWriterSettings = field(default_factory=jury_settings.TuneWriterSettings)
-    compare_writers: jury_settings.CompareWritersSettings = field(default_factory=jury_settings.CompareWritersSettings)
+    build_pairs: feedback_settings.BuildPairsSettings = field(default_factory=feedback_settings.BuildPairsSettings)
+    export: feedback_settings.ExportSettings = field(default_factory=feedback_settings.ExportSettings)
+    learn_outcomes: feedback_settings.LearnOutcomesSettings = field(
+        default_factory=feedback_settings.LearnOutcomesSettings
+    )
+    tune_writer: feedback_settings.TuneWriterSettings = field(default_factory=feedback_settings.TuneWriterSettings)
+    compare_writers: feedback_settings.CompareWritersSettings = field(
+        default_factory=feedback_settings.CompareWritersSettings
+    )
 
 
 PERFORMANCE_FIELDS: frozenset[str] = frozenset(
     {"run.posts_per_shard", "run.require_complete"}
     | {name.replace("FetchSettings", "FetchSnapshotSettings") for name in mf_fetching.PERFORMANCE_FIELDS}
+    | set(ingest_settings.PERFORMANCE_FIELDS)
     | set(getattr(mf_settings, "PERFORMANCE_FIELDS", ()))
     | set(getattr(synthesis_settings, "PERFORMANCE_FIELDS", ()))
     | set(getattr(jury_settings, "PERFORMANCE_FIELDS", ()))

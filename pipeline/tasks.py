@@ -13,7 +13,7 @@ from typing import Any
 
 def workspace_of(params: Mapping[str, Any]) -> str:
     """The workspace a DAG run works in. Raises `InputError` if none is named."""
-    from pipeline.errors import InputError
+    from nouns.errors import InputError
 
     workspace = params.get("workspace") or os.environ.get("SUPERNOTES_WORKSPACE")
     if not workspace:
@@ -37,11 +37,11 @@ def describe_run(
     """
     from pathlib import Path
 
-    from pipeline.cli import _as_of
-    from pipeline.errors import InputError
+    from nouns.errors import InputError
+    from pipeline.cli.app import _as_of
     from pipeline.plan import RunRequest, create_run
     from pipeline.settings import load_settings
-    from pipeline.store import Store
+    from storage.store import Store
 
     params = _event_extra(events or {}) | {name: value for name, value in dict(params).items() if value}
     if params.get("as_of") == "logical_date":
@@ -81,7 +81,7 @@ def _event_extra(events: Mapping[Any, Any]) -> dict[str, Any]:
 def run_stage(work: Mapping[str, str], stage: str) -> str:
     """One stage of a run; progress goes to the task's log. Returns the result's path relative to the workspace."""
     from pipeline.plan import Plan
-    from pipeline.store import Store
+    from storage.store import Store
 
     store = Store(work["workspace"])
     result = Plan(store, work["run_id"]).run(stage, _logging(stage))
@@ -107,7 +107,7 @@ def tell_measures(store: Any, run_id: str, stage: str, *, ran: bool) -> None:
 
     Never fails the task: a finished stage is not lost because its numbers could not be told.
     """
-    from pipeline import metrics
+    from pipeline.show import metrics
 
     log = _log(stage)
     try:
@@ -127,7 +127,7 @@ def tell_measures(store: Any, run_id: str, stage: str, *, ran: bool) -> None:
 def shard_indices(work: Mapping[str, str]) -> list[int]:
     """The numbers of the shards of eligible posts."""
     from pipeline.plan import Plan
-    from pipeline.store import Store
+    from storage.store import Store
 
     return list(range(len(Plan(Store(work["workspace"]), work["run_id"]).shards())))
 
@@ -135,7 +135,7 @@ def shard_indices(work: Mapping[str, str]) -> list[int]:
 def run_shard(work: Mapping[str, str], stage: str, index: int) -> str:
     """One shard of a per-post stage; progress goes to the task's log."""
     from pipeline.plan import Plan
-    from pipeline.store import Store
+    from storage.store import Store
 
     plan = Plan(Store(work["workspace"]), work["run_id"])
     result = plan.run_shard(stage, index, _logging(stage))
@@ -145,8 +145,8 @@ def run_shard(work: Mapping[str, str], stage: str, index: int) -> str:
 
 def newest_run_of(workspace: str) -> str:
     """The run described last in a workspace."""
-    from pipeline.cli import newest_run
-    from pipeline.store import Store
+    from pipeline.cli.app import newest_run
+    from storage.store import Store
 
     return newest_run(Store(workspace))
 
@@ -186,7 +186,7 @@ def is_there(target: str) -> bool:
 def writer_address(workspace: str, run_id: str) -> str | None:
     """The address that says whether the run's writing model is being served; None if it needs no server."""
     from pipeline.plan import Plan
-    from pipeline.store import Store
+    from storage.store import Store
 
     draft = Plan(Store(workspace), run_id).settings.draft_candidates
     return f"{draft.base_url.rstrip('/')}/models" if draft.backend == "openai" else None
@@ -194,8 +194,8 @@ def writer_address(workspace: str, run_id: str) -> str | None:
 
 def report(work: Mapping[str, str]) -> str:
     """Write the run's report page; returns its path, below the workspace's URL if that is remote."""
-    from pipeline.report import write_report
-    from pipeline.store import Store
+    from pipeline.show.page import write_report
+    from storage.store import Store
 
     path = write_report(Store(work["workspace"]), work["run_id"])
     _log("report").info("the report of run %s: %s", work["run_id"], path)
@@ -206,7 +206,7 @@ def publish_export(work: Mapping[str, str], path: str) -> str:
     """Name `path` as the workspace's current export, in one step; returns it."""
     import json
 
-    from pipeline.store import Store
+    from storage.store import Store
 
     Store(work["workspace"]).write_text(
         "exports/current.json", json.dumps({"path": path, "run_id": work["run_id"]}) + "\n"
@@ -224,7 +224,7 @@ def files_of_day(params: Mapping[str, Any], date: str) -> list[str]:
     """Addresses that all answer once X has published a day."""
     from pathlib import Path
 
-    from matrix_factorization.fetching import first_files
+    from ingest.fetch import first_files
     from pipeline.settings import load_settings
 
     config = Path(params["config"]) if params.get("config") else None
@@ -238,7 +238,7 @@ def fetch_snapshot(params: Mapping[str, Any], date: str) -> dict[str, str]:
     """
     from pathlib import Path
 
-    from matrix_factorization.fetching import fetch_snapshot as fetch
+    from ingest.fetch import fetch_snapshot as fetch
     from pipeline.settings import load_settings
 
     workspace = workspace_of(params)
@@ -256,8 +256,8 @@ def fetch_snapshot(params: Mapping[str, Any], date: str) -> dict[str, str]:
 
 def tidy_workspace(params: Mapping[str, Any], now_ms: int) -> dict[str, Any]:
     """Housekeeping of one workspace at a given moment; returns what went."""
-    from pipeline.housekeeping import forget_deleted_notes, tidy
-    from pipeline.store import Store
+    from storage.housekeeping import forget_deleted_notes, tidy
+    from storage.store import Store
 
     store = Store(workspace_of(params))
     dry_run = bool(params.get("dry_run"))
@@ -295,7 +295,7 @@ def _logging(stage: str) -> Any:
 def learn_outcomes(params: Mapping[str, Any], events: Mapping[Any, Any]) -> str:
     """How the texts of the run `params["run"]` were received, seen from the run `later` (or that of the event)."""
     from pipeline.plan import Plan
-    from pipeline.store import Store
+    from storage.store import Store
 
     extra = _event_extra(events)
     workspace = params.get("workspace") or extra.get("workspace") or workspace_of(params)
@@ -307,7 +307,7 @@ def learn_outcomes(params: Mapping[str, Any], events: Mapping[Any, Any]) -> str:
 
 def _last_selected_before(store: Any, later: str) -> str:
     """The newest run other than `later` that selected winners. Raises `InputError` if there is none."""
-    from pipeline.errors import InputError
+    from nouns.errors import InputError
 
     runs = [run for run in store.list("runs") if run != later and store.manifest(f"runs/{run}/select_winners")]
     if not runs:
@@ -318,10 +318,10 @@ def _last_selected_before(store: Any, later: str) -> str:
 def _feedback_plan(params: Mapping[str, Any], work: Mapping[str, str]) -> tuple[Any, Any, Any]:
     from pathlib import Path
 
-    from pipeline.feedback import with_feedback_settings
     from pipeline.plan import Plan
+    from pipeline.promote import with_feedback_settings
     from pipeline.settings import load_settings
-    from pipeline.store import Store
+    from storage.store import Store
 
     config = Path(params["config"]) if params.get("config") else None
     settings = load_settings(config, flags=params.get("set") or ())
@@ -337,7 +337,7 @@ def tune_writer(params: Mapping[str, Any], work: Mapping[str, str]) -> str:
 
 def compare_writers(params: Mapping[str, Any], work: Mapping[str, str], writer: str) -> dict[str, Any]:
     """The tuned writer against the current one; returns the comparison's decision, reason and measures."""
-    from pipeline.feedback import compare_adapter
+    from pipeline.promote import compare_adapter
 
     store, settings, _ = _feedback_plan(params, work)
     return compare_adapter(store, work["run_id"], f"{writer}/adapter", settings, _logging("compare_writers"))
@@ -345,7 +345,7 @@ def compare_writers(params: Mapping[str, Any], work: Mapping[str, str], writer: 
 
 def promote_writer(work: Mapping[str, str], writer: str, comparison: dict[str, Any]) -> dict[str, Any]:
     """Make a tuned writer the workspace's current one; refused when the comparison did not say promote."""
-    from pipeline.feedback import promote_writer as promote
-    from pipeline.store import Store
+    from pipeline.promote import promote_writer as promote
+    from storage.store import Store
 
     return promote(Store(work["workspace"]), writer, comparison)

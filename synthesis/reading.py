@@ -7,7 +7,7 @@ from pathlib import Path
 
 import polars as pl
 
-from synthesis.records import Note, Post
+from nouns.post import Note, Post
 
 _NO_PARAMETERS = {
     "note_id": pl.Int64,

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from synthesis.check_settings import PERFORMANCE_FIELDS as _CHECK_PERFORMANCE_FIELDS
-from synthesis.check_settings import CheckCandidatesSettings
+from synthesis.check.settings import PERFORMANCE_FIELDS as _CHECK_PERFORMANCE_FIELDS
+from synthesis.check.settings import CheckCandidatesSettings
 
-__all__ = ["PERFORMANCE_FIELDS", "CheckCandidatesSettings", "ClusterNotesSettings", "DraftCandidatesSettings"]
+__all__ = [
+    "PERFORMANCE_FIELDS",
+    "CheckCandidatesSettings",
+    "ClusterNotesSettings",
+    "DraftCandidatesSettings",
+    "ReviseCandidatesSettings",
+]
 
 
 @dataclass(frozen=True)
@@ -81,6 +87,27 @@ class DraftCandidatesSettings:
         ""  # JSON object merged into each request, such as {"chat_template_kwargs": {"enable_thinking": false}}
     )
     seeds: bool = True  # send a seed per draw; vLLM's CPU build dies of them in big batches (facts.md section 6)
+
+
+@dataclass(frozen=True)
+class ReviseCandidatesSettings:
+    """How often, and which candidates, the writer gets to hear the jury's objections."""
+
+    rounds: int = 1  # 0 switches revision off; 2 at most (Habermas Machine: one critique round)
+    finalists: int = 2  # best judged candidates of a post that are revised in a round
+    n: int = 1  # revisions asked for each finalist
+    objections_per_side: int = 2  # likeliest not-helpful reasons told per side
+    minimum_probability: float = 0.05  # a reason likelier than this (share of that side's raters) is told
+    minimum_gain: float = (
+        0.01  # score gained over the parent, on X's scale, from which a revision is a real improvement
+    )
+    max_side_loss: float = 0.02  # helpful share that no side may lose against the parent
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.rounds <= 2:
+            raise ValueError(
+                f"rounds = {self.rounds}; revise 0, 1 or 2 times: more rounds fit the jury, not the readers."
+            )
 
 
 PERFORMANCE_FIELDS: frozenset[str] = _CHECK_PERFORMANCE_FIELDS | {

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.cli import sample_directory
+from nouns.stages import RUN_STAGES
+from pipeline.cli.app import sample_directory
 from pipeline.plan import Plan, RunRequest, create_run
 from pipeline.settings import load_settings
-from pipeline.stages import RUN_STAGES
-from pipeline.store import Store
+from storage.store import Store
 from tests.pipeline.fast import FAST
 
 

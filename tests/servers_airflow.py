@@ -21,7 +21,7 @@ from typing import Any
 import httpx
 import psutil
 
-from pipeline import airflow_home
+from pipeline.airflow import home as airflow_home
 from tests.servers import free_port
 
 FINISHED = {"success", "failed"}

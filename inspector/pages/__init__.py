@@ -10,8 +10,8 @@ from typing import Annotated
 from fastapi import Depends, Request, Response
 from starlette.datastructures import FormData
 
-from inspector.errors import Refused
 from inspector.site import Site
+from nouns.errors import Refused
 
 
 async def get_site(request: Request) -> Site:

@@ -8,9 +8,9 @@ import secrets
 from fastapi import APIRouter, Request, Response
 
 from inspector import accounts, decisions
-from inspector.errors import Refused
 from inspector.pages import Form, Here, PlainForm, field, number
 from inspector.site import COOKIE, SIGN_IN_COOKIE, Site, client_address, safe_next
+from nouns.errors import Refused
 
 router = APIRouter()
 

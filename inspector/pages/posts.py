@@ -16,7 +16,6 @@ from starlette.datastructures import FormData
 
 from inspector import charts, decisions
 from inspector.decisions import Decision, NewDecision, text_sha256
-from inspector.errors import Conflict, Refused
 from inspector.fragments import BASE, AnyFilters, Parts, cut
 from inspector.markup import candidate_card, chosen_card, lists_part, note_card, pictures_part, plain_pieces, post_card
 from inspector.pages import Form, Here, field, number, reading
@@ -25,6 +24,7 @@ from inspector.runs import Workspace
 from inspector.site import Site, new_key
 from inspector.text import Piece, Sentence, Sources, differences, domain, links, pieces, prepare_sources, rest_on
 from inspector.why import name_ranks, why_candidate, why_post
+from nouns.errors import Conflict, Refused
 
 router = APIRouter()
 

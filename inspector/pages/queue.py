@@ -14,12 +14,12 @@ from jinja2.filters import do_truncate
 from markupsafe import Markup, escape
 
 from inspector.columns import VERDICTS
-from inspector.errors import Refused
 from inspector.markup import generated, per_cent
 from inspector.pages import Here, reading
 from inspector.reading import Filters, Listing, RunIndex
 from inspector.site import Site
 from inspector.why import plain, signed, why_post
+from nouns.errors import Refused
 
 router = APIRouter()
 

@@ -11,10 +11,10 @@ from fastapi.responses import StreamingResponse
 
 from inspector import decisions, reports
 from inspector.downloads import csv_rows, json_lines
-from inspector.errors import Refused
 from inspector.pages import Here, number
 from inspector.reading import RunIndex
 from inspector.site import Site
+from nouns.errors import Refused
 
 router = APIRouter()
 

@@ -9,11 +9,11 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import FileResponse
 
 from inspector import charts, reports
-from inspector.errors import Refused
 from inspector.pages import Here
 from inspector.reading import BIN_EDGES
 from inspector.runs import file_within, read_json
 from inspector.site import Site
+from nouns.errors import Refused
 
 router = APIRouter()
 

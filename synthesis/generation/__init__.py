@@ -18,8 +18,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from synthesis.errors import InputError
-from synthesis.records import TextGenerator
+from nouns.errors import InputError
+from nouns.post import TextGenerator
 
 if TYPE_CHECKING:
     from synthesis.settings import DraftCandidatesSettings

@@ -6,8 +6,8 @@ import json
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
-from synthesis.errors import InputError
-from synthesis.records import Completion, Request
+from nouns.errors import InputError
+from nouns.post import Completion, Request
 
 Finished = Callable[[Completion], None]
 

@@ -15,10 +15,9 @@ from functools import lru_cache
 import numpy as np
 import regex
 
-from synthesis.checks.words import content, tokens
-from synthesis.records import Completion, Note, Request
-from synthesis.subsets import worth
-from synthesis.text import (
+from nouns.post import Completion, Note, Request
+from synthesis.cluster.subsets import worth
+from texts.note import (
     MAX_NOTE_LENGTH,
     canonical_url,
     clean_text,
@@ -27,6 +26,7 @@ from synthesis.text import (
     split_sentences,
     without_urls,
 )
+from texts.words import content, tokens
 
 # Sentences that talk about notes, readers or the writer instead of the post; they may be left out, never changed.
 _CHATTER = regex.compile(

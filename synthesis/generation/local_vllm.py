@@ -10,9 +10,9 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from synthesis.errors import InputError
+from nouns.errors import InputError
+from nouns.post import Completion, Request
 from synthesis.generation.base import Finished, failed, request_extra
-from synthesis.records import Completion, Request
 
 if TYPE_CHECKING:
     from synthesis.settings import DraftCandidatesSettings

@@ -37,10 +37,10 @@ from urllib.parse import quote, urlsplit, urlunsplit
 
 import httpx
 
-from synthesis.errors import InputError
+from nouns.errors import InputError
+from nouns.post import Completion, Request
 from synthesis.generation.base import Finished, adapter_name, request_extra
 from synthesis.generation.pacing import Circuit, Pacer, waiting_time
-from synthesis.records import Completion, Request
 from synthesis.settings import DraftCandidatesSettings
 
 __all__ = ["OpenAIServer", "load_lora_adapter", "retry_after", "unload_lora_adapter"]

@@ -8,10 +8,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from synthesis.errors import InputError
+from nouns.errors import InputError
+from nouns.post import Completion, Request
 from synthesis.generation.base import Finished, failed
 from synthesis.generation.recording import completion_of
-from synthesis.records import Completion, Request
 
 
 class Recorded:

@@ -17,8 +17,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeGuard
 
+from nouns.post import Completion, Request, TextGenerator
 from synthesis.generation.base import Finished, ReportingGenerator
-from synthesis.records import Completion, Request, TextGenerator
 
 __all__ = ["Journal", "Recording", "call_record", "completion_of"]
 

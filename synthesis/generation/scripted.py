@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 
-from synthesis.checks.spec import note_spec
+from nouns.post import Completion, Request
 from synthesis.generation.base import Finished
-from synthesis.records import Completion, Request
-from synthesis.text import MAX_NOTE_LENGTH, clean_text, note_length, split_sentences
+from synthesis.spec import note_spec
+from texts.note import MAX_NOTE_LENGTH, clean_text, note_length, split_sentences
 
 Script = Callable[[Request], Completion | Sequence[str]]
 

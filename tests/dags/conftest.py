@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import airflow_home
+from pipeline.airflow import home as airflow_home
 
 _HOME = Path(tempfile.mkdtemp(prefix="supernotes-airflow-"))
 airflow_home.prepare_in_process(_HOME)

@@ -120,7 +120,7 @@ def test_every_service_runs_something_that_exists(service):
     if words[:1] == ["supernotes"]:
         from typer.main import get_command
 
-        from pipeline.cli import app
+        from pipeline.cli.app import app
 
         command = get_command(app).commands[words[1]]  # type: ignore[attr-defined]
         known = {option for parameter in command.params for option in parameter.opts}

@@ -13,12 +13,12 @@ from typing import Any
 
 import pytest
 
+from nouns.stages import SHARDED_STAGES
 from pipeline import tasks
-from pipeline.cli import sample_directory
+from pipeline.cli.app import sample_directory
 from pipeline.plan import Plan, RunRequest, create_run
 from pipeline.settings import load_settings
-from pipeline.stages import SHARDED_STAGES
-from pipeline.store import Store
+from storage.store import Store
 from tests.dags.test_runs import run
 from tests.pipeline.fast import FAST
 
@@ -69,7 +69,7 @@ def test_a_day_that_x_has_not_published_is_waited_for_and_holds_no_worker(x_file
     """2026-11-18 is there; for 2026-11-19 the task hands itself to the triggerer, naming the first file that is missing."""
     from airflow.sdk.exceptions import TaskDeferred
 
-    from pipeline.waiting import WaitForDay
+    from pipeline.airflow.waiting import WaitForDay
 
     settings = [f"fetch_snapshot.url={x_files}", "fetch_snapshot.date_format=%Y-%m-%d"]
     there, late = (WaitForDay(task_id="w", date=f"2026-11-{day}") for day in (18, 19))
@@ -103,7 +103,7 @@ def test_waiting_for_a_large_file_reads_only_the_head_of_the_answer():
 def test_a_snapshot_that_has_not_arrived_is_waited_for_whoever_named_it(tmp_path, monkeypatch):
     from airflow.sdk.exceptions import TaskDeferred
 
-    from pipeline.waiting import WaitForInput
+    from pipeline.airflow.waiting import WaitForInput
 
     class Event:
         extra = {"input": str(tmp_path / "2026-11-19")}  # noqa: RUF012
@@ -123,7 +123,7 @@ def test_a_snapshot_that_has_not_arrived_is_waited_for_whoever_named_it(tmp_path
 def test_a_dag_may_also_start_by_time(monkeypatch):
     from airflow.sdk import AssetOrTimeSchedule
 
-    from pipeline.airflow_parts import JURY, starts_on
+    from pipeline.airflow.parts import JURY, starts_on
 
     monkeypatch.delenv("SUPERNOTES_CRON_SYNTHESIZE_SUPERNOTES", raising=False)
     assert starts_on("synthesize_supernotes", JURY) == [JURY]
@@ -139,7 +139,7 @@ def test_a_dag_may_also_start_by_time(monkeypatch):
 
 def test_yesterdays_inputs_give_yesterdays_outputs(dagbag, sample_run):
     """A backfill by logical date is the run a person would have made with that day as `as_of`: its id says so."""
-    from pipeline.cli import _as_of
+    from pipeline.cli.app import _as_of
 
     workspace, _ = sample_run
     day = datetime(2026, 11, 1, tzinfo=UTC)
@@ -244,7 +244,7 @@ def test_every_task_of_every_dag_tells_when_it_fails(dagbag):
 
 
 def test_a_run_is_late_a_day_after_it_was_queued_unless_told_otherwise(monkeypatch):
-    from pipeline.airflow_alerts import deadline
+    from pipeline.airflow.alerts import deadline
 
     monkeypatch.delenv("SUPERNOTES_DEADLINE_HOURS")
     assert deadline().interval.total_seconds() == 24 * 3600

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from nouns.stages import RUN_STAGES, SHARDED_STAGES
 from pipeline import open_run, tasks
-from pipeline.cli import sample_directory
-from pipeline.stages import RUN_STAGES, SHARDED_STAGES
-from pipeline.store import Store
+from pipeline.cli.app import sample_directory
+from storage.store import Store
 from tests.pipeline.fast import FAST
 
 SAMPLE = sample_directory()
@@ -120,7 +120,7 @@ def test_housekeeping_runs_and_touches_nothing_young(dagbag, sample_run, tmp_pat
 
 
 def test_waiting_for_a_server_ends_when_it_answers():
-    from pipeline.waiting import ReadyTrigger
+    from pipeline.airflow.waiting import ReadyTrigger
 
     class Answer(BaseHTTPRequestHandler):
         def do_GET(self):
@@ -148,7 +148,7 @@ def test_waiting_for_a_server_ends_when_it_answers():
     server.shutdown()
     trigger = ReadyTrigger(address, 0.05)
     path, arguments = trigger.serialize()
-    assert path == "pipeline.waiting.ReadyTrigger"
+    assert path == "pipeline.airflow.waiting.ReadyTrigger"
     assert ReadyTrigger(**arguments).target == address
 
 

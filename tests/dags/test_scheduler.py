@@ -16,12 +16,12 @@ from typing import Any
 
 import pytest
 
+from nouns.stages import SHARDED_STAGES
 from pipeline import open_run
-from pipeline.cli import sample_directory
+from pipeline.cli.app import sample_directory
 from pipeline.plan import RunRequest, create_run
 from pipeline.settings import load_settings
-from pipeline.stages import SHARDED_STAGES
-from pipeline.store import Store
+from storage.store import Store
 from tests.pipeline.fast import FAST
 from tests.servers import ChaosServer
 from tests.servers_airflow import LocalAirflow
@@ -144,7 +144,7 @@ def test_the_run_ends_well_and_every_post_has_its_line(live):
 
 
 def test_waiting_for_the_model_server_was_the_triggerers_work(live):
-    assert live.deferred["trigger"]["classpath"] == "pipeline.waiting.ReadyTrigger"
+    assert live.deferred["trigger"]["classpath"] == "pipeline.airflow.waiting.ReadyTrigger"
     assert live.deferred["triggerer_job"] is not None
     assert live.calls_before_the_server_was_up == 0
     assert len(live.writer.seen) > 0

@@ -8,11 +8,11 @@ from collections import Counter
 
 import pytest
 
-from pipeline.cli import sample_directory
-from pipeline.errors import ModelServerGone
+from nouns.errors import ModelServerGone
+from pipeline.cli.app import sample_directory
 from pipeline.plan import Plan, RunRequest, create_run
 from pipeline.settings import load_settings
-from pipeline.store import Store
+from storage.store import Store
 from tests.pipeline.fast import FAST
 from tests.servers import ChaosServer, Do
 
@@ -117,7 +117,7 @@ def test_the_dag_waits_for_the_server_and_needs_nobody(dagbag, sample_run, tmp_p
 
 
 def test_a_server_that_names_its_models_and_never_answers_is_given_up_at_last(sample_run, tmp_path, monkeypatch):
-    from pipeline.waiting import PerPostStage
+    from pipeline.airflow.waiting import PerPostStage
 
     with ChaosServer(lambda body, number: Do(status=500)) as server:
         plan = planned(sample_run, tmp_path / "workspace", server)

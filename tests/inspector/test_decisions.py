@@ -14,7 +14,7 @@ from sqlalchemy.engine import Engine
 
 from inspector import database, decisions
 from inspector.decisions import NewDecision
-from inspector.errors import Conflict, InputError, Refused
+from nouns.errors import Conflict, InputError, Refused
 
 NOW = 1_790_000_000_000
 
@@ -129,7 +129,7 @@ def test_reasons_are_those_of_x_raters():
 
 def test_every_reason_a_rater_of_any_year_could_give_has_words():
     from inspector.markup import TAG_WORDS
-    from matrix_factorization.snapshot import RATING_TAGS
+    from nouns.snapshot import RATING_TAGS
 
     assert set(RATING_TAGS) == set(TAG_WORDS)
 

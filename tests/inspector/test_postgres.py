@@ -10,9 +10,9 @@ import sqlalchemy as sa
 from inspector import database, decisions
 from inspector.app import create_app
 from inspector.decisions import NewDecision
-from inspector.errors import Conflict
 from inspector.reading import Filters
 from inspector.settings import InspectorSettings
+from nouns.errors import Conflict
 from tests.inspector.conftest import NOON, Clock, Desk, assess_by_length
 from tests.servers_postgres import postgres_server, postgres_url  # noqa: F401
 

@@ -12,9 +12,9 @@ import pytest
 from inspector import decisions, index
 from inspector.database import open_database
 from inspector.decisions import NewDecision
-from inspector.errors import Refused
 from inspector.reading import SORTS, Filters, Library, RunIndex
 from inspector.runs import Workspace
+from nouns.errors import Refused
 from tests.inspector.worlds import World, write_world
 
 NOW = 1_790_000_000_000

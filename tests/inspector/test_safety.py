@@ -11,9 +11,9 @@ from fastapi.testclient import TestClient
 
 from inspector import accounts, decisions
 from inspector.app import MAX_BODY, create_app
-from inspector.errors import InputError
 from inspector.settings import InspectorSettings
 from inspector.site import COOKIE, safe_next
+from nouns.errors import InputError
 from tests.inspector.conftest import PASSWORD, Browser, assess_by_length, hidden
 
 HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>{{7*7}}</textarea></title>"

@@ -12,8 +12,8 @@ import urllib.request
 import psutil
 import pytest
 
-from inspector.errors import InputError
 from inspector.serving import listen
+from nouns.errors import InputError
 
 
 def test_a_port_of_somebody_else_is_refused_in_words():

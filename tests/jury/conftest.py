@@ -2,16 +2,13 @@ from __future__ import annotations
 
 import pytest
 
-from jury.judge_stage import judge_candidates
-from jury.pair_stage import build_pairs
-from jury.revise_stage import revise_candidates
-from jury.select_stage import select_winners
-from jury.settings import (
-    BuildPairsSettings,
-    JudgeCandidatesSettings,
-    ReviseCandidatesSettings,
-    SelectWinnersSettings,
-)
+from feedback.pairs.stage import build_pairs
+from feedback.settings import BuildPairsSettings
+from jury.judge.stage import judge_candidates
+from jury.select.stage import select_winners
+from jury.settings import JudgeCandidatesSettings, SelectWinnersSettings
+from synthesis.revise.stage import revise_candidates
+from synthesis.settings import ReviseCandidatesSettings
 from tests.jury.world import PlantedRater, PlantedWriter, World
 
 JUDGE = JudgeCandidatesSettings(n_jurors=60, n_appeal=60)

@@ -3,10 +3,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from jury.aggregation import AGGREGATORS, BridgingIntercept, make_aggregator, receive
-from jury.errors import InputError
+from jury.judge.aggregate import AGGREGATORS, BridgingIntercept, make_aggregator, receive
 from jury.records import Jury, RatedTexts
 from jury.settings import AGGREGATOR_NAMES
+from nouns.errors import InputError
 from tests.jury.world import MU, TAGS, a_jury, rated
 
 
@@ -112,7 +112,7 @@ def test_the_gaussian_mean_of_a_unanimous_text_is_its_clipped_rate():
 
 def test_the_gaussian_mean_counts_somewhat_as_seven_tenths_and_dislike_more_than_once():
     # With a jury of one factor and no prior: (0.2 + 0.7 x 0.4) / (0.2 + 0.4 + 1.75 x 0.4).
-    from jury.aggregation import GaussianGeometricMean
+    from jury.judge.aggregate import GaussianGeometricMean
 
     n = 10
     jury = Jury(("j",) * n, np.zeros(n), np.zeros(n), MU, "x", 0)

@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from jury.draw import Raters, draw_jury, draw_two, side_of, split_pools, systematic_sample
-from jury.errors import InputError
+from jury.judge.draw import Raters, draw_jury, draw_two, side_of, split_pools, systematic_sample
+from nouns.errors import InputError
 
 
 def some_raters(n: int = 3000, seed: int = 0) -> Raters:

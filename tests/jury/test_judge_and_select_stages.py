@@ -8,14 +8,14 @@ import numpy as np
 import polars as pl
 import pytest
 
-from jury.context import PostContext, read_contexts
-from jury.errors import InputError
-from jury.judge_stage import judge_candidates
-from jury.judging import Bench, PostTexts, judge
+from jury.judge.context import PostContext, read_contexts
+from jury.judge.judge import Bench, PostTexts, judge
+from jury.judge.stage import judge_candidates
 from jury.records import JudgedText, RatedTexts, Ratings, Sibling
-from jury.select_stage import select_winners
+from jury.select.stage import select_winners
 from jury.settings import JudgeCandidatesSettings, SelectWinnersSettings
 from jury.tables import SCHEMAS
+from nouns.errors import InputError
 from tests.jury.world import MISLEADING, PlantedRater, World, a_jury, planted
 
 POSTS = {

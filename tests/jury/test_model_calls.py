@@ -9,20 +9,21 @@ from dataclasses import replace
 import polars as pl
 import pytest
 
-from jury.baseline import summarise
-from jury.errors import InputError
-from jury.judge_stage import judge_candidates
-from jury.revise_stage import revise_candidates
-from jury.select_stage import select_winners
-from jury.settings import JudgeCandidatesSettings, ReviseCandidatesSettings, SelectWinnersSettings
-from synthesis.checks.spec import note_spec
+from jury.judge.stage import judge_candidates
+from jury.select.baseline import summarise
+from jury.select.stage import select_winners
+from jury.settings import JudgeCandidatesSettings, SelectWinnersSettings
+from nouns.errors import InputError
+from synthesis.check.stage import check_candidates
+from synthesis.draft.stage import draft_candidates
 from synthesis.generation import BACKENDS
 from synthesis.generation.recorded import read_calls
 from synthesis.generation.scripted import Scripted, echo
-from synthesis.settings import CheckCandidatesSettings, DraftCandidatesSettings
-from synthesis.stages import check_candidates, draft_candidates
-from synthesis.text import note_length
+from synthesis.revise.stage import revise_candidates
+from synthesis.settings import CheckCandidatesSettings, DraftCandidatesSettings, ReviseCandidatesSettings
+from synthesis.spec import note_spec
 from tests.jury.world import PlantedRater, World
+from texts.note import note_length
 
 JUDGE = JudgeCandidatesSettings(n_jurors=80, n_appeal=80)
 WRITER = DraftCandidatesSettings(backend="scripted", model="m")

@@ -6,9 +6,9 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from jury.judging import verdict_rows
+from jury.judge.judge import verdict_rows
 from jury.records import JudgedText
-from jury.selection import (
+from jury.select.select import (
     REASON_CODES,
     SELECTION_KEYS,
     Contender,

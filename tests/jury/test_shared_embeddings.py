@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from jury.features import strip_links
-from jury.models.encoders import make_encoder
-from synthesis import embedding
-from synthesis.clustering import claim_text
-from synthesis.embedding import load_embedder
+from jury.model.encoders import make_encoder
+from jury.model.features import strip_links
+from synthesis.cluster.cluster import claim_text
+from texts import embedding
+from texts.embedding import load_embedder
 
 NOTES = [
     "The ferry was built in 1974. https://ferry.example/aurelia?utm_source=x",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from jury.social_choice import pairwise_preferences, schulze_ranks, schulze_scores, strongest_paths
+from jury.judge.social_choice import pairwise_preferences, schulze_ranks, schulze_scores, strongest_paths
 
 
 def ballots(*blocks: tuple[int, str]) -> np.ndarray:

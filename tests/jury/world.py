@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from jury.draw import split_pools
+from jury.judge.draw import split_pools
 from jury.records import JudgedText, Jury, RatedTexts
-from matrix_factorization import snapshot as snapshots
+from nouns import snapshot as snapshots
 
 MU = 0.17
 TAGS = (
@@ -287,7 +287,7 @@ class PlantedWriter:
         self.spent: dict[str, int] = {}
 
     def revise(self, asks):
-        from jury.revise_stage import Written
+        from synthesis.revise.stage import Written
 
         rows, prompts = [], []
         for ask in asks:
@@ -339,6 +339,6 @@ class PlantedWriter:
 
 
 def a_bench(jury: Jury, sd: float = 0.02):
-    from jury.judging import Bench
+    from jury.judge.judge import Bench
 
     return Bench(PlantedRater(sd).seat(jury), jury, 20.0)

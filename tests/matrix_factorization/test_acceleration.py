@@ -7,13 +7,13 @@ import polars as pl
 import pytest
 from numba import njit
 
-from matrix_factorization import acceleration
-from matrix_factorization.acceleration import Extrapolation, sampled
-from matrix_factorization.objective import objective
-from matrix_factorization.ratings import rating_table
-from matrix_factorization.simd import part_sums, row_sums
-from matrix_factorization.solver import ExactSolver, refit
-from matrix_factorization.workers import Workers
+from matrix_factorization.kernels.simd import part_sums, row_sums
+from matrix_factorization.kernels.threads import Workers
+from matrix_factorization.model.objective import objective
+from matrix_factorization.model.ratings import rating_table
+from matrix_factorization.solve import acceleration
+from matrix_factorization.solve.acceleration import Extrapolation, sampled
+from matrix_factorization.solve.exact import ExactSolver, refit
 from tests.matrix_factorization.test_solver import X, small_world
 
 PLAIN = ExactSolver(random_starts=0, turn_communities=False, extrapolate=False, sample=False)

@@ -10,20 +10,16 @@ import polars as pl
 import pytest
 
 from benchmarks.worlds import make_world
-from matrix_factorization import snapshot as tables
-from matrix_factorization.correlated import correlated_raters
-from matrix_factorization.diagnostics import effective_numbers, held_out_error, identification, orient_components
-from matrix_factorization.errors import InputError
-from matrix_factorization.flow import NoteFacts, RatingEvents, most_active_raters, peel, score
-from matrix_factorization.gaussian import gaussian_scores
-from matrix_factorization.helpfulness import rater_helpfulness, survivors_on_evidence, valid_ratings
-from matrix_factorization.objective import NoteParameters, Parameters, RaterParameters, predictions
-from matrix_factorization.outputs import frames
-from matrix_factorization.ratings import from_indices
-from matrix_factorization.settings import FitRatersSettings
-from matrix_factorization.solver import ExactSolver
-from matrix_factorization.stages import fit_raters, fold_in
-from matrix_factorization.statuses import (
+from matrix_factorization.model.objective import NoteParameters, Parameters, RaterParameters, predictions
+from matrix_factorization.model.ratings import from_indices
+from matrix_factorization.score.correlated import correlated_raters
+from matrix_factorization.score.diagnostics import effective_numbers, held_out_error, identification, orient_components
+from matrix_factorization.score.flow import NoteFacts, RatingEvents, most_active_raters, peel, score
+from matrix_factorization.score.gaussian import gaussian_scores
+from matrix_factorization.score.helpfulness import rater_helpfulness, survivors_on_evidence, valid_ratings
+from matrix_factorization.score.outputs import frames
+from matrix_factorization.score.stage import fit_raters, fold_in
+from matrix_factorization.score.statuses import (
     HELPFUL,
     NEEDS_MORE,
     NOT_HELPFUL,
@@ -32,7 +28,11 @@ from matrix_factorization.statuses import (
     final_statuses,
     provisional_statuses,
 )
-from matrix_factorization.weighting import quality_weights
+from matrix_factorization.score.weighting import quality_weights
+from matrix_factorization.settings import FitRatersSettings
+from matrix_factorization.solve.exact import ExactSolver
+from nouns import snapshot as tables
+from nouns.errors import InputError
 
 HOUR = 3_600_000
 QUICK = FitRatersSettings(random_starts=1, held_out_splits=1, plots=False)

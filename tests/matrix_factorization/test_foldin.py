@@ -6,13 +6,13 @@ import numpy as np
 import polars as pl
 import pytest
 
-from matrix_factorization.errors import InputError
 from matrix_factorization.foldin import bridging_scores, fold_in_notes, fold_in_raters
-from matrix_factorization.intervals import normal_interval, pseudo_rating_bounds
-from matrix_factorization.objective import NoteParameters, Parameters, RaterParameters, Regularisation
-from matrix_factorization.plain_twin import solve_rows
-from matrix_factorization.ratings import VALUE_OF_CODE, from_indices
-from matrix_factorization.solver import ExactSolver
+from matrix_factorization.model.objective import NoteParameters, Parameters, RaterParameters, Regularisation
+from matrix_factorization.model.ratings import VALUE_OF_CODE, from_indices
+from matrix_factorization.score.intervals import normal_interval, pseudo_rating_bounds
+from matrix_factorization.solve.exact import ExactSolver
+from nouns.errors import InputError
+from tests.reference.plain_twin import solve_rows
 
 RNG = np.random.default_rng(0)
 N_RATERS, N_NOTES = 120, 9

@@ -7,12 +7,12 @@ import polars as pl
 import pytest
 
 from benchmarks.worlds import make_world
-from matrix_factorization.adding import with_added
-from matrix_factorization.errors import InputError
-from matrix_factorization.inputs import table_of_snapshot
-from matrix_factorization.objective import Regularisation, objective
-from matrix_factorization.ratings import RatingTable, rating_table
-from matrix_factorization.solver import ExactSolver, refit
+from matrix_factorization.model.adding import with_added
+from matrix_factorization.model.objective import Regularisation, objective
+from matrix_factorization.model.ratings import RatingTable, rating_table
+from matrix_factorization.score.inputs import table_of_snapshot
+from matrix_factorization.solve.exact import ExactSolver, refit
+from nouns.errors import InputError
 
 
 def ratings(n: int = 40_000, seed: int = 3) -> pl.DataFrame:

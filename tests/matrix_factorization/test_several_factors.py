@@ -8,16 +8,16 @@ import numpy as np
 import polars as pl
 import pytest
 
-from matrix_factorization.objective import Regularisation, objective
-from matrix_factorization.ratings import RatingTable, from_indices
+from matrix_factorization.model.objective import Regularisation, objective
+from matrix_factorization.model.ratings import RatingTable, from_indices
 from matrix_factorization.settings import FitRatersSettings
-from matrix_factorization.several import (
+from matrix_factorization.solve.exact import ExactSolver
+from matrix_factorization.solve.several import (
     SeveralFactorsSolver,
     held_out_by_factors,
     objective_of_several,
     several_factors,
 )
-from matrix_factorization.solver import ExactSolver
 
 X = Regularisation()
 

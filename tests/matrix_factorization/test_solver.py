@@ -7,10 +7,8 @@ import polars as pl
 import pytest
 
 from benchmarks.worlds import make_world
-from matrix_factorization import kernels
-from matrix_factorization.descent_twin import AdamSolver
-from matrix_factorization.errors import InputError
-from matrix_factorization.objective import (
+from matrix_factorization.kernels import loops as kernels
+from matrix_factorization.model.objective import (
     NoteParameters,
     Parameters,
     RaterParameters,
@@ -18,11 +16,13 @@ from matrix_factorization.objective import (
     objective,
     predictions,
 )
-from matrix_factorization.plain_twin import PlainSolver
-from matrix_factorization.ratings import RatingTable, from_indices, rating_table
-from matrix_factorization.solver import ExactSolver, random_start, warm_start
-from matrix_factorization.torch_solver import TorchSolver
-from matrix_factorization.turning import communities
+from matrix_factorization.model.ratings import RatingTable, from_indices, rating_table
+from matrix_factorization.solve.exact import ExactSolver, random_start, warm_start
+from matrix_factorization.solve.torch_solver import TorchSolver
+from matrix_factorization.solve.turning import communities
+from nouns.errors import InputError
+from tests.reference.descent_twin import AdamSolver
+from tests.reference.plain_twin import PlainSolver
 
 X = Regularisation()
 

@@ -8,14 +8,14 @@ import shutil
 import pandas as pd
 import pytest
 
-from jury.exports.folder import is_test
+from feedback.export.folder import is_test
+from nouns.errors import InputError
 from pipeline import open_run
-from pipeline.cli import main, newest_run
-from pipeline.errors import InputError
-from pipeline.feedback import adapter_of, compare_adapter, comparison_of, promote_writer, roll_back_writer
+from pipeline.cli.app import main, newest_run
 from pipeline.plan import Plan, RunRequest, create_run, current_adapter
+from pipeline.promote import adapter_of, compare_adapter, comparison_of, promote_writer, roll_back_writer
 from pipeline.settings import load_settings
-from pipeline.store import Store
+from storage.store import Store
 from tests.pipeline.fast import FAST
 from tests.servers import ChaosServer
 

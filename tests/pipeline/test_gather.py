@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 import zstandard
 
-from pipeline.errors import StageFailed
+from nouns.errors import StageFailed
 from pipeline.gather import gather
 
 

@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline import metrics, open_run
-from pipeline.report import write_report
-from pipeline.stages import RUN_STAGES
-from pipeline.store import Store
+from nouns.stages import RUN_STAGES
+from pipeline import open_run
+from pipeline.show import metrics
+from pipeline.show.page import write_report
+from storage.store import Store
 
 
 def test_measures_are_those_of_the_tables(sample_run):

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import synthesis
+from nouns.stages import ALL_STAGES
 from pipeline import plan
-from pipeline.stages import ALL_STAGES
 
 SPEC = Path(synthesis.__file__).parent / "note_spec.toml"
 

@@ -15,16 +15,16 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from nouns.errors import InputError, StageFailed
+from nouns.stages import RUN_STAGES
 from pipeline import open_run
-from pipeline.cli import sample_directory
-from pipeline.errors import InputError, StageFailed
+from pipeline.cli.app import sample_directory
 from pipeline.plan import Plan, RunRequest, create_run, run_summary
-from pipeline.runs import Run
 from pipeline.settings import load_settings
-from pipeline.stages import RUN_STAGES
-from pipeline.store import MANIFEST, UNCOMPARED, Store, list_files
-from synthesis.text import canonical_url, find_urls, note_length
+from pipeline.show.frames import Run
+from storage.store import MANIFEST, UNCOMPARED, Store, list_files
 from tests.pipeline.fast import FAST, flags
+from texts.note import canonical_url, find_urls, note_length
 
 SAMPLE = sample_directory()
 PLANTED = json.loads((SAMPLE / "planted.json").read_text(encoding="utf-8"))

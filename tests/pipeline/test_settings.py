@@ -6,7 +6,7 @@ import dataclasses
 
 import pytest
 
-from pipeline.errors import InputError
+from nouns.errors import InputError
 from pipeline.settings import (
     PERFORMANCE_FIELDS,
     Settings,

@@ -5,9 +5,9 @@ from __future__ import annotations
 import polars as pl
 import pytest
 
-from synthesis.records import NOT_MISLEADING
+from nouns.post import NOT_MISLEADING
+from synthesis.cluster.stage import cluster_notes
 from synthesis.settings import ClusterNotesSettings
-from synthesis.stages import cluster_notes
 from tests.synthesis.world import (  # fmt: skip
     BRIDGE,
     BRIDGE_OTHER,

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from synthesis.clustering import AverageLinkage, claim_text, find_stories, member_id, subjects
-from synthesis.records import NOT_MISLEADING
+from nouns.post import NOT_MISLEADING
+from synthesis.cluster.cluster import AverageLinkage, claim_text, find_stories, member_id, subjects
 from tests.synthesis.world import BRIDGE, BRIDGE_COPY, bridge_notes, note, planted_vectors
 
 

@@ -9,12 +9,13 @@ from dataclasses import replace
 import polars as pl
 import pytest
 
-from synthesis.drafting import candidates_of, requests_for, seed_for
-from synthesis.records import Completion
+from nouns.post import Completion
+from synthesis.cluster.stage import cluster_notes
+from synthesis.draft.draft import candidates_of, requests_for, seed_for
+from synthesis.draft.stage import draft_candidates, draft_requests_json
 from synthesis.settings import ClusterNotesSettings, DraftCandidatesSettings
-from synthesis.stages import cluster_notes, draft_candidates, draft_requests_json
-from synthesis.text import canonical_urls, note_length
 from tests.synthesis.world import bridge_notes, note, write_parameters, write_snapshot
+from texts.note import canonical_urls, note_length
 
 SETTINGS = DraftCandidatesSettings()
 SPANISH = [
@@ -102,7 +103,7 @@ def test_a_dry_run_prints_the_requests_and_calls_no_model(world):
 
 
 def _items(world):
-    from synthesis.draft_stage import read_items
+    from synthesis.draft.stage import read_items
 
     return list(read_items(world["snapshot"], world["clusters"], world["parameters"], None))
 

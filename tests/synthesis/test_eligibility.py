@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from synthesis.eligibility import DAY_MS, NoteFacts, exclusion
-from synthesis.records import NOT_MISLEADING
+from nouns.post import NOT_MISLEADING
+from synthesis.cluster.eligibility import DAY_MS, NoteFacts, exclusion
 from synthesis.settings import ClusterNotesSettings
 from tests.synthesis.world import BRIDGE, BRIDGE_OTHER, FINE, note
 

@@ -6,10 +6,10 @@ import itertools
 
 import pytest
 
+from nouns.post import Message, Request
 from synthesis.generation.extractive import Extractive
-from synthesis.records import Message, Request
-from synthesis.text import canonical_urls, find_urls, note_length, split_sentences, without_urls
 from tests.synthesis.world import BRIDGE, BRIDGE_COPY, BRIDGE_OTHER, OPINION, PRICES, bridge_notes, note
+from texts.note import canonical_urls, find_urls, note_length, split_sentences, without_urls
 
 SPANISH = [
     note(1, "El puente de Halden no fue cerrado por el alcalde. El ingeniero lo cerró el 3 de marzo. https://condado.example/puente"),

@@ -12,7 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from synthesis.errors import InputError
+from nouns.errors import InputError
+from nouns.post import MISLEADING, Completion, Message, Note, Post, Request
+from synthesis.draft.prompts import draft_request
 from synthesis.generation import BACKENDS, open_generator
 from synthesis.generation.base import failed, failure_code
 from synthesis.generation.local_transformers import LocalTransformers, nucleus
@@ -20,8 +22,6 @@ from synthesis.generation.openai_server import OpenAIServer
 from synthesis.generation.recorded import Recorded, read_calls
 from synthesis.generation.recording import Recording, call_record, completion_of
 from synthesis.generation.scripted import Scripted
-from synthesis.prompting import draft_request
-from synthesis.records import MISLEADING, Completion, Message, Note, Post, Request
 from synthesis.settings import PERFORMANCE_FIELDS, DraftCandidatesSettings
 from tests.servers import ChaosServer
 from tests.tiny_model import make_tiny_model
@@ -378,7 +378,7 @@ class TestOpening:
 
     def test_the_room_starts_without_torch_and_httpx(self):
         code = (
-            "import sys, synthesis.generation, synthesis.prompting, synthesis.generation.recording\n"
+            "import sys, synthesis.generation, synthesis.draft.prompts, synthesis.generation.recording\n"
             "heavy = {'torch', 'transformers', 'httpx', 'vllm', 'zstandard'} & set(sys.modules)\nassert not heavy, heavy"
         )
         subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[2])

@@ -12,7 +12,8 @@ from dataclasses import replace
 
 import pytest
 
-from synthesis.errors import InputError
+from nouns.errors import InputError
+from nouns.post import Completion, Message, Request
 from synthesis.generation.base import failure_code
 from synthesis.generation.openai_server import (
     OpenAIServer,
@@ -21,7 +22,6 @@ from synthesis.generation.openai_server import (
     unload_lora_adapter,
 )
 from synthesis.generation.pacing import Circuit, Pacer
-from synthesis.records import Completion, Message, Request
 from synthesis.settings import DraftCandidatesSettings
 from tests.servers import ChaosServer, Do, free_port, troubled
 

@@ -16,13 +16,13 @@ from pathlib import Path
 import httpx
 import pytest
 
-from synthesis.checks.judge import read_answers
-from synthesis.errors import InputError
+from nouns.errors import InputError
+from nouns.post import MISLEADING, Message, Note, Post, Request
+from synthesis.check.judge import read_answers
+from synthesis.draft.prompts import draft_request, judge_request
 from synthesis.generation import open_generator
 from synthesis.generation.base import failure_code
 from synthesis.generation.openai_server import OpenAIServer, load_lora_adapter, unload_lora_adapter
-from synthesis.prompting import draft_request, judge_request
-from synthesis.records import MISLEADING, Message, Note, Post, Request
 from synthesis.settings import DraftCandidatesSettings
 from tests.servers import free_port
 from tests.tiny_model import make_tiny_model
@@ -191,7 +191,7 @@ OFFLINE = """
 import sys
 from dataclasses import replace
 from synthesis.generation.local_vllm import LocalVLLM
-from synthesis.records import Message, Request
+from nouns.post import Message, Request
 from synthesis.settings import DraftCandidatesSettings
 
 def request(number, n=3):

@@ -11,9 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import synthesis.prompting as prompting
-from synthesis.errors import InputError
-from synthesis.prompting import (
+import synthesis.draft.prompts as prompting
+from nouns.errors import InputError
+from nouns.post import MISLEADING, NOT_MISLEADING, Note, Post, Request
+from synthesis.draft.prompts import (
     defuse,
     draft_request,
     judge_request,
@@ -23,7 +24,6 @@ from synthesis.prompting import (
     revise_request,
     shorten_request,
 )
-from synthesis.records import MISLEADING, NOT_MISLEADING, Note, Post, Request
 from synthesis.settings import DraftCandidatesSettings
 
 SETTINGS = DraftCandidatesSettings()

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from synthesis.clustering import AverageLinkage, Clustered
-from synthesis.subsets import choose_subsets, worth
+from synthesis.cluster.cluster import AverageLinkage, Clustered
+from synthesis.cluster.subsets import choose_subsets, worth
 from tests.synthesis.world import bridge_notes, note, planted_vectors
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from synthesis.records import MISLEADING, NOT_MISLEADING, Note
+from nouns.post import MISLEADING, NOT_MISLEADING, Note
 
 BRIDGE = (
     "The bridge in Halden was not closed by the mayor. The county engineer closed it on 3 March after a cracked beam was "

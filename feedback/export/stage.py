@@ -1,0 +1,673 @@
+"""Stage `export`: what a run learned, as a dataset folder for training tools, and the publication file."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+import platform
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pyarrow.parquet as pq
+
+from feedback.export import card
+from feedback.export.folder import ConfigWriter, is_test, write_checksums
+from feedback.export.layouts import FROM_LABELS, FROM_PAIRS, SCHEMAS, WITH_PROMPT, assistant, schema_of, to_arrow
+from feedback.export.lengths import Lengths, enough, write_lengths
+from feedback.export.redaction import leaks, leave_out, variants
+from feedback.pairs.stage import read_decisions
+from feedback.settings import ExportSettings
+from jury.tables import read_jsonl, read_rows, write_jsonl
+from nouns.errors import InputError
+from nouns.snapshot import read_table
+from synthesis.revise.revise import OBJECTIONS
+
+ROWS_AT_ONCE = 10_000
+POSTS_AT_ONCE = 500
+
+
+def export(
+    out: Path,
+    settings: ExportSettings,
+    *,
+    snapshot: Path,
+    jury: Path,
+    clusters: Path,
+    candidates: Path,
+    checks: Path,
+    verdicts: Path,
+    selections: Path,
+    pairs: Path,
+    revisions: Path | None = None,
+    decisions: Path | None = None,
+    run_id: str = "",
+    progress: Any = lambda *a, **k: None,
+) -> dict[str, Any]:
+    """Write the configs named in `settings.formats`, card, dictionary, YAML files, provenance, publication, checksums.
+
+    Counted in preference pairs: in = rows of pairs.parquet, out = exported ones, rejected = left out by reason (a source
+    note was deleted, the post's text could not be taken out of the prompt). Rows are streamed; memory does not grow with them.
+    """
+    unknown = sorted(set(settings.formats) - set(SCHEMAS))
+    if unknown:
+        raise InputError(f"export.formats names {unknown[0]!r}, which is no layout; choose from {', '.join(SCHEMAS)}.")
+    formats = [name for name in SCHEMAS if name in settings.formats or (name == "h4" and settings.h4)]
+    if not formats:
+        raise InputError(f"export.formats is empty; choose from {', '.join(SCHEMAS)}.")
+    job = _Job(out, settings, snapshot, jury, clusters, candidates, checks, verdicts, selections, revisions, run_id)
+    decided = read_decisions(decisions)
+    with ExitStack() as stack:
+        writers = {
+            name: stack.enter_context(
+                ConfigWriter(out, name, schema_of(name, settings.reward_margin), settings.rows_per_file, settings.jsonl)
+            )
+            for name in formats
+        }
+        seen, written = _from_rows(job, Path(pairs) / "pairs.parquet", FROM_PAIRS, writers, progress)
+        _from_rows(job, Path(pairs) / "labels.parquet", FROM_LABELS, writers, progress)
+        _from_posts(job, writers, decided, progress)
+        published = _publication(job, decided)
+        rows = {name: writer.rows for name, writer in writers.items()}
+    write_jsonl(out / "publication.jsonl", published)
+    _beside(job, rows, pairs)
+    return {
+        "in": seen,
+        "out": written,
+        "rejected": dict(sorted((+job.left_out_pairs).items())),
+        "rows": rows,
+        "published": len(published),
+    }
+
+
+class _Job:
+    """What every part of an export needs to know, read once: splits, deleted notes, post texts."""
+
+    def __init__(
+        self,
+        out: Path,
+        settings: ExportSettings,
+        snapshot: Path,
+        jury: Path,
+        clusters: Path,
+        candidates: Path,
+        checks: Path,
+        verdicts: Path,
+        selections: Path,
+        revisions: Path | None,
+        run_id: str,
+    ) -> None:
+        self.out, self.settings, self.snapshot = out, settings, snapshot
+        self.candidates, self.checks, self.verdicts, self.selections = candidates, checks, verdicts, selections
+        self.revisions = revisions if revisions and (Path(revisions) / "candidates.parquet").is_file() else None
+        self.run_id, self.jury_id = run_id, Path(jury).name
+        self.jury = jury
+        self.left_out_pairs: Counter[str] = Counter()
+        self.left_out: Counter[str] = Counter()
+        self.redacted = 0
+        local = settings.base_model if Path(settings.base_model).is_dir() else ""
+        self.lengths = Lengths(settings.tokenizer or local)
+        posts = read_rows(clusters, "posts", None).select("post_id", "story_id", "eligible").sort("post_id")
+        keys = [story or str(post) for post, story in posts.select("post_id", "story_id").iter_rows()]
+        self.keys = posts.select("post_id").with_columns(
+            split_key=pl.Series(keys, dtype=pl.String),
+            test=pl.Series([is_test(key, settings.test_share) for key in keys], dtype=pl.Boolean),
+        )
+        self.posts: list[int] = posts.filter(pl.col("eligible"))["post_id"].to_list()
+        self.deleted_texts, self.deleted_requests = self._deleted(clusters)
+        self.selected = {int(line["post_id"]): line for line in read_jsonl(Path(selections) / "selections.jsonl")}
+
+    def _deleted(self, clusters: Path) -> tuple[pl.Series, pl.Series]:
+        """Text ids and prompts that rest on a note the snapshot no longer holds."""
+        alive = read_table(self.snapshot, "notes", ["noteId"]).rename({"noteId": "note_id"})
+        gone = (
+            pl.scan_parquet(Path(clusters) / "clusters.parquet")
+            .select("note_id")
+            .unique()
+            .join(alive, on="note_id", how="anti")
+            .collect()["note_id"]
+        )
+        ids = [pl.Series([f"note-{note}" for note in gone.to_list()], dtype=pl.String)]
+        requests = []
+        for directory in self.directories():
+            found = (
+                pl.scan_parquet(directory / "candidates.parquet")
+                .filter(pl.col("source_note_ids").list.eval(pl.element().is_in(gone.implode())).list.any())
+                .select("candidate_id", "request_id")
+                .collect()
+            )
+            ids.append(found["candidate_id"])
+            requests.append(found["request_id"])
+        return pl.concat(ids), pl.concat(requests).unique()
+
+    def directories(self) -> list[Path]:
+        return [Path(self.candidates)] + ([Path(self.revisions)] if self.revisions else [])
+
+    def complete(self, frame: pl.DataFrame, prompts: bool) -> tuple[pl.DataFrame, Counter[str]]:
+        """Rows ready for a layout: deleted notes' rows gone, prompts fit to leave, ids as strings, split known."""
+        why: Counter[str] = Counter()
+        n = frame.height
+        gone = [
+            pl.col(name).is_in(self.deleted_texts.implode())
+            for name in (
+                "chosen_id",
+                "rejected_id",
+                "candidate_id",
+                "text_id",
+                "response_id",
+                "improved_id",
+                "draft_id",
+            )
+            if name in frame.columns
+        ]
+        if "request_id" in frame.columns:
+            gone.append(pl.col("request_id").is_in(self.deleted_requests.implode()))
+        if len(self.deleted_texts) and gone:
+            frame = frame.filter(~pl.any_horizontal(test.fill_null(False) for test in gone))
+        why["source_note_deleted"] = n - frame.height
+        if prompts:
+            n = frame.height
+            frame = self._redact(frame)
+            why["post_text_in_prompt"] = n - frame.height
+        frame = frame.join(self.keys, on="post_id", how="left", maintain_order="left").with_columns(
+            pl.col("test").fill_null(False),
+            pl.col("split_key").fill_null(pl.col("post_id").cast(pl.String)),
+            pl.col("post_id").cast(pl.String),
+            run_id=pl.lit(self.run_id),
+            jury_id=pl.lit(self.jury_id),
+        )
+        return frame, why
+
+    def _redact(self, frame: pl.DataFrame) -> pl.DataFrame:
+        plain = frame.with_columns(prompt_redacted=pl.lit(False))
+        if self.settings.include_post_text or not frame.height:
+            return plain
+        texts = self._post_texts(frame["post_id"].unique())
+        if not texts:
+            return plain
+        from texts.note import clean_text
+
+        unique = frame.select("request_id", "post_id", "prompt").unique("request_id", keep="first", maintain_order=True)
+        rows = []
+        for request, post, messages in unique.iter_rows():
+            text = texts.get(post)
+            if text is None:
+                rows.append((request, messages, False, False))
+                continue
+            cleaned, changed = leave_out(messages, variants(text, clean_text))
+            rows.append((request, cleaned, changed, leaks(cleaned, text, ())))
+        suspects = {request for request, _, _, leak in rows if leak}
+        if suspects:  # a note may quote the post: that is the note's text, and stays
+            rows = [
+                (r, m, c, leak and leaks(m, texts[p], self._notes_of(p)))
+                for (r, m, c, leak), p in zip(rows, unique["post_id"].to_list(), strict=True)
+            ]
+        schema: dict[str, Any] = {
+            "request_id": pl.String,
+            "prompt": frame.schema["prompt"],
+            "prompt_redacted": pl.Boolean,
+            "leak": pl.Boolean,
+        }
+        made = pl.DataFrame(rows, schema=schema, orient="row")
+        self.redacted += int(made["prompt_redacted"].sum())
+        joined = frame.drop("prompt").join(made, on="request_id", how="left", maintain_order="left")
+        return joined.filter(~pl.col("leak")).drop("leak")
+
+    def _post_texts(self, posts: pl.Series) -> dict[int, str]:
+        found = (
+            read_table(self.snapshot, "posts", ["tweetId", "text"])
+            .filter(pl.col("tweetId").is_in(posts.implode()) & pl.col("text").is_not_null())
+            .collect()
+        )
+        return {post: text for post, text in found.iter_rows() if text.strip()}
+
+    def _notes_of(self, post: int) -> list[str]:
+        """Texts of all notes that stood in prompts of the post."""
+        sources = {
+            note
+            for directory in self.directories()
+            for notes in read_rows(directory, "candidates", [post])["source_note_ids"].to_list()
+            for note in notes or ()
+        }
+        frame = read_table(self.snapshot, "notes", ["noteId", "summary"]).filter(
+            pl.col("noteId").is_in(sorted(sources))
+        )
+        return frame.collect()["summary"].to_list()
+
+    def enter(self, writers: Mapping[str, ConfigWriter], config: str, frame: pl.DataFrame) -> None:
+        """Write finished rows of one config into its splits."""
+        if config not in writers:
+            return
+        self.lengths.add(config, frame.select([n for n in writers[config].schema.names if n in frame.columns]))
+        for split, wanted in (("train", False), ("test", True)):
+            part = frame.filter(pl.col("test") == wanted)
+            if part.height:
+                writers[config].write(split, to_arrow(part, writers[config].schema))
+
+
+def _from_rows(
+    job: _Job, path: Path, layouts: Mapping[str, Any], writers: Mapping[str, ConfigWriter], progress: Any
+) -> tuple[int, int]:
+    """Stream a table through the layouts made from it; rows read and rows written."""
+    if not path.is_file():
+        raise InputError(f"{path} does not exist; give the directory that `supernotes build-pairs` wrote.")
+    wanted = [name for name in layouts if name in writers]
+    file = pq.ParquetFile(path)
+    seen = written = 0
+    scale = _gap_scale(path) if job.settings.reward_margin and "reward" in wanted else 1.0
+    for batch in file.iter_batches(batch_size=ROWS_AT_ONCE):
+        frame = pl.DataFrame(batch)
+        seen += frame.height
+        frame, why = job.complete(frame, prompts=True)
+        (job.left_out_pairs if "pair_id" in frame.columns else job.left_out).update(why)
+        written += frame.height
+        for name in wanted:
+            shaped = layouts[name](frame)
+            if name == "reward" and job.settings.reward_margin:
+                shaped = shaped.with_columns(margin=(pl.col("score_gap") / scale).fill_null(0.0))
+            job.enter(writers, name, shaped)
+        progress(f"exporting {path.stem}", seen, file.metadata.num_rows)
+    return seen, written
+
+
+def _gap_scale(path: Path) -> float:
+    """Standard deviation of the gaps: a margin of one is one of them."""
+    found = pl.scan_parquet(path).select(pl.col("score_gap").std()).collect().item()
+    return float(found) if found else 1.0
+
+
+def _from_posts(
+    job: _Job, writers: Mapping[str, ConfigWriter], decided: Mapping[int, list[dict[str, Any]]], progress: Any
+) -> None:
+    """The configs that are made from candidates, verdicts, revisions and decisions, a few hundred posts at a time."""
+    made: dict[str, Any] = {
+        "grpo": _grpo, "scored": _scored, "candidates": _candidates, "jury": _jury, "hindsight": _hindsight,
+        "stable_alignment": _stable_alignment, "sft": _sft,
+    }  # fmt: skip
+    records: dict[int, list[dict[str, Any]]] = {}
+    if job.revisions and "stable_alignment" in writers:
+        for record in read_jsonl(Path(job.revisions) / "training_records.jsonl"):
+            records.setdefault(int(record["post_id"]), []).append(record)
+    for start in range(0, len(job.posts), POSTS_AT_ONCE):
+        chunk = _Chunk(job, job.posts[start : start + POSTS_AT_ONCE], decided, records)
+        for name, make in made.items():
+            if name in writers:
+                frame = make(chunk)
+                if frame.height:
+                    ready, why = job.complete(frame, prompts=name in WITH_PROMPT)
+                    job.left_out.update(why)
+                    job.enter(writers, name, ready)
+        progress("exporting candidates", start, len(job.posts))
+
+
+class _Chunk:
+    """The tables of some posts, drafts and revisions together."""
+
+    def __init__(
+        self,
+        job: _Job,
+        posts: Sequence[int],
+        decided: Mapping[int, list[dict[str, Any]]],
+        records: Mapping[int, list[dict[str, Any]]],
+    ) -> None:
+        self.job, self.posts = job, posts
+        self.decisions = {post: decided[post] for post in posts if post in decided}
+        self.records = [record for post in posts for record in records.get(post, ())]
+        dirs = [(job.candidates, job.checks, job.verdicts)] + ([(job.revisions,) * 3] if job.revisions else [])
+        order = ["post_id", "candidate_id"]
+        self.candidates = pl.concat([read_rows(d, "candidates", posts) for d, _, _ in dirs]).sort(order)
+        self.verdicts = pl.concat([read_rows(v, "verdicts", posts) for _, _, v in dirs]).sort(order)
+        self.existing = read_rows(job.verdicts, "existing", posts).sort("post_id", "note_id")
+        checks = pl.concat(
+            [read_rows(c, "checks", posts).select("candidate_id", "check", "outcome") for _, c, _ in dirs]
+        )
+        self.failed = (
+            checks.filter(pl.col("outcome") != "passed")
+            .group_by("candidate_id")
+            .agg(pl.col("check").unique().sort().alias("failed_checks"))
+        )
+        self.losers = read_rows(job.selections, "losers", posts)
+        self.prompts = pl.concat([read_rows(d, "prompts", posts) for d, _, _ in dirs]).unique(
+            "request_id", keep="first", maintain_order=True
+        )
+
+    def full(self) -> pl.DataFrame:
+        """Candidates with verdict, failed checks and what decided against them."""
+        winners = [line["candidate_id"] for post, line in self.job.selected.items() if line["outcome"] == "winner"]
+        abstained = [post for post, line in self.job.selected.items() if line["outcome"] != "winner"]
+        return (
+            self.candidates.join(self.verdicts.drop("post_id"), on="candidate_id", how="left", maintain_order="left")
+            .join(self.failed, on="candidate_id", how="left", maintain_order="left")
+            .join(
+                self.losers.select("candidate_id", "decided_by", decided_why="reason"),
+                on="candidate_id",
+                how="left",
+                maintain_order="left",
+            )
+            .with_columns(
+                pl.col("failed_checks").fill_null(pl.lit([], dtype=pl.List(pl.String))),
+                outcome=pl.when(pl.col("candidate_id").is_in(winners))
+                .then(pl.lit("winner"))
+                .when(pl.col("post_id").is_in(abstained))
+                .then(pl.lit("abstained"))
+                .otherwise(pl.lit("loser")),
+                model_id=pl.col("writer"),
+                source_note_ids=pl.col("source_note_ids").cast(pl.List(pl.String)),
+            )
+        )
+
+    def with_prompt(self, frame: pl.DataFrame) -> pl.DataFrame:
+        columns = self.prompts.select("request_id", "prompt_version", "prompt_sha256", prompt="messages")
+        kept = frame.drop([name for name in ("prompt_version", "prompt_sha256", "prompt") if name in frame.columns])
+        return kept.join(columns, on="request_id", how="inner", maintain_order="left")
+
+
+def _grpo(chunk: _Chunk) -> pl.DataFrame:
+    """One row for each drafting prompt with what the reward function is told."""
+    drafts = chunk.full().filter(pl.col("round") == 0)
+    firsts = drafts.unique("request_id", keep="first", maintain_order=True)
+    return chunk.with_prompt(
+        firsts.select("request_id", "post_id", "cluster_id", "classification", "source_note_ids", "language")
+    )
+
+
+def _scored(chunk: _Chunk) -> pl.DataFrame:
+    gates = ["failed_check", "factor_gate", "net_helpful_gate"]
+    drafts = chunk.full().filter(pl.col("round") == 0).with_columns(
+        rank=pl.col("score").rank("min", descending=True).over("request_id").cast(pl.Int64),
+        passed=(pl.col("failed_checks").list.len() == 0) & ~pl.col("decided_by").is_in(gates).fill_null(False),
+    )  # fmt: skip
+    grouped = drafts.group_by("request_id", maintain_order=True).agg(
+        pl.col("post_id").first(),
+        pl.col("cluster_id").first(),
+        pl.col("language").first(),
+        completions="text",
+        scores="score",
+        ranks="rank",
+        gate_pass="passed",
+        candidate_ids="candidate_id",
+    )
+    return chunk.with_prompt(grouped)
+
+
+def _candidates(chunk: _Chunk) -> pl.DataFrame:
+    return chunk.full().with_columns(note="text", score_lower="lower", score_upper="upper", note_factor="factor")
+
+
+def _jury(chunk: _Chunk) -> pl.DataFrame:
+    judged = chunk.verdicts.filter(pl.col("unjudged_reason").is_null())
+    parents = chunk.candidates.select("candidate_id", "round")
+    drafts = judged.join(parents, on="candidate_id", how="left", maintain_order="left").with_columns(
+        text_id="candidate_id",
+        kind=pl.when(pl.col("round") > 0).then(pl.lit("revision")).otherwise(pl.lit("candidate")),
+    )
+    notes = chunk.existing.filter(pl.col("unjudged_reason").is_null()).with_columns(
+        text_id=pl.format("note-{}", "note_id"), kind=pl.lit("existing")
+    )
+    columns = [name for name in judged.columns if name != "candidate_id"] + ["text_id", "kind"]
+    both = pl.concat([drafts.select(columns), notes.select(columns)])
+    return both.sort("post_id", "text_id").with_columns(score_lower="lower", score_upper="upper", note_factor="factor")
+
+
+def _lineage(chunk: _Chunk) -> pl.DataFrame:
+    if chunk.job.revisions is None:
+        return pl.DataFrame()
+    return read_rows(chunk.job.revisions, "lineage", chunk.posts).sort("post_id", "candidate_id")
+
+
+def _hindsight(chunk: _Chunk) -> pl.DataFrame:
+    """Feedback on a draft and, where there is one, the better text: from the simulated jury and from analysts."""
+    texts = chunk.candidates.select("candidate_id", "text", "request_id", "cluster_id", "language")
+    rows = []
+    known = {row["candidate_id"]: row for row in texts.iter_rows(named=True)}
+    for line in _lineage(chunk).iter_rows(named=True):
+        parent, child = known[line["parent_id"]], known[line["candidate_id"]]
+        shared = {
+            "post_id": line["post_id"],
+            "request_id": parent["request_id"],
+            "cluster_id": parent["cluster_id"],
+            "language": parent["language"],
+        }
+        improved = {
+            "improved": child["text"] if line["kept"] else None,
+            "improved_id": line["candidate_id"] if line["kept"] else None,
+        }
+        scores = {"score_before": line["score_before"], "score_after": line["score_after"] if line["kept"] else None}
+        rows.append(
+            shared
+            | {
+                "response": parent["text"],
+                "response_id": line["parent_id"],
+                "feedback": line["feedback"],
+                "feedback_source": "jury",
+            }
+            | improved
+            | scores
+        )
+    for post, decisions in chunk.decisions.items():
+        for decision in decisions:
+            said = _analyst_feedback(decision)
+            text = known.get(decision["candidate_id"] or "")
+            if text is None or not said:
+                continue
+            edited = decision["text"] if decision["kind"] == "edit" else None
+            rows.append(
+                {
+                    "post_id": post,
+                    "request_id": text["request_id"],
+                    "cluster_id": text["cluster_id"],
+                    "language": text["language"],
+                    "response": text["text"],
+                    "response_id": text["candidate_id"],
+                    "feedback": said,
+                    "feedback_source": "analyst",
+                    "improved": edited,
+                    "improved_id": None
+                    if edited is None
+                    else f"{text['candidate_id']}-edited-{hashlib.sha256(edited.encode()).hexdigest()[:8]}",
+                    "score_before": None,
+                    "score_after": None,
+                }
+            )
+    if not rows:
+        return pl.DataFrame()
+    schema = {"post_id": pl.Int64, "request_id": pl.String, "cluster_id": pl.String, "language": pl.String, "response": pl.String, "response_id": pl.String, "feedback": pl.String, "feedback_source": pl.String, "improved": pl.String, "improved_id": pl.String, "score_before": pl.Float64, "score_after": pl.Float64}  # fmt: skip
+    return chunk.with_prompt(pl.DataFrame(rows, schema=schema))
+
+
+def _analyst_feedback(decision: Mapping[str, Any]) -> str:
+    """An analyst's reasons as a sentence; an edit without reasons still says that it was edited."""
+    reasons = [OBJECTIONS[reason] for reason in decision.get("reasons") or () if reason in OBJECTIONS]
+    if decision["kind"] == "reject" and reasons:
+        return f"An analyst rejected this note: some readers {' and '.join(reasons)}."
+    if decision["kind"] == "edit":
+        return "An analyst edited this note" + (f": some readers {' and '.join(reasons)}." if reasons else ".")
+    return ""
+
+
+def _stable_alignment(chunk: _Chunk) -> pl.DataFrame:
+    """The records of revise_candidates under the prompt of the draft they begin from."""
+    if not chunk.records:
+        return pl.DataFrame()
+    known = {row["candidate_id"]: row for row in chunk.candidates.iter_rows(named=True)}
+    rows = []
+    for record in chunk.records:
+        draft = known[record["draft_id"]]
+        rows.append(
+            {
+                "kind": record["kind"],
+                "post_id": int(record["post_id"]),
+                "request_id": draft["request_id"],
+                "cluster_id": draft["cluster_id"],
+                "language": draft["language"],
+                "draft": record.get("draft"),
+                "feedback": record.get("feedback"),
+                "response": record.get("text", record.get("revision")),
+                "rating": record.get("rating"),
+                "rating_before": record.get("rating_before"),
+                "rating_after": record.get("rating_after"),
+                "draft_id": record["draft_id"],
+                "response_id": record.get("candidate_id"),
+            }
+        )
+    schema = {"kind": pl.String, "post_id": pl.Int64, "request_id": pl.String, "cluster_id": pl.String, "language": pl.String, "draft": pl.String, "feedback": pl.String, "response": pl.String, "rating": pl.Float64, "rating_before": pl.Float64, "rating_after": pl.Float64, "draft_id": pl.String, "response_id": pl.String}  # fmt: skip
+    return chunk.with_prompt(pl.DataFrame(rows, schema=schema))
+
+
+def _settled(decisions: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
+    """The decision that settles a post: the last of those kinds that do."""
+    return next((d for d in reversed(decisions) if d["kind"] in ("accept", "reject", "edit", "not_needed")), None)
+
+
+def _sft(chunk: _Chunk) -> pl.DataFrame:
+    """Notes that an analyst accepted, or the analyst's own wording of them."""
+    known = {row["candidate_id"]: row for row in chunk.candidates.iter_rows(named=True)}
+    rows = []
+    for post, decisions in chunk.decisions.items():
+        decision = _settled(decisions)
+        if decision is None or decision["kind"] not in ("accept", "edit") or decision["candidate_id"] not in known:
+            continue
+        candidate = known[decision["candidate_id"]]
+        text = decision["text"] if decision["kind"] == "edit" else candidate["text"]
+        rows.append(
+            {
+                "post_id": post,
+                "request_id": candidate["request_id"],
+                "cluster_id": candidate["cluster_id"],
+                "language": candidate["language"],
+                "answer": text,
+                "decision_id": decision["decision_id"],
+                "decision_kind": decision["kind"],
+                "candidate_id": candidate["candidate_id"],
+            }
+        )
+    if not rows:
+        return pl.DataFrame()
+    return chunk.with_prompt(pl.DataFrame(rows)).with_columns(completion=assistant("answer"))
+
+
+def _publication(job: _Job, decided: Mapping[int, list[dict[str, Any]]]) -> list[dict[str, Any]]:
+    """What may be published: per post the text an analyst accepted or edited, its sources, the decision, where it came from."""
+    accepted = {post: d for post, rows in decided.items() if (d := _settled(rows)) and d["kind"] in ("accept", "edit")}
+    if not accepted:
+        return []
+    frames = [read_rows(directory, "candidates", sorted(accepted)) for directory in job.directories()]
+    known = {row["candidate_id"]: row for row in pl.concat(frames).iter_rows(named=True)}
+    gone = set(job.deleted_texts.to_list())
+    from texts.note import find_urls
+
+    lines = []
+    for post in sorted(accepted):
+        decision = accepted[post]
+        candidate = known.get(decision["candidate_id"])
+        if candidate is None or candidate["candidate_id"] in gone:
+            continue
+        text = decision["text"] if decision["kind"] == "edit" else candidate["text"]
+        line = job.selected.get(post, {})
+        lines.append(
+            {
+                "post_id": str(post),
+                "text": text,
+                "classification": candidate["classification"],
+                "language": candidate["language"],
+                "sources": [text[span.start : span.end] for span in find_urls(text)],
+                "source_note_ids": [str(note) for note in candidate["source_note_ids"] or ()],
+                "decision": {
+                    "decision_id": decision["decision_id"],
+                    "kind": decision["kind"],
+                    "analyst": decision.get("analyst"),
+                },
+                "provenance": {
+                    "run_id": job.run_id,
+                    "jury_id": job.jury_id,
+                    "candidate_id": candidate["candidate_id"],
+                    "writer": candidate["writer"],
+                    "prompt_version": candidate["prompt_version"],
+                    "machine_written": True,
+                    "edited_by_analyst": decision["kind"] == "edit",
+                    "won_before_jury": line.get("candidate_id") == candidate["candidate_id"],
+                    "score": line.get("score") if line.get("candidate_id") == candidate["candidate_id"] else None,
+                },
+            }
+        )
+    return lines
+
+
+def _beside(job: _Job, rows: dict[str, dict[str, int]], pairs: Path) -> None:
+    """Card, dictionary, schemas, YAML files, provenance, checksums."""
+    settings = job.settings
+    report_path = Path(pairs) / "report.json"
+    report = json.loads(report_path.read_text(encoding="utf-8")) if report_path.is_file() else {}
+    frame = pl.concat(
+        [
+            pl.scan_parquet(d / "candidates.parquet").select("writer", "language", "prompt_version")
+            for d in job.directories()
+        ]
+    )
+    writers = frame.select(pl.col("writer").unique().sort()).collect()["writer"].drop_nulls().to_list()
+    languages = frame.select(pl.col("language").unique().sort()).collect()["language"].drop_nulls().to_list()
+    versions = frame.select(pl.col("prompt_version").unique().sort()).collect()["prompt_version"].drop_nulls().to_list()
+    if settings.include_post_text:
+        note = "the bytes as sent; where posts have texts, those are in them."
+    elif job.redacted:
+        note = (
+            f"the post's text was replaced by a placeholder in {job.redacted} prompts (`prompt_redacted`); `prompt_sha256` is of the "
+            "bytes as sent. Export with `include_post_text` to train on exactly what was sent."
+        )
+    else:
+        note = "the bytes as sent (no post text was in them)."
+    lengths = job.lengths.report()
+    facts = {
+        "run_id": job.run_id,
+        "jury_id": job.jury_id,
+        "writers": writers,
+        "prompt_versions": versions,
+        "split_by": "story (posts on the same claim), or post where there is none",
+        "prompt_note": note,
+        "lengths": lengths,
+        "left_out": dict(sorted((job.left_out_pairs + job.left_out).items())),
+    }
+    schemas = {name: schema_of(name, settings.reward_margin) for name in rows}
+    languages = [code for code in languages if code] or ["und"]
+    (job.out / "README.md").write_text(card.card(facts, rows, settings, languages), encoding="utf-8")
+    (job.out / "data_dictionary.md").write_text(card.data_dictionary(schemas), encoding="utf-8")
+    (job.out / "schema.json").write_text(card.schema_json(schemas), encoding="utf-8")
+    write_lengths(job.out, lengths)
+    for method in ("dpo", "kto", "reward", "grpo"):
+        if method in rows:
+            smoothing = min(float(report.get("mean_p_flip") or 0.0), 0.49)
+            longest = enough(lengths, method, settings.max_length)
+            text = card.trl_yaml(method, settings, smoothing, longest)
+            (job.out / f"trl_{method}.yaml").write_text(text, encoding="utf-8")
+    provenance = facts | {
+        "rows": rows,
+        "pairs_report": report,
+        "jury_report": _jury_facts(job.jury),
+        "settings": {name: getattr(settings, name) for name in settings.__dataclass_fields__},
+        "licence": card.LICENCE.format(post_text="in the prompts" if settings.include_post_text else "left out"),
+        "packages": {name: _version(name) for name in ("polars", "pyarrow", "numpy")}
+        | {"python": platform.python_version()},
+    }
+    text = json.dumps(provenance, indent=1, sort_keys=True, default=str, ensure_ascii=False)
+    (job.out / "provenance.json").write_text(text + "\n", encoding="utf-8")
+    write_checksums(job.out, ("manifest.json", "timing.json"))
+
+
+def _jury_facts(jury: Path) -> dict[str, Any]:
+    """The jury's own evaluation, as far as its report has numbers."""
+    path = Path(jury) / "report.json"
+    if not path.is_file():
+        return {}
+    report = json.loads(path.read_text(encoding="utf-8"))
+    return {key: report[key] for key in ("metrics", "n_ratings", "n_notes", "n_posts") if key in report}
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None

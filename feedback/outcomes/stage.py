@@ -1,0 +1,265 @@
+"""Stage `learn_outcomes`: how judged notes and published supernotes were really received, from a later snapshot."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+
+from feedback.pairs.pairs import similarity
+from feedback.settings import LearnOutcomesSettings
+from jury.tables import read_jsonl, read_rows, write_jsonl, write_rows
+from nouns.snapshot import read_table
+
+OUTCOMES = pa.schema(
+    [
+        ("text_id", pa.string()),
+        ("post_id", pa.int64()),
+        ("kind", pa.string()),  # existing: a person's note that was judged; winner: our note, found published
+        ("note_id", pa.int64()),
+        ("predicted", pa.float64()),
+        ("lower", pa.float64()),
+        ("upper", pa.float64()),
+        ("real", pa.float64()),
+        ("n_ratings", pa.int64()),
+        ("n_ratings_before", pa.int64()),
+        ("covered", pa.bool_()),
+        ("status", pa.string()),
+    ]
+)
+
+OUTCOME_PAIRS = pa.schema(
+    [
+        ("pair_id", pa.string()),
+        ("post_id", pa.int64()),
+        ("chosen_id", pa.string()),
+        ("rejected_id", pa.string()),
+        ("chosen", pa.string()),
+        ("rejected", pa.string()),
+        ("real_chosen", pa.float64()),
+        ("real_rejected", pa.float64()),
+        ("real_gap", pa.float64()),
+        ("predicted_gap", pa.float64()),
+        ("jury_agreed", pa.bool_()),
+        ("label_source", pa.string()),
+    ]
+)
+
+HELPFUL = "CURRENTLY_RATED_HELPFUL"
+
+
+def learn_outcomes(
+    out: Path,
+    settings: LearnOutcomesSettings,
+    *,
+    snapshot: Path,
+    parameters: Path,
+    clusters: Path,
+    candidates: Path,
+    verdicts: Path,
+    selections: Path,
+    revisions: Path | None = None,
+    progress: Any = lambda *a, **k: None,
+) -> dict[str, Any]:
+    """Write outcomes.parquet, pairs.parquet, withdrawals.jsonl and report.json.
+
+    `snapshot` and `parameters` are the *later* ones, the rest is of the run that judged. Counted in judged texts (existing notes and
+    winners): out = those with enough later ratings, rejected: not_published, deleted, too_few_ratings.
+    """
+    existing = read_rows(verdicts, "existing", None).filter(pl.col("unjudged_reason").is_null())
+    winners = {
+        int(line["post_id"]): line
+        for line in read_jsonl(Path(selections) / "selections.jsonl")
+        if line["outcome"] == "winner"
+    }
+    posts = sorted(set(existing["post_id"].to_list()) | set(winners))
+    notes = _later_notes(snapshot, parameters, posts)
+    codes: Counter[str] = Counter()
+    rows: list[dict[str, Any]] = []
+    by_id = {row["noteId"]: row for row in notes.iter_rows(named=True)}
+    for row in existing.sort("post_id", "note_id").iter_rows(named=True):
+        later = by_id.get(row["note_id"])
+        new = None if later is None else (later["n_ratings"] or 0) - (row["n_ratings"] or 0)
+        if later is None:
+            codes["deleted"] += 1
+        elif later["intercept"] is None or (new or 0) < settings.minimum_ratings:
+            codes["too_few_ratings"] += 1
+        else:
+            rows.append(_outcome(f"note-{row['note_id']}", "existing", later, row, row["n_ratings"] or 0))
+    of_post: dict[int, list[dict[str, Any]]] = {}
+    for later in notes.iter_rows(named=True):
+        of_post.setdefault(later["tweetId"], []).append(later)
+    for post, line in sorted(winners.items()):
+        found = [
+            note
+            for note in of_post.get(post, ())
+            if similarity(note["summary"], line["text"]) >= settings.match_similarity
+        ]
+        if not found:
+            codes["not_published"] += 1
+            continue
+        best = max(found, key=lambda note: (similarity(note["summary"], line["text"]), -note["noteId"]))
+        if best["intercept"] is None or (best["n_ratings"] or 0) < settings.minimum_ratings:
+            codes["too_few_ratings"] += 1
+            continue
+        rows.append(_outcome(line["candidate_id"], "winner", best, line | {"post_id": post}, 0))
+    pairs = outcome_pairs(rows, by_id, settings)
+    gone = withdrawals(winners, _sources(candidates, revisions, posts), _alive(snapshot), of_post)
+    write_rows(out / "outcomes.parquet", OUTCOMES, rows)
+    write_rows(out / "pairs.parquet", OUTCOME_PAIRS, pairs)
+    write_jsonl(out / "withdrawals.jsonl", gone)
+    report = drift(rows, pairs, settings) | {
+        "withdrawals": dict(sorted(Counter(line["reason_code"] for line in gone).items()))
+    }
+    (out / "report.json").write_text(
+        json.dumps(report, indent=1, sort_keys=True, allow_nan=False) + "\n", encoding="utf-8"
+    )
+    progress("outcomes read", len(rows), len(rows))
+    return {
+        "in": existing.height + len(winners),
+        "out": len(rows),
+        "rejected": dict(sorted(codes.items())),
+        "pairs": len(pairs),
+        "withdrawals": len(gone),
+    }
+
+
+def _outcome(text_id: str, kind: str, later: dict[str, Any], judged: dict[str, Any], before: int) -> dict[str, Any]:
+    predicted = judged.get("score_bridging_intercept", judged.get("score"))
+    lower, upper = judged["lower"], judged["upper"]
+    covered = None if lower is None or upper is None else bool(lower <= later["intercept"] <= upper)
+    return {
+        "text_id": text_id,
+        "post_id": judged["post_id"],
+        "kind": kind,
+        "note_id": later["noteId"],
+        "predicted": predicted,
+        "lower": lower,
+        "upper": upper,
+        "real": later["intercept"],
+        "n_ratings": later["n_ratings"],
+        "n_ratings_before": before,
+        "covered": covered,
+        "status": later["currentStatus"],
+    }
+
+
+def outcome_pairs(
+    rows: Sequence[dict[str, Any]], notes: dict[int, dict[str, Any]], settings: LearnOutcomesSettings
+) -> list[dict[str, Any]]:
+    """Pairs of texts on one post whose real intercepts differ by at least `minimum_gap`, and whether the jury had foreseen it."""
+    made = []
+    by_post: dict[int, list[dict[str, Any]]] = {}
+    for row in rows:
+        by_post.setdefault(row["post_id"], []).append(row)
+    for post in sorted(by_post):
+        ranked = sorted(by_post[post], key=lambda row: (-row["real"], row["text_id"]))
+        for i, better in enumerate(ranked):
+            for worse in ranked[i + 1 :]:
+                gap = better["real"] - worse["real"]
+                texts = [notes[row["note_id"]]["summary"] for row in (better, worse)]
+                if gap < settings.minimum_gap or texts[0].strip() == texts[1].strip():
+                    continue
+                foreseen = better["predicted"] - worse["predicted"]
+                made.append(
+                    {
+                        "pair_id": f"{post}-{better['text_id']}-{worse['text_id']}",
+                        "post_id": post,
+                        "chosen_id": better["text_id"],
+                        "rejected_id": worse["text_id"],
+                        "chosen": texts[0],
+                        "rejected": texts[1],
+                        "real_chosen": better["real"],
+                        "real_rejected": worse["real"],
+                        "real_gap": gap,
+                        "predicted_gap": foreseen,
+                        "jury_agreed": None if foreseen == 0 else foreseen > 0,
+                        "label_source": "outcome",
+                    }
+                )
+    return made
+
+
+def withdrawals(
+    winners: dict[int, dict[str, Any]],
+    sources: dict[str, list[int]],
+    alive: set[int],
+    of_post: dict[int, list[dict[str, Any]]],
+) -> list[dict[str, Any]]:
+    """Winners that should no longer be shown or trained on: a source was deleted, or another note of the post became Helpful."""
+    said = []
+    for post, line in sorted(winners.items()):
+        missing = [note for note in sources.get(line["candidate_id"], ()) if note not in alive]
+        helpful = [
+            note["noteId"]
+            for note in of_post.get(post, ())
+            if note["currentStatus"] == HELPFUL and similarity(note["summary"], line["text"]) < 0.9
+        ]
+        if missing:
+            code, reason = "source_note_deleted", f"Its source note {missing[0]} was deleted by its author."
+        elif helpful:
+            code, reason = "note_became_helpful", f"Note {helpful[0]} of the post is rated Helpful now."
+        else:
+            continue
+        said.append({"post_id": str(post), "candidate_id": line["candidate_id"], "reason_code": code, "reason": reason})
+    return said
+
+
+def drift(
+    rows: Sequence[dict[str, Any]], pairs: Sequence[dict[str, Any]], settings: LearnOutcomesSettings
+) -> dict[str, Any]:
+    """How far the jury was off: mean error, its spread, coverage of the 90 % intervals, order foreseen, winners that became Helpful."""
+    error = np.array([row["predicted"] - row["real"] for row in rows])
+    covered = [row["covered"] for row in rows if row["covered"] is not None]
+    agreed = [pair["jury_agreed"] for pair in pairs if pair["jury_agreed"] is not None]
+    won = [row for row in rows if row["kind"] == "winner"]
+    bias = None if not len(error) else round(float(error.mean()), 6)
+    half = None if len(error) < 2 else 1.96 * float(error.std(ddof=1)) / len(error) ** 0.5
+    return {
+        "texts": len(rows),
+        "mean_error": bias,
+        "mean_error_half_width": None if half is None else round(half, 6),
+        "rmse": None if not len(error) else round(float(np.sqrt((error**2).mean())), 6),
+        "coverage_90": None if not covered else round(float(np.mean(covered)), 6),
+        "pairs": len(pairs),
+        "order_foreseen": None if not agreed else round(float(np.mean(agreed)), 6),
+        "winners_published": len(won),
+        "winners_helpful": sum(row["real"] >= settings.helpful_bar for row in won),
+        # Drift is said only where the mean error is surely larger than the alarm: a few notes prove nothing.
+        "drift": bool(bias is not None and half is not None and abs(bias) - half > settings.drift_alarm),
+    }
+
+
+def _later_notes(snapshot: Path, parameters: Path, posts: Sequence[int]) -> pl.DataFrame:
+    """The posts' notes in the later snapshot with text, status, intercept and number of ratings."""
+    notes = read_table(snapshot, "notes", ["noteId", "tweetId", "summary"]).filter(pl.col("tweetId").is_in(list(posts)))
+    status = read_table(snapshot, "note_status_history", ["noteId", "currentStatus"])
+    counts = (
+        read_table(snapshot, "ratings", ["noteId"]).group_by("noteId").agg(pl.len().cast(pl.Int64).alias("n_ratings"))
+    )
+    fitted = pl.scan_parquet(Path(parameters) / "notes.parquet").select("noteId", pl.col("intercept").cast(pl.Float64))
+    frame = (
+        notes.join(status, on="noteId", how="left")
+        .join(fitted, on="noteId", how="left")
+        .join(counts, on="noteId", how="left")
+    )
+    return frame.unique("noteId", keep="first").sort("tweetId", "noteId").collect()
+
+
+def _alive(snapshot: Path) -> set[int]:
+    return set(read_table(snapshot, "notes", ["noteId"]).collect()["noteId"].to_list())
+
+
+def _sources(candidates: Path, revisions: Path | None, posts: Sequence[int]) -> dict[str, list[int]]:
+    found: dict[str, list[int]] = {}
+    for directory in (candidates, revisions):
+        if directory is not None and (Path(directory) / "candidates.parquet").is_file():
+            frame = read_rows(directory, "candidates", posts).select("candidate_id", "source_note_ids")
+            found |= {name: list(notes or ()) for name, notes in frame.iter_rows()}
+    return found

@@ -1,0 +1,480 @@
+"""Stage `build_pairs`: judged candidates and analysts' decisions become preference pairs and absolute labels."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from feedback.pairs.pairs import (
+    RULES,
+    SURFACE,
+    Bars,
+    Pair,
+    PostMaterial,
+    Text,
+    absolute_label,
+    bars_of_run,
+    drop_telltale,
+    length_of,
+    links_of,
+    pairs_of_post,
+    surface_features,
+)
+from feedback.settings import BuildPairsSettings
+from jury.records import SIDES
+from jury.tables import model_answers, read_jsonl, read_rows
+from nouns.errors import InputError
+from nouns.snapshot import read_table
+
+POSTS_AT_ONCE = 500
+
+MESSAGES = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
+
+PAIRS = pa.schema(
+    [
+        ("pair_id", pa.string()),
+        ("post_id", pa.int64()),
+        ("cluster_id", pa.string()),
+        ("request_id", pa.string()),
+        ("prompt_sha256", pa.string()),
+        ("prompt_version", pa.string()),
+        ("prompt", MESSAGES),
+        ("chosen_id", pa.string()),
+        ("rejected_id", pa.string()),
+        ("chosen", pa.string()),
+        ("rejected", pa.string()),
+        ("score_chosen", pa.float64()),
+        ("score_rejected", pa.float64()),
+        ("score_gap", pa.float64()),
+        ("gap_ci_low", pa.float64()),
+        ("gap_ci_high", pa.float64()),
+        ("p_flip", pa.float64()),
+        ("label_source", pa.string()),
+        ("pair_rule", pa.string()),
+        ("model_id", pa.string()),
+        ("language", pa.string()),
+        ("chosen_length", pa.int32()),
+        ("rejected_length", pa.int32()),
+        ("chosen_links", pa.int32()),
+        ("rejected_links", pa.int32()),
+    ]
+)
+
+LABELS = pa.schema(
+    [
+        ("candidate_id", pa.string()),
+        ("post_id", pa.int64()),
+        ("cluster_id", pa.string()),
+        ("request_id", pa.string()),
+        ("prompt_sha256", pa.string()),
+        ("prompt_version", pa.string()),
+        ("prompt", MESSAGES),
+        ("text", pa.string()),
+        ("label", pa.bool_()),
+        ("reason", pa.string()),
+        ("label_source", pa.string()),
+        ("score", pa.float64()),
+        ("lower", pa.float64()),
+        ("upper", pa.float64()),
+        ("model_id", pa.string()),
+        ("language", pa.string()),
+    ]
+)
+
+
+def build_pairs(
+    out: Path,
+    settings: BuildPairsSettings,
+    *,
+    snapshot: Path,
+    clusters: Path,
+    candidates: Path,
+    checks: Path,
+    verdicts: Path,
+    revisions: Path | None = None,
+    selections: Path | None = None,
+    decisions: Path | None = None,
+    progress: Any = lambda *a, **k: None,
+) -> dict[str, Any]:
+    """Write pairs.parquet, labels.parquet and report.json.
+
+    Counted in possible pairs that the rules proposed: out = written, rejected = refused by reason. Posts are read a few
+    hundred at a time; texts of the pairs kept are in memory until the surface test has had its say, prompts never are.
+    """
+    unknown = sorted(set(settings.rules) - set(RULES))
+    if unknown:
+        raise InputError(f"build_pairs.rules names {unknown[0]!r}, which is no rule; choose from {', '.join(RULES)}.")
+    decided = read_decisions(decisions)
+    bars = _bars(verdicts, revisions, settings)
+    pairs: list[Pair] = []
+    labels: list[dict[str, Any]] = []
+    refused: Counter[str] = Counter()
+    posts = _posts(clusters)
+    winners = _winners(selections)
+    for start in range(0, len(posts), POSTS_AT_ONCE):
+        progress("pairing", start, len(posts))
+        for material in _materials(
+            posts[start : start + POSTS_AT_ONCE],
+            snapshot,
+            candidates,
+            checks,
+            verdicts,
+            revisions,
+            selections,
+            winners,
+            decided,
+        ):
+            found, why = pairs_of_post(material, settings)
+            pairs += found
+            refused += why
+            labels += _labels(material, bars)
+    difference = np.array(
+        [np.subtract(surface_features(pair.chosen.text), surface_features(pair.rejected.text)) for pair in pairs]
+    ).reshape(len(pairs), len(SURFACE))
+    keep, before, after = drop_telltale(
+        difference, [pair.chosen.post_id for pair in pairs], most=0.5 if settings.matching else 0.0
+    )
+    telltale = int((~keep).sum())
+    pairs = [pair for pair, stays in zip(pairs, keep, strict=True) if stays]
+    if telltale:
+        refused["surface_gives_it_away"] += telltale
+    prompts = _Prompts(candidates)
+    _write(out / "pairs.parquet", PAIRS, [_pair_row(pair) for pair in pairs], prompts)
+    _write(out / "labels.parquet", LABELS, labels, prompts)
+    report = _report(pairs, labels, refused, bars, before, after, settings)
+    (out / "report.json").write_text(json.dumps(report, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    return {
+        "in": len(pairs) + sum(refused.values()),
+        "out": len(pairs),
+        "rejected": dict(sorted(refused.items())),
+        "labels": len(labels),
+    }
+
+
+def read_decisions(path: Path | None) -> dict[int, list[dict[str, Any]]]:
+    """Analysts' effective decisions by post, oldest first, from the Parquet file that the inspector writes.
+
+    `path` is the file or a directory that holds decisions.parquet; None: no decisions. A decision on a text binds to its
+    hash; whether that is still the text under that id is looked at when it is used.
+    """
+    if path is None:
+        return {}
+    file = Path(path) / "decisions.parquet" if Path(path).is_dir() else Path(path)
+    if not file.is_file():
+        raise InputError(f"{file} does not exist; write the decisions from the inspector, or leave --decisions out.")
+    frame = pl.read_parquet(file)
+    needed = {"post_id", "kind", "candidate_id", "other_id", "text", "text_sha256", "created_at", "decision_id"}
+    if missing := sorted(needed - set(frame.columns)):
+        raise InputError(f"{file} lacks the column {missing[0]}; it has {', '.join(frame.columns)}.")
+    found: dict[int, list[dict[str, Any]]] = {}
+    for row in frame.sort("created_at", "decision_id").iter_rows(named=True):
+        found.setdefault(int(row["post_id"]), []).append(row)
+    return found
+
+
+def _posts(clusters: Path) -> list[int]:
+    return read_rows(clusters, "posts", None).filter(pl.col("eligible"))["post_id"].sort().to_list()
+
+
+def _bars(verdicts: Path, revisions: Path | None, settings: BuildPairsSettings) -> Bars:
+    frames = [read_rows(verdicts, "verdicts", None)]
+    if revisions is not None and (Path(revisions) / "verdicts.parquet").is_file():
+        frames.append(read_rows(revisions, "verdicts", None))
+    judged = pl.concat([frame.select("score_bridging_intercept", "sd") for frame in frames]).drop_nulls()
+    score, sd = judged["score_bridging_intercept"].to_numpy(), judged["sd"].to_numpy()
+    return bars_of_run(score - 1.645 * sd, score + 1.645 * sd, settings)
+
+
+def _materials(
+    posts: Sequence[int],
+    snapshot: Path,
+    candidates: Path,
+    checks: Path,
+    verdicts: Path,
+    revisions: Path | None,
+    selections: Path | None,
+    winners: Mapping[int, str],
+    decided: Mapping[int, list[dict[str, Any]]],
+) -> Iterator[PostMaterial]:
+    """The texts of some posts with what is known of them, post by post."""
+    texts: dict[int, list[Text]] = {post: [] for post in posts}
+    parents: dict[int, dict[str, str]] = {post: {} for post in posts}
+    gates = _gates(selections, posts)
+    same_prompt = _same_prompts(candidates, posts)
+    answers = model_answers(revisions, posts)
+    refused = dict.fromkeys(answers.filter(pl.col("outcome") != "passed")["candidate_id"], "judge")
+    for drafted, checked, judged in _dirs(candidates, checks, verdicts, revisions):
+        rows = {row["candidate_id"]: row for row in read_rows(judged, "verdicts", posts).iter_rows(named=True)}
+        failures = dict(
+            read_rows(checked, "checks", posts)
+            .filter(pl.col("outcome") != "passed")
+            .group_by("candidate_id", maintain_order=True)
+            .first()
+            .select("candidate_id", "check")
+            .iter_rows()
+        )
+        for row in read_rows(drafted, "candidates", posts).sort("candidate_id").iter_rows(named=True):
+            name = row["candidate_id"]
+            row["request_id"] = same_prompt.get(row["request_id"], row["request_id"])
+            texts[row["post_id"]].append(
+                _text(
+                    row,
+                    rows.get(name),
+                    failures.get(name) or refused.get(name) or gates.get(name),
+                    row["parent_id"] is not None,
+                )
+            )
+            if row["parent_id"] is not None:
+                parents[row["post_id"]][name] = row["parent_id"]
+    existing = read_rows(verdicts, "existing", posts).sort("note_id")
+    words = dict(
+        read_table(snapshot, "notes", ["noteId", "summary"])
+        .filter(pl.col("noteId").is_in(existing["note_id"].implode()))
+        .collect()
+        .iter_rows()
+    )
+    languages = {post: next((text.language for text in texts[post]), "") for post in posts}
+    for row in existing.iter_rows(named=True):
+        post, note = row["post_id"], row["note_id"]
+        if note in words:
+            shown = {
+                "candidate_id": f"note-{note}",
+                "post_id": post,
+                "text": words[note],
+                "request_id": "",
+                "cluster_id": "",
+            }
+            text = _text(shown | {"writer": "human", "language": languages[post]}, row, None, False)
+            texts[post].append(_as_existing(text))
+    for post in posts:
+        by_id = {text.text_id: text for text in texts[post]}
+        yield PostMaterial(
+            post,
+            tuple(texts[post]),
+            winners.get(post),
+            parents[post],
+            tuple(d for d in decided.get(post, ()) if _binds(d, by_id)),
+        )
+
+
+def _same_prompts(candidates: Path, posts: Sequence[int]) -> dict[str, str]:
+    """For each request the first one of its post that sent the same bytes: writers that got the same prompt can be paired."""
+    frame = read_rows(candidates, "prompts", posts).sort("post_id", "request_id")
+    first = frame.select("request_id", pl.col("request_id").first().over("post_id", "prompt_sha256").alias("first"))
+    return dict(first.iter_rows())
+
+
+def _binds(decision: Mapping[str, Any], by_id: Mapping[str, Text]) -> bool:
+    """Whether the text under the decision's id is still the one the analyst saw."""
+    text = by_id.get(decision["candidate_id"] or "")
+    if text is None or decision["kind"] == "edit" or not decision["text_sha256"]:
+        return text is not None
+    return hashlib.sha256(text.text.encode("utf-8", "surrogatepass")).hexdigest() == decision["text_sha256"]
+
+
+def _dirs(candidates: Path, checks: Path, verdicts: Path, revisions: Path | None) -> list[tuple[Path, Path, Path]]:
+    found = [(candidates, checks, verdicts)]
+    if revisions is not None and (Path(revisions) / "candidates.parquet").is_file():
+        found.append((revisions, revisions, revisions))
+    return found
+
+
+def _text(row: Mapping[str, Any], verdict: Mapping[str, Any] | None, gate: str | None, revision: bool) -> Text:
+    """A row of candidates (or an existing note in its shape) with its verdict as a `Text`; scores are bridging intercepts."""
+    shared = Text(
+        row["candidate_id"],
+        row["post_id"],
+        row["text"],
+        row["request_id"] or "",
+        row["cluster_id"] or "",
+        row["writer"] or "",
+        "failed" if gate else "unknown",
+        gate=gate or "",
+        kind="revision" if revision else "candidate",
+        language=row["language"] or "",
+    )
+    if verdict is None or verdict["unjudged_reason"] is not None:
+        return shared
+    score, sd = float(verdict["score_bridging_intercept"]), float(verdict["sd"])
+    return replace(
+        shared,
+        status="failed" if gate else "judged",
+        score=score,
+        lower=score - 1.645 * sd,
+        upper=score + 1.645 * sd,
+        factor=verdict["factor"],
+        sd_within=float(verdict["sd_within"]),
+        helpful=tuple(verdict[f"helpful_{side}"] for side in SIDES),
+    )
+
+
+def _as_existing(text: Text) -> Text:
+    return replace(text, kind="existing")
+
+
+def _gates(selections: Path | None, posts: Sequence[int]) -> dict[str, str]:
+    """Candidates that failed one of X's gates, by id, from losers.parquet."""
+    losers = read_rows(selections, "losers", posts, optional=True)
+    if not losers.height:
+        return {}
+    return dict(
+        losers.filter(pl.col("decided_by").is_in(["factor_gate", "net_helpful_gate"]))
+        .select("candidate_id", "decided_by")
+        .iter_rows()
+    )
+
+
+def _winners(selections: Path | None) -> dict[int, str]:
+    if selections is None:
+        return {}
+    lines = read_jsonl(Path(selections) / "selections.jsonl")
+    return {int(line["post_id"]): line["candidate_id"] for line in lines if line["outcome"] == "winner"}
+
+
+def _labels(material: PostMaterial, bars: Bars) -> list[dict[str, Any]]:
+    """Absolute labels of a post's drafts; revisions and people's notes answered no prompt of ours."""
+    rows = []
+    for text in sorted(material.texts, key=lambda text: text.text_id):
+        if text.kind != "candidate" or not text.request_id:
+            continue
+        said = absolute_label(text, bars, material.decisions)
+        if said is not None:
+            rows.append(
+                {
+                    "candidate_id": text.text_id,
+                    "post_id": text.post_id,
+                    "cluster_id": text.cluster_id,
+                    "request_id": text.request_id,
+                    "text": text.text,
+                    "label": said[0],
+                    "reason": said[1],
+                    "label_source": said[2],
+                    "score": text.score,
+                    "lower": text.lower,
+                    "upper": text.upper,
+                    "model_id": text.writer,
+                    "language": text.language,
+                }
+            )
+    return rows
+
+
+def _pair_row(pair: Pair) -> dict[str, Any]:
+    chosen, rejected = pair.chosen, pair.rejected
+    return {
+        "pair_id": pair.pair_id,
+        "post_id": chosen.post_id,
+        "cluster_id": chosen.cluster_id or rejected.cluster_id,
+        "request_id": pair.request_id,
+        "chosen_id": chosen.text_id,
+        "rejected_id": rejected.text_id,
+        "chosen": chosen.text,
+        "rejected": rejected.text,
+        "score_chosen": chosen.score,
+        "score_rejected": rejected.score,
+        "score_gap": pair.gap,
+        "gap_ci_low": pair.gap_low,
+        "gap_ci_high": pair.gap_high,
+        "p_flip": pair.p_flip,
+        "label_source": pair.label_source,
+        "pair_rule": pair.rule,
+        "model_id": chosen.writer,
+        "language": chosen.language,
+        "chosen_length": length_of(chosen.text),
+        "rejected_length": length_of(rejected.text),
+        "chosen_links": links_of(chosen.text),
+        "rejected_links": links_of(rejected.text),
+    }
+
+
+class _Prompts:
+    """The prompts as they were sent, looked up for a few hundred posts at a time."""
+
+    def __init__(self, candidates: Path) -> None:
+        self._frame = pl.scan_parquet(candidates / "prompts.parquet")
+
+    def of_posts(self, posts: Sequence[int]) -> dict[str, dict[str, Any]]:
+        frame = self._frame.filter(pl.col("post_id").is_in(list(posts))).collect()
+        return {row["request_id"]: row for row in frame.iter_rows(named=True)}
+
+
+def _write(path: Path, schema: pa.Schema, rows: Sequence[dict[str, Any]], prompts: _Prompts) -> None:
+    """Rows with their prompts, in the order given; rows of the same post stand together."""
+    with pq.ParquetWriter(path, schema, compression="zstd", compression_level=1) as writer:
+        at = 0
+        while at < len(rows):
+            part = rows[at : at + 2000]
+            known = prompts.of_posts(sorted({row["post_id"] for row in part}))
+            full = []
+            for row in part:
+                prompt = known.get(row["request_id"])
+                if prompt is None:
+                    raise InputError(
+                        f"prompts.parquet holds no request {row['request_id']!r} of post {row['post_id']}, but a candidate "
+                        "names it; candidates.parquet and prompts.parquet must come from the same run."
+                    )
+                full.append(
+                    row
+                    | {
+                        "prompt": prompt["messages"],
+                        "prompt_sha256": prompt["prompt_sha256"],
+                        "prompt_version": prompt["prompt_version"],
+                    }
+                )
+            writer.write_table(pa.Table.from_pylist(full, schema=schema))
+            at += len(part)
+
+
+def _report(
+    pairs: Sequence[Pair],
+    labels: Sequence[Mapping[str, Any]],
+    refused: Counter[str],
+    bars: Bars,
+    before: Any,
+    after: Any,
+    settings: BuildPairsSettings,
+) -> dict[str, Any]:
+    flips = [pair.p_flip for pair in pairs if pair.p_flip is not None]
+    gaps = [pair.gap for pair in pairs if pair.gap is not None]
+    return {
+        "pairs": len(pairs),
+        "posts": len({pair.chosen.post_id for pair in pairs}),
+        "by_rule": dict(sorted(Counter(pair.rule for pair in pairs).items())),
+        "by_label_source": dict(sorted(Counter(pair.label_source for pair in pairs).items())),
+        "refused": dict(sorted(refused.items())),
+        "mean_gap": None if not gaps else round(float(np.mean(gaps)), 6),
+        "mean_p_flip": None if not flips else round(float(np.mean(flips)), 6),
+        "chosen_longer": None
+        if not pairs
+        else round(float(np.mean([length_of(p.chosen.text) > length_of(p.rejected.text) for p in pairs])), 6),
+        "surface_classifier": {
+            "features": list(SURFACE),
+            "accuracy_before": _round(before.accuracy),
+            "accuracy": _round(after.accuracy),
+            "pairs": after.n,
+            "target": 0.60,
+            "met": None if after.accuracy is None else bool(after.accuracy <= 0.60),
+            "matching": settings.matching,
+        },
+        "labels": {
+            "desirable": sum(bool(row["label"]) for row in labels),
+            "undesirable": sum(not row["label"] for row in labels),
+            "bar_lower": _round(bars.desirable),
+            "bar_upper": _round(bars.undesirable) if np.isfinite(bars.undesirable) else None,
+            "bar_is_relative": bars.relative,
+        },
+    }
+
+
+def _round(value: float | None) -> float | None:
+    return None if value is None else round(float(value), 6)

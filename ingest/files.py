@@ -1,0 +1,351 @@
+"""Finding X's public files in a folder, and reading them as blocks of whole lines, whatever their compression.
+
+Nothing here knows what is in a line. A block ends with a line break; the line breaks are counted here, with another
+method than the parser's, so that the counts of `ingest` can be checked against the bytes.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import zipfile
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import pyarrow as pa
+import xxhash
+
+from nouns.errors import InputError
+
+# File names as X publishes them, and in snake case. X's folders on the server (`noteRatings/`) may be kept.
+_TABLE_STEMS: tuple[tuple[str, str], ...] = (
+    ("noteStatusHistory", "note_status_history"),
+    ("note_status_history", "note_status_history"),
+    ("userEnrollment", "user_enrollment"),
+    ("user_enrollment", "user_enrollment"),
+    ("noteRequests", "note_requests"),
+    ("batSignals", "note_requests"),  # what X's server calls the requests
+    ("bat_signals", "note_requests"),
+    ("note_requests", "note_requests"),
+    ("noteRatings", "ratings"),
+    ("note_ratings", "ratings"),
+    ("ratings", "ratings"),
+    ("notes", "notes"),
+    ("posts", "posts"),
+)
+_TSV_NAME = re.compile(
+    r"^(?P<stem>" + "|".join(stem for stem, _ in _TABLE_STEMS) + r")(?:[-_.].*)?$",
+    re.IGNORECASE,
+)
+_COMPRESSIONS = {".gz": "gzip", ".zst": "zstd", ".zip": "zip"}
+POST_SUFFIXES = (".parquet", ".jsonl", ".ndjson", ".csv", ".tsv")
+EXPECTED_NAMES = (
+    "notes-00000.tsv (required), ratings-00000.tsv, noteStatusHistory-00000.tsv, userEnrollment-00000.tsv, "
+    "noteRequests-00000.tsv, in any number of shards, plain or as .zip, .gz or .zst"
+)
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One text file with a header, possibly compressed, possibly a member of a zip archive."""
+
+    table: str
+    path: Path
+    compression: str  # '' | 'gzip' | 'zstd' | 'zip'
+    label: str  # what reports call it: the path below the source folder, for archives with the member behind a colon
+    member: str | None = None
+
+
+@dataclass
+class Reading:
+    """What is known about a shard once it was read to its end; filled in by `blocks`."""
+
+    shard: Shard
+    header: tuple[str, ...] = ()
+    data_lines: int = 0  # line breaks after the header, a last line without one included
+    bytes: int = 0  # decompressed
+    file_bytes: int = 0
+    digest: str = ""
+    notices: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Block:
+    data: np.ndarray  # uint8, whole lines, ends with a line break
+    first_line: int  # physical line number in the decompressed file; the header is line 1
+    n_lines: int
+
+
+def table_of(name: str) -> str | None:
+    """The table a file name belongs to, without its suffixes: 'ratings-00003' -> 'ratings'; None if it is none."""
+    match = _TSV_NAME.match(name)
+    if match is None:
+        return None
+    stem = match["stem"].lower()
+    return next(table for known, table in _TABLE_STEMS if known.lower() == stem)
+
+
+def find_shards(source: Path) -> tuple[dict[str, list[Shard]], list[Path], list[str]]:
+    """The shards below `source` by table (sorted by label), the post files, and the names that were not recognised.
+
+    Looks two folders deep, because X's server keeps each table in a folder of its own. Raises InputError for a source
+    that is no readable folder, and for a shard that is there in two forms (it would count twice).
+    """
+    if not source.exists():
+        raise InputError(f"The input folder {source} does not exist. Give a folder with X's files: {EXPECTED_NAMES}.")
+    if not source.is_dir():
+        raise InputError(
+            f"The input {source} is a file, not a folder. Give the folder that holds X's files: {EXPECTED_NAMES}."
+        )
+    shards: dict[str, list[Shard]] = {}
+    posts: list[Path] = []
+    other: list[str] = []
+    for path in sorted(source.rglob("*")):
+        relative = path.relative_to(source)
+        if len(relative.parts) > 3 or any(part.startswith(".") for part in relative.parts) or not path.is_file():
+            continue
+        label = relative.as_posix()
+        suffix = path.suffix.lower()
+        compression = _COMPRESSIONS.get(suffix, "")
+        inner = path.name[: -len(suffix)] if compression else path.name
+        table = table_of(inner.split(".")[0])
+        if table == "posts" and Path(inner).suffix.lower() in POST_SUFFIXES:
+            posts.append(path)
+        elif compression == "zip":
+            found = _zip_members(path, label)
+            other.extend(shard.label for shard in found if shard.table == "")
+            for shard in found:
+                if shard.table:
+                    shards.setdefault(shard.table, []).append(shard)
+        elif table in (None, "posts") or not inner.lower().endswith(".tsv"):
+            other.append(label)
+        else:
+            assert table is not None
+            shards.setdefault(table, []).append(Shard(table, path, compression, label))
+    for table, found in shards.items():
+        _refuse_twice(table, found)
+        found.sort(key=lambda shard: shard.label)
+    return shards, posts, other
+
+
+def _refuse_twice(table: str, shards: list[Shard]) -> None:
+    seen: dict[str, Shard] = {}
+    for shard in shards:
+        name = (shard.member or shard.path.name).split("/")[-1].split(".")[0].lower()
+        if name in seen:
+            raise InputError(
+                f"The shard {name} of {table} is there twice, as {seen[name].label} and {shard.label}; its rows would "
+                "count twice. Keep one of them."
+            )
+        seen[name] = shard
+
+
+def _zip_members(path: Path, label: str) -> list[Shard]:
+    """The members of an archive; those that belong to no table have table ''."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = [entry.filename for entry in archive.infolist() if not entry.is_dir()]
+    except (zipfile.BadZipFile, OSError) as error:
+        raise InputError(
+            f"{label} is not a readable zip archive ({error}); it is probably cut short. Download it again."
+        ) from error
+    shards = []
+    for name in sorted(names):
+        base = name.split("/")[-1]
+        table = table_of(base.split(".")[0]) if base.lower().endswith(".tsv") else None
+        if table == "posts" or name.startswith("__MACOSX"):
+            table = None
+        shards.append(Shard(table or "", path, "zip", f"{label}:{name}", name))
+    return shards
+
+
+class _Hashing(io.RawIOBase):
+    """A file that hashes what is read from it, front to back."""
+
+    def __init__(self, raw: IO[bytes]) -> None:
+        self._raw = raw
+        self.digest = xxhash.xxh3_128()
+        self.n_bytes = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        n = self._raw.readinto(buffer)  # type: ignore[attr-defined]
+        if n:
+            self.digest.update(memoryview(buffer)[:n])
+            self.n_bytes += n
+        return n or 0
+
+    def read(self, size: int = -1) -> bytes:
+        chunk = self._raw.read(size)
+        self.digest.update(chunk)
+        self.n_bytes += len(chunk)
+        return chunk
+
+
+def hash_file(path: Path) -> tuple[str, int]:
+    """XXH3-128 of a file as it lies on disk, in hexadecimal, and its size in bytes."""
+    with path.open("rb", buffering=0) as raw:
+        hashing = _Hashing(raw)
+        while hashing.read(1 << 20):
+            pass
+        return hashing.digest.hexdigest(), hashing.n_bytes
+
+
+def blocks(reading: Reading, block_bytes: int, max_line_bytes: int) -> Iterator[Block]:
+    """The data lines of a shard in blocks of about `block_bytes`; fills in `reading` on the way.
+
+    The header line is read first and checked by `_header`; `reading.header` is set before the first block comes out.
+    Raises InputError for a file that is cut short, is no text, or has a line longer than `max_line_bytes`.
+    """
+    shard = reading.shard
+    try:
+        with shard.path.open("rb", buffering=0) as raw:
+            hashing = _Hashing(raw)
+            if shard.compression == "zip":
+                with zipfile.ZipFile(shard.path) as archive, archive.open(shard.member or "") as stream:
+                    yield from _cut(stream, reading, block_bytes, max_line_bytes)
+                reading.digest, reading.file_bytes = hash_file(shard.path)
+            elif shard.compression:
+                with pa.CompressedInputStream(pa.PythonFile(hashing, mode="r"), shard.compression) as stream:
+                    yield from _cut(stream, reading, block_bytes, max_line_bytes)
+                reading.digest, reading.file_bytes = hashing.digest.hexdigest(), hashing.n_bytes
+            else:
+                yield from _cut(hashing, reading, block_bytes, max_line_bytes)
+                reading.digest, reading.file_bytes = hashing.digest.hexdigest(), hashing.n_bytes
+    except (OSError, EOFError, zlib.error, zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise InputError(f"{shard.label} can't be read: {error.strerror} ({shard.path}).") from error
+        raise InputError(
+            f"{shard.label} can't be decompressed as {shard.compression} (after {reading.bytes:,} bytes of text): "
+            f"{error}. It is cut short or damaged; compare its size with the server's and download it again."
+        ) from error
+
+
+def _cut(stream: Any, reading: Reading, block_bytes: int, max_line_bytes: int) -> Iterator[Block]:
+    rest = np.empty(0, dtype=np.uint8)  # the start of a line whose end has not come yet
+    next_line = 1
+    last = False
+    while not last:
+        # Each block has memory of its own, because it is parsed while the next one is read.
+        buffer = np.empty(len(rest) + block_bytes + 1, dtype=np.uint8)
+        buffer[: len(rest)] = rest
+        n_read = _read_into(stream, buffer.data[len(rest) : -1])
+        reading.bytes += n_read
+        end = len(rest) + n_read
+        last = n_read < block_bytes
+        if last and end and buffer[end - 1] != 10:
+            buffer[end] = 10  # a last line without a line break
+            end += 1
+        cut = end if last else _after_last_break(buffer, end)
+        if cut == 0 and not last:
+            rest = buffer[:end]
+            refuse_long_line(reading.shard, end, next_line, bytes(rest[:80]), max_line_bytes)
+            continue
+        rest = buffer[cut:end]
+        data = buffer[:cut]
+        if next_line == 1 and cut:
+            line_end = int(np.argmax(data == 10)) if cut < 4096 else bytes(data).index(b"\n")
+            refuse_long_line(reading.shard, line_end, 1, bytes(data[:80]), max_line_bytes)
+            reading.header = _header(bytes(data[:line_end]), reading)
+            data = data[line_end + 1 :]
+            next_line = 2
+        if len(data):
+            n_lines = _count_breaks(data)
+            reading.data_lines += n_lines
+            yield Block(data, next_line, n_lines)
+            next_line += n_lines
+    if next_line == 1:
+        raise InputError(
+            f"{reading.shard.label} is empty: not even a header line. Expected tab-separated text whose first line "
+            "names the columns. Download the file again, or remove it."
+        )
+
+
+def _count_breaks(data: np.ndarray) -> int:
+    """The number of line breaks, piece by piece so that the comparison stays in the processor's cache."""
+    step = 1 << 17
+    return sum(int(np.count_nonzero(data[at : at + step] == 10)) for at in range(0, len(data), step))
+
+
+def _read_into(stream: Any, room: memoryview) -> int:
+    """Fill `room` from the stream, or less only at its end: decompressors return what they have at hand."""
+    n = 0
+    while n < len(room):
+        got = stream.readinto(room[n:])
+        if not got:
+            break
+        n += got
+    return n
+
+
+def _after_last_break(buffer: np.ndarray, end: int) -> int:
+    """One past the last line break in buffer[:end], 0 if there is none."""
+    size = 1 << 14
+    while True:
+        start = max(0, end - size)
+        found = bytes(buffer[start:end]).rfind(b"\n")
+        if found >= 0:
+            return start + found + 1
+        if start == 0:
+            return 0
+        size *= 16
+
+
+def refuse_long_line(shard: Shard, length: int, line: int, start: bytes, limit: int) -> None:
+    if length > limit:
+        raise InputError(
+            f"Line {line} of {shard.label} is at least {length:,} bytes long (it starts with "
+            f"{start[:60].decode('utf-8', 'backslashreplace')!r}), more than max_line_bytes = {limit:,}. X's lines stay "
+            "far below that: the file has lost its line breaks, or is not text. Restore it, or raise "
+            "`ingest.max_line_bytes` if the line is right."
+        )
+
+
+def _header(line: bytes, reading: Reading) -> tuple[str, ...]:
+    label = reading.shard.label
+    if line[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        raise InputError(f"{label} is UTF-16 text; X's files are UTF-8. Convert it, for instance with iconv.")
+    if line[:4] == b"PK\x03\x04" or line[:2] == b"\x1f\x8b" or line[:4] == b"\x28\xb5\x2f\xfd":
+        raise InputError(
+            f"{label} holds compressed data but its name does not say so; rename it to end in .zip, .gz or .zst."
+        )
+    if b"\0" in line:
+        raise InputError(
+            f"{label} is not text: its first line has NUL bytes. Expected tab-separated UTF-8 text with a header line."
+        )
+    try:
+        text = line.decode("utf-8-sig").rstrip("\r")
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"The first line of {label} is not UTF-8 ({error.reason} at byte {error.start}); expected tab-separated "
+            "UTF-8 text with a header line."
+        ) from error
+    if "\r" in text:
+        raise InputError(
+            f"{label} ends its lines with carriage returns only, so that it is one long line; expected line feeds (or "
+            "both). Convert it, for instance with: tr '\\r' '\\n'."
+        )
+    names = tuple(name.strip() for name in text.split("\t"))
+    if len(names) == 1 and names[0].count(",") >= 2:
+        raise InputError(
+            f"{label} is separated by commas, not by tabs: its first line is {text[:80]!r}. X's files are "
+            "tab-separated without quotes; use them as published."
+        )
+    if names[0].isdigit() and len(names[0]) > 6:
+        raise InputError(
+            f"{label} has no header: its first line starts with the number {names[0]}. X's files name their columns "
+            "in the first line; use the file as published (only the first shard keeping its header is not enough)."
+        )
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    if repeated:
+        raise InputError(
+            f"The header of {label} names {', '.join(map(repr, repeated))} more than once, so that it is not clear which one to read. "
+            "Use the file as published, or give one of them another name."
+        )
+    return names

@@ -1,0 +1,145 @@
+"""Stage `judge_candidates`: candidates and the post's existing notes before the same jury."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from jury.judge.context import PostContext, read_contexts, read_fit, read_jury_intercept, read_raters
+from jury.judge.draw import Draw, describe, draw_two
+from jury.judge.judge import Bench, PostTexts, existing_row, judge, post_texts, unjudged_row
+from jury.records import RaterModel, Unjudged
+from jury.settings import JudgeCandidatesSettings
+from jury.tables import SCHEMAS, read_rows, write_rows
+
+
+def judge_candidates(
+    out: Path,
+    settings: JudgeCandidatesSettings,
+    *,
+    snapshot: Path,
+    parameters: Path,
+    jury: Path,
+    clusters: Path,
+    candidates: Path,
+    checks: Path,
+    posts: Sequence[int] | None = None,
+    cache: Path | None = None,
+    seed: int = 0,
+    model: RaterModel | None = None,
+    progress: Any = lambda *a, **k: None,
+) -> dict[str, Any]:
+    """Write verdicts.parquet (one row a candidate) and existing.parquet (one row a note of the post).
+
+    Counted in candidates. Only candidates whose checks all passed are judged; the others are Unjudged('failed_checks'),
+    candidates that were never checked Unjudged('unchecked'). `model` replaces the trained jury's model (tests, experiments).
+    """
+    main, _ = seat_juries(settings, jury, parameters, seed)
+    bench = open_bench(main, settings, jury, parameters, cache, model)
+    contexts = read_contexts(snapshot, parameters, clusters, posts)
+    drafted = read_rows(candidates, "candidates", posts).sort("post_id", "candidate_id")
+    stopped = stopped_by_checks(drafted, read_rows(checks, "checks", posts))
+    verdicts, existing = judge_all(bench, contexts, drafted, stopped, settings.batch, progress)
+    write_rows(out / "verdicts.parquet", SCHEMAS["verdicts"], verdicts)
+    write_rows(out / "existing.parquet", SCHEMAS["existing"], existing)
+    reasons = Counter(_code(row["unjudged_reason"]) for row in verdicts if row["unjudged_reason"] is not None)
+    return {
+        "in": len(verdicts),
+        "out": len(verdicts) - sum(reasons.values()),
+        "rejected": dict(sorted(reasons.items())),
+        "existing_notes": len(existing),
+        "shared": {"jury": describe(main)},
+    }
+
+
+def seat_juries(settings: JudgeCandidatesSettings, jury: Path, parameters: Path, seed: int) -> tuple[Draw, Draw | None]:
+    """The run's jury and its appeal jury: the same for every post and every shard of the run."""
+    mu = read_jury_intercept(jury)  # a jury may come from another run than the parameters
+    if mu is None:
+        mu, _ = read_fit(parameters)
+    return draw_two(
+        read_raters(jury),
+        settings.n_jurors,
+        settings.n_appeal,
+        main_pool=settings.pool,
+        composition=settings.composition,
+        seed=seed + settings.seed,
+        global_intercept=mu,
+        edges=settings.bin_edges,
+        shares=settings.bin_shares,
+    )
+
+
+def open_bench(
+    draw: Draw,
+    settings: JudgeCandidatesSettings,
+    jury: Path,
+    parameters: Path,
+    cache: Path | None,
+    model: RaterModel | None = None,
+    which: str = "proxy",
+) -> Bench:
+    """The jury seated before a trained model (`which`: proxy or gold), with the scale of its score."""
+    _, ratings_per_note = read_fit(parameters)
+    if model is None:
+        from jury.model import load_jury
+
+        model = load_jury(jury, which, cache)
+    return Bench(model.seat(draw.jury), draw.jury, ratings_per_note, settings.aggregator)
+
+
+def stopped_by_checks(candidates: pl.DataFrame, checks: pl.DataFrame) -> dict[str, str]:
+    """Why a candidate is not put before the jury, by its id: 'failed_checks' or 'unchecked'. Passed ones are absent.
+
+    A check that could not be read counts as failed: nothing doubtful passes.
+    """
+    seen = checks.group_by("candidate_id").agg((pl.col("outcome") != "passed").any().alias("failed"))
+    frame = candidates.select("candidate_id").join(seen, on="candidate_id", how="left")
+    return {
+        name: "unchecked" if failed is None else "failed_checks"
+        for name, failed in frame.iter_rows()
+        if failed is None or failed
+    }
+
+
+def judge_all(
+    bench: Bench,
+    contexts: dict[int, PostContext],
+    drafted: pl.DataFrame,
+    stopped: dict[str, str],
+    batch: int,
+    progress: Any = lambda *a, **k: None,
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Verdict rows of all candidates (sorted by post and id) and rows of the existing notes of their posts' contexts."""
+    by_post: dict[int, list[dict[str, Any]]] = {post_id: [] for post_id in contexts}
+    verdicts: list[dict[str, Any]] = []
+    for row in drafted.iter_rows(named=True):
+        why = stopped.get(row["candidate_id"])
+        if why is None and row["post_id"] not in by_post:
+            why = "no_context"
+        if why is None:
+            by_post[row["post_id"]].append(row)
+        else:
+            verdicts.append(unjudged_row(Unjudged(row["candidate_id"], why), row["post_id"]))
+
+    def waiting() -> Iterator[PostTexts]:
+        for post_id in sorted(by_post):
+            yield post_texts(contexts[post_id], by_post[post_id])
+
+    existing: list[dict[str, Any]] = []
+    for done, (post_id, rows) in enumerate(judge(bench, waiting(), batch)):
+        n = len(by_post[post_id])
+        verdicts += rows[:n]
+        existing += [existing_row(row, contexts[post_id]) for row in rows[n:]]
+        progress("judging", done + 1, len(by_post))
+    verdicts.sort(key=lambda row: (row["post_id"], row["candidate_id"]))
+    existing.sort(key=lambda row: (row["post_id"], row["note_id"]))
+    return verdicts, existing
+
+
+def _code(reason: str) -> str:
+    return reason if reason in ("failed_checks", "unchecked", "no_context") else "not_finite"

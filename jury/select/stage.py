@@ -1,0 +1,193 @@
+"""Stage `select_winners`: per post a winner or an explained abstention, the winner heard again by a second jury."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from jury.judge.context import PostContext, read_contexts, read_spoken
+from jury.judge.judge import Bench, PostTexts, judge
+from jury.judge.stage import open_bench, seat_juries
+from jury.model import load_jury
+from jury.records import RaterModel
+from jury.select.baseline import baseline_rows, best_of_both, read_writers
+from jury.select.select import Apart, Choice, Contender, Standing, choose, hear_appeal, selection_line
+from jury.settings import JudgeCandidatesSettings, SelectWinnersSettings
+from jury.tables import SCHEMAS, model_answers, read_rows, write_jsonl, write_rows
+
+STANCES = {"misleading": "MISINFORMED_OR_POTENTIALLY_MISLEADING", "not_misleading": "NOT_MISLEADING"}
+
+
+def select_winners(
+    out: Path,
+    settings: SelectWinnersSettings,
+    *,
+    snapshot: Path,
+    parameters: Path,
+    jury: Path,
+    clusters: Path,
+    candidates: Path,
+    checks: Path,
+    verdicts: Path,
+    revisions: Path | None = None,
+    posts: Sequence[int] | None = None,
+    cache: Path | None = None,
+    seed: int = 0,
+    judge_settings: JudgeCandidatesSettings | None = None,
+    model: RaterModel | None = None,
+    progress: Any = lambda *a, **k: None,
+) -> dict[str, Any]:
+    """Write selections.jsonl (a line for every post treated), losers.parquet (a row for every other candidate) and baseline.parquet
+    (a row for every post on which a language model and the extractive writer both drafted; see jury/select/baseline.py).
+
+    Counted in posts: out = winners, rejected = abstentions by reason code. Posts are those of the shard (None: all
+    eligible ones), also the ones for which nothing was drafted.
+    """
+    judge_settings = judge_settings or JudgeCandidatesSettings()
+    treated = read_rows(clusters, "posts", posts).filter(pl.col("eligible"))["post_id"].sort().to_list()
+    contexts = read_contexts(snapshot, parameters, clusters, treated)
+    contenders = read_contenders(treated, candidates, checks, verdicts, revisions)
+    standing = read_standing(treated, clusters, verdicts)
+    spoken = read_spoken(jury)
+    apart = _apart(contexts, lambda: model or load_jury(jury, "proxy", cache))
+    choices = [
+        choose(post, contenders.get(post, []), standing.get(post, []), settings, spoken, apart(post))
+        for post in treated
+    ]
+    writers = read_writers(treated, candidates, revisions)
+    pairs = best_of_both(contenders, writers, settings)
+    appeal = None
+    if pairs or any(choice.winner is not None for choice in choices):
+        _, draw = seat_juries(judge_settings, jury, parameters, seed)
+        if draw is not None:
+            appeal = open_bench(draw, judge_settings, jury, parameters, cache, model, judge_settings.appeal_model)
+    heard = _second_opinion(choices, contexts, judge_settings, appeal)
+    against = baseline_rows(pairs, writers, contexts, appeal, judge_settings.batch)
+    lines: list[dict[str, Any]] = []
+    losers: list[dict[str, Any]] = []
+    codes: Counter[str] = Counter()
+    for choice in choices:
+        of_winner, of_standing = heard.get(choice.post_id, (None, None))
+        final, appeal_score = hear_appeal(choice, of_winner, of_standing, settings)
+        lines.append(selection_line(final, appeal_score))
+        losers += final.losers
+        if final.reason_code is not None:
+            codes[final.reason_code] += 1
+    progress("selected", len(lines), len(lines))
+    write_jsonl(out / "selections.jsonl", lines)
+    write_rows(out / "losers.parquet", SCHEMAS["losers"], losers)
+    write_rows(out / "baseline.parquet", SCHEMAS["baseline"], against)
+    return {"in": len(lines), "out": len(lines) - sum(codes.values()), "rejected": dict(sorted(codes.items()))}
+
+
+def read_contenders(
+    posts: Sequence[int] | None, candidates: Path, checks: Path, verdicts: Path, revisions: Path | None
+) -> dict[int, list[Contender]]:
+    """All candidates and revisions by post, with what was found out about them, in the order of their ids."""
+    dirs = [(candidates, checks, verdicts)]
+    kept: dict[str, bool] = {}
+    if revisions is not None and (Path(revisions) / "candidates.parquet").is_file():
+        dirs.append((revisions, revisions, revisions))
+        kept = dict(read_rows(revisions, "lineage", posts).select("candidate_id", "kept").iter_rows())
+    by_post: dict[int, list[Contender]] = {}
+    answers = model_answers(revisions, posts)
+    asked = {name for name, _, _ in answers.iter_rows()}
+    asked_posts = {post for _, post, _ in answers.iter_rows()}
+    stopped = {name for name, _, outcome in answers.iter_rows() if outcome != "passed"}
+    for drafted, checked, judged in dirs:
+        rows = {row["candidate_id"]: row for row in read_rows(judged, "verdicts", posts).iter_rows(named=True)}
+        failures: dict[str, list[str]] = {}
+        found = read_rows(checked, "checks", posts)
+        for name, check in found.filter(pl.col("outcome") != "passed").select("candidate_id", "check").iter_rows():
+            failures.setdefault(name, []).append(check)
+        for row in read_rows(drafted, "candidates", posts).sort("candidate_id").iter_rows(named=True):
+            name = row["candidate_id"]
+            if name in stopped:
+                failures.setdefault(name, []).append("judge")
+            by_post.setdefault(row["post_id"], []).append(
+                Contender(
+                    name,
+                    row["text"],
+                    row["classification"],
+                    tuple(sorted(set(failures.get(name, ())))),
+                    rows.get(name),
+                    row["parent_id"],
+                    kept.get(name, True),
+                    row["language"],
+                    tuple(row["source_note_ids"] or ()),
+                    name in asked or row["post_id"] not in asked_posts,
+                )
+            )
+    return by_post
+
+
+def read_standing(posts: Sequence[int] | None, clusters: Path, verdicts: Path) -> dict[int, list[Standing]]:
+    """The existing notes of each post as the jury sees them."""
+    stance = {
+        (post, note): STANCES[kind]
+        for post, note, kind in read_rows(clusters, "clusters", posts)
+        .select("post_id", "note_id", "stance")
+        .iter_rows()
+    }
+    by_post: dict[int, list[Standing]] = {}
+    for row in read_rows(verdicts, "existing", posts).sort("note_id").iter_rows(named=True):
+        by_post.setdefault(row["post_id"], []).append(
+            Standing(row["note_id"], stance.get((row["post_id"], row["note_id"]), STANCES["misleading"]), row)
+        )
+    return by_post
+
+
+def _apart(contexts: Mapping[int, PostContext], load: Callable[[], RaterModel]) -> Callable[[int], Apart]:
+    """For each post: how sure the main jury's model is of a difference. Loaded when first asked; a model that cannot say gives None."""
+    loaded: list[RaterModel] = []
+
+    def of_post(post: int) -> Apart:
+        def ask(first: Contender, standing: Standing) -> float | None:
+            if not loaded:
+                loaded.append(load())
+            says = getattr(loaded[0], "difference_sd", None)
+            if says is None:
+                return None
+            context = contexts[post]
+            candidate = context.judged_candidate(
+                first.candidate_id, first.text, first.classification, first.language, first.source_note_ids
+            )
+            return float(says(candidate, context.judged_note(standing.note_id)))
+
+        return ask
+
+    return of_post
+
+
+def _second_opinion(
+    choices: Sequence[Choice],
+    contexts: dict[int, PostContext],
+    settings: JudgeCandidatesSettings,
+    bench: Bench | None,
+) -> dict[int, tuple[dict[str, Any], dict[str, Any] | None]]:
+    """What the appeal jury says of each winner and of the best existing note beside it, by post."""
+    won = [choice for choice in choices if choice.winner is not None]
+    if not won or bench is None:
+        return {}
+
+    def waiting() -> Iterator[PostTexts]:
+        for choice in won:
+            context = contexts[choice.post_id]
+            assert choice.winner is not None
+            winner = choice.winner
+            texts = [
+                context.judged_candidate(
+                    winner.candidate_id, winner.text, winner.classification, winner.language, winner.source_note_ids
+                )
+            ]
+            if choice.best_existing is not None:
+                texts.append(context.judged_note(choice.best_existing.note_id))
+            yield PostTexts(choice.post_id, tuple(texts))
+
+    return {
+        post: (rows[0], rows[1] if len(rows) > 1 else None) for post, rows in judge(bench, waiting(), settings.batch)
+    }

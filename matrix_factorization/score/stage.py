@@ -1,0 +1,108 @@
+"""The stages of this room: read, call, write."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from matrix_factorization.score.adopting import score_with_adopted
+from matrix_factorization.score.flow import score
+from matrix_factorization.score.inputs import note_facts, rating_events
+from matrix_factorization.score.outputs import describe, frames
+from matrix_factorization.settings import FitRatersSettings
+from matrix_factorization.solve.several import several_factors
+from nouns.errors import InputError
+
+__all__ = ["fit_raters", "fold_in"]
+
+Progress = Callable[..., None]
+
+
+def fit_raters(
+    out: Path,
+    settings: FitRatersSettings,
+    *,
+    snapshot: Path | None = None,
+    adopt: Path | None = None,
+    progress: Progress = lambda *a, **k: None,
+) -> dict[str, Any]:
+    """Rater and note parameters: fitted on a snapshot's ratings, or taken over from `adopt`.
+
+    Counts are in ratings: those of the final fit, and by reason those left out of it (their notes and raters have parameters
+    nevertheless, see `source`). When adopting, in ratings of the snapshot that had a rater with adopted parameters.
+    """
+    began = time.perf_counter()
+    if adopt is not None:
+        raters, notes, fit, counts = score_with_adopted(adopt, snapshot, settings)
+    elif snapshot is not None:
+        from matrix_factorization.score.tags import tag_outliers_of
+
+        events = rating_events(snapshot)
+        if len(events.note_index) == 0:
+            raise InputError(
+                f"the snapshot {snapshot} holds no ratings, so there is nothing to fit; adopt parameters instead."
+            )
+        facts = note_facts(snapshot, events)
+        scoring = score(events, facts, settings, tag_outliers_of(snapshot, events), progress)
+        raters, notes = frames(scoring)
+        fit = describe(scoring)
+        counts = {"in": fit["n_ratings_seen"], "out": fit["n_ratings"], "rejected": fit["rejected"]}
+        counts |= {"n_raters": raters.height, "n_notes": notes.height, "warnings": fit["warnings"]}
+        if settings.extra_factors:
+            tables, fit["extra_factors"] = several_factors(scoring.table, settings, progress)
+            for name, table in tables.items():
+                _write(table, out / name)
+        if settings.plots:
+            from matrix_factorization.score.plots import plot_fit
+
+            plot_fit(scoring, settings.status, out)
+    else:
+        raise InputError("fit_raters needs a snapshot to fit or parameters to adopt; neither was given.")
+    _write(raters, out / "raters.parquet")
+    _write(notes, out / "notes.parquet")
+    _write_json(fit, out / "fit.json")
+    _write_json({"fit_seconds": round(time.perf_counter() - began, 3)}, out / "timing.json")
+    return counts
+
+
+def fold_in(
+    out: Path,
+    settings: FitRatersSettings,
+    *,
+    raters: Path,
+    ratings: Path,
+    progress: Progress = lambda *a, **k: None,
+) -> dict[str, Any]:
+    """Parameters of the notes in `ratings` (a snapshot), the raters in `raters` held fixed.
+
+    `raters`: a `fit_raters` output or anything `adopt` reads. Writes notes.parquet (all rated notes, `source` 'folded_in') and
+    raters.parquet (theirs, and new ones folded in). Note parameters that lie beside `raters` are not used. Counts in ratings, as above.
+    """
+    folded_raters, notes, fit, counts = score_with_adopted(raters, ratings, settings, adopt_notes=False)
+    _write(folded_raters, out / "raters.parquet")
+    _write(notes, out / "notes.parquet")
+    _write_json(fit, out / "fit.json")
+    return counts
+
+
+def _write(frame: pl.DataFrame, path: Path) -> None:
+    # Fixed options: the same table gives the same bytes.
+    frame.write_parquet(path, compression="zstd", compression_level=3, statistics=False, row_group_size=1 << 18)
+
+
+def _write_json(value: dict[str, Any], path: Path) -> None:
+    path.write_text(
+        json.dumps(value, indent=2, sort_keys=True, allow_nan=False, default=_plain) + "\n", encoding="utf-8"
+    )
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, np.generic):
+        return value.item()
+    raise TypeError(f"{type(value).__name__} is not JSON")

@@ -1,0 +1,715 @@
+"""The command line. `supernotes --help` lists the verbs; every stage is one, with hyphens.
+
+Exit codes: 0 done, 1 failed, 2 bad usage or bad input. An error is one paragraph on standard error, a traceback only
+with `--debug`. `--json` prints exactly one object (or JSON lines where a verb says so) on standard output and nothing else.
+"""
+
+from __future__ import annotations
+
+import json as jsonlib
+import os
+import sys
+import traceback
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from nouns.errors import InputError, SupernotesError
+from nouns.stages import RUN_STAGES, verb
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    help="Merges proposed Community Notes into one that people who usually disagree would both find helpful.",
+)
+
+Workspace = Annotated[
+    str, typer.Option("--workspace", "-w", help="Directory or fsspec URL for everything the runs keep.")
+]
+Json = Annotated[bool, typer.Option("--json", help="One JSON object on standard output and nothing else there.")]
+Config = Annotated[
+    Path | None, typer.Option("--config", help="Settings file; default: supernotes.toml if there is one.")
+]
+Set = Annotated[list[str] | None, typer.Option("--set", help="One setting, as table.key=value. Repeatable.")]
+RunId = Annotated[str | None, typer.Option("--run", help="Run id; default: the newest run of the workspace.")]
+DEFAULT_WORKSPACE = "./workspace"
+
+
+def emit(value: Any) -> None:
+    """One JSON value as one line on standard output."""
+    print(jsonlib.dumps(value, ensure_ascii=False, allow_nan=False), flush=True)
+
+
+def say(text: str = "") -> None:
+    """A line for a person, on standard error: standard output is for results."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def _settings(config: Path | None, flags: list[str] | None) -> Any:
+    from pipeline.settings import load_settings
+
+    return load_settings(config, flags=flags or ())
+
+
+def _as_of(text: str | None) -> int | None:
+    """Milliseconds since 1970 from an ISO 8601 time (UTC unless it says otherwise) or from the number itself."""
+    if text is None:
+        return None
+    if text.isdigit():
+        value = int(text)
+        if not 1_262_304_000_000 <= value < 4_102_444_800_000:
+            raise InputError(
+                f"--as-of {text}: a number must be milliseconds since 1970 between the years 2010 and 2100."
+            )
+        return value
+    from datetime import UTC, datetime
+
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise InputError(
+            f"--as-of {text!r} is no time; give ISO 8601 such as 2026-02-01 or 2026-02-01T12:00:00Z, or milliseconds."
+        ) from error
+    return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
+
+
+def newest_run(store: Any) -> str:
+    """The id of the run described last in a workspace; runs that only compare writers are passed over."""
+    described = {run: store.read_text(f"runs/{run}/run.json") for run in store.list("runs")}
+    runs = [run for run, text in described.items() if text and not jsonlib.loads(text)["request"].get("held_out")]
+    if not runs:
+        raise InputError(
+            f"The workspace {store.root!r} has no run yet. Make one: supernotes run --input DIR --workspace {store.root}"
+        )
+    return str(max(runs, key=lambda run: (store.modified(f"runs/{run}/run.json"), run)))
+
+
+# -- runs ----------------------------------------------------------------------------------------------------------
+
+
+def carry_out(
+    workspace: str, request: Any, settings: Any, *, as_json: bool, until: str | None = None
+) -> dict[str, Any]:
+    """All stages of a run with progress on standard error; returns the run's summary, also of one that failed."""
+    from pipeline.plan import Plan, StageResult, create_run, run_summary
+    from pipeline.progress import reporting
+    from storage.store import Store
+
+    store = Store(workspace)
+    run_id = create_run(store, request, settings)
+    plan = Plan(store, run_id)
+    say(f"run {run_id} in {store.root}")
+    results: list[StageResult] = []
+    for stage in RUN_STAGES:
+        try:
+            with reporting(stage) as progress:
+                result = plan.run(stage, progress)
+        except SupernotesError as error:
+            results.append(StageResult(stage, "failed", f"runs/{run_id}/{stage}"))
+            summary = run_summary(store, run_id, results, "failed")
+            summary["error"] = str(error)
+            if as_json:
+                emit(summary)
+            raise
+        results.append(result)
+        counts = result.counts
+        rejected = sum(counts.get("rejected", {}).values())
+        left_out = f", {rejected:,} left out" if rejected else ""
+        say(
+            f"  {stage:<18} {result.state:<8}{counts.get('in', 0):>9,} in {counts.get('out', 0):>9,} out{left_out}  {result.seconds:6.1f} s"
+        )
+        if stage == until:
+            break
+    summary = run_summary(store, run_id, results)
+    if not store.remote and until is None:
+        from pipeline.show.page import write_report
+
+        say(f"  report: {write_report(store, run_id)}")
+    return summary
+
+
+@app.command()
+def run(
+    input: Annotated[str, typer.Option("--input", "-i", help="Directory or URL of X's public files.")],
+    workspace: Workspace = DEFAULT_WORKSPACE,
+    posts: Annotated[
+        str | None, typer.Option(help="Table of post texts (Parquet, JSONL or CSV); public data has none.")
+    ] = None,
+    raters: Annotated[
+        str | None, typer.Option(help="A fit_raters output or X's scorer files, adopted instead of fitting.")
+    ] = None,
+    jury: Annotated[
+        str | None, typer.Option(help="A trained jury (id or directory), used instead of training one.")
+    ] = None,
+    as_of: Annotated[
+        str | None, typer.Option(help="Use only rows created before this time (ISO 8601 or milliseconds).")
+    ] = None,
+    recorded: Annotated[
+        str | None, typer.Option(help="Recorded model calls to replay instead of calling a server.")
+    ] = None,
+    decisions: Annotated[str | None, typer.Option(help="Analysts' decisions (Parquet) that enter the pairs.")] = None,
+    extra: Annotated[list[str] | None, typer.Option(help="Further labelled notes for train-jury. Repeatable.")] = None,
+    config: Config = None,
+    set: Set = None,
+    json: Json = False,
+) -> None:
+    """All stages on a directory of X's public files. Finished stages are not repeated: rerun it after a kill."""
+    from pipeline.plan import RunRequest
+
+    request = RunRequest(input, posts, raters, jury, _as_of(as_of), recorded, decisions, tuple(extra or ()))
+    summary = carry_out(workspace, request, _settings(config, set), as_json=json)
+    if json:
+        emit(summary)
+    else:
+        show_summary(summary, workspace)
+
+
+def show_summary(summary: dict[str, Any], workspace: str) -> None:
+    say()
+    abstained = sum(summary["abstentions"].values())
+    say(f"{summary['posts']:,} posts: {summary['winners']:,} winners, {abstained:,} abstentions")
+    for reason, number in sorted(summary["abstentions"].items(), key=lambda item: -item[1]):
+        say(f"  {number:>8,}  {reason}")
+    say(f"\nsee what won and why:  supernotes show {summary['run_id']} --workspace {workspace}")
+    say(f"decide on candidates:  supernotes inspect --workspace {workspace}")
+
+
+@app.command()
+def demo(workspace: Workspace = DEFAULT_WORKSPACE, config: Config = None, set: Set = None, json: Json = False) -> None:
+    """All stages on the bundled, wholly invented sample."""
+    from pipeline.plan import RunRequest
+
+    sample = sample_directory()
+    summary = carry_out(
+        workspace, RunRequest(str(sample), posts=str(sample / "posts.jsonl")), _settings(config, set), as_json=json
+    )
+    if json:
+        emit(summary)
+        return
+    show_summary(summary, workspace)
+    from pipeline.show.text import show_run
+    from storage.store import Store
+
+    show_run(Store(workspace), summary["run_id"], limit=3)
+
+
+def sample_directory() -> Path:
+    """The bundled sample, found beside the installed package or in the current checkout."""
+    for base in (Path(__file__).resolve().parents[2], Path.cwd()):
+        if (base / "data" / "sample").is_dir():
+            return base / "data" / "sample"
+    raise InputError("The bundled sample data/sample was not found. Run the demo in a checkout of the repository.")
+
+
+@app.command()
+def show(
+    run: Annotated[str | None, typer.Argument(help="Run id; default: the newest.")] = None,
+    post: Annotated[str | None, typer.Argument(help="Post id: everything about this post.")] = None,
+    workspace: Workspace = DEFAULT_WORKSPACE,
+    limit: Annotated[int, typer.Option(help="Winners to print.")] = 10,
+    json: Json = False,
+) -> None:
+    """What won and why, in the terminal."""
+    from pipeline.show.text import post_summary, run_view, show_post, show_run
+    from storage.store import Store
+
+    store = Store(workspace)
+    run_id = run or newest_run(store)
+    if json:
+        emit(post_summary(store, run_id, post) if post else run_view(store, run_id))
+    elif post:
+        show_post(store, run_id, post)
+    else:
+        show_run(store, run_id, limit=limit)
+
+
+@app.command()
+def runs(workspace: Workspace = DEFAULT_WORKSPACE, json: Json = False) -> None:
+    """The runs of a workspace, the newest last."""
+    from pipeline.show.text import list_runs
+    from storage.store import Store
+
+    rows = list_runs(Store(workspace))
+    if json:
+        emit(rows)
+        return
+    for row in rows:
+        print(
+            f"{row['run_id']}  {row['state']:<22} {row['winners']:>7} winners of {row['posts']:>7} posts  {row['source']}"
+        )
+
+
+@app.command("inspect")
+def inspect_command(
+    workspace: Workspace = DEFAULT_WORKSPACE,
+    host: Annotated[str, typer.Option(help="Address to bind; loopback unless you know what you do.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to bind.")] = 8765,
+    database: Annotated[
+        str | None, typer.Option(help="Database URL of the decisions; default: SQLite in the workspace.")
+    ] = None,
+    single_user: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Nobody signs in, everything is NAME's; loopback only.")
+    ] = None,
+    workers: Annotated[int, typer.Option(min=1, max=64, help="Server processes.")] = 2,
+    proxy_user_header: Annotated[
+        str | None, typer.Option(metavar="HEADER", help="Header in which a reverse proxy on loopback names the user.")
+    ] = None,
+    proxy_address: Annotated[
+        list[str] | None, typer.Option(metavar="IP", help="Peers whose header is believed instead of loopback's.")
+    ] = None,
+    proxy_role: Annotated[str, typer.Option(help="Role of a user first seen in that header.")] = "viewer",
+    https: Annotated[bool, typer.Option("--https", help="Behind TLS: cookies are marked Secure.")] = False,
+    allow_host: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="Further Host names to answer to.")
+    ] = None,
+    add_user: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Add an account and end; the password is asked for, or read from stdin."),
+    ] = None,
+    role: Annotated[str, typer.Option(help="With --add-user: viewer, analyst or admin.")] = "analyst",
+) -> None:
+    """The analysts' web app on the runs of a workspace."""
+    import pipeline.inspecting as inspecting
+
+    if add_user is not None:
+        typed = sys.stdin.isatty()
+        password = typer.prompt("Password", hide_input=True) if typed else sys.stdin.readline().rstrip("\n")
+        inspecting.add_user(workspace, database, add_user, role, password)
+        return
+    more: dict[str, Any] = {"proxy_addresses": tuple(proxy_address)} if proxy_address else {}
+    inspecting.serve(
+        workspace,
+        host,
+        port,
+        database,
+        single_user=single_user,
+        workers=workers,
+        proxy_user_header=proxy_user_header,
+        proxy_default_role=proxy_role,
+        https=https,
+        allowed_hosts=tuple(allow_host or ()),
+        **more,
+    )
+
+
+@app.command()
+def doctor(
+    workspace: Workspace = DEFAULT_WORKSPACE, config: Config = None, set: Set = None, json: Json = False
+) -> None:
+    """Versions, embeddings, model server, workspace, database, disk, GPU: what works here and what does not."""
+    from pipeline.cli.doctor import examine, print_findings
+
+    findings = examine(workspace, _settings(config, set))
+    if json:
+        emit(findings)
+    else:
+        print_findings(findings)
+    if any(finding["state"] == "failed" for finding in findings["checks"]):
+        raise typer.Exit(1)
+
+
+@app.command("settings")
+def settings_command(config: Config = None, set: Set = None, json: Json = False) -> None:
+    """Every setting with its present value."""
+    from pipeline.settings import as_dict
+
+    values = as_dict(_settings(config, set))
+    if json:
+        emit(values)
+        return
+
+    def lines(table: dict[str, Any], name: str) -> None:
+        print(f"[{name}]")
+        nested = {}
+        for key, value in table.items():
+            if isinstance(value, dict):
+                nested[key] = value
+            elif value is not None:
+                print(f"{key} = {jsonlib.dumps(value, ensure_ascii=False)}")
+        print()
+        for key, value in nested.items():
+            lines(value, f"{name}.{key}")
+
+    for name, table in values.items():
+        lines(table, name)
+
+
+# -- single stages of a run ----------------------------------------------------------------------------------------
+
+
+def stage_of_run(stage: str, run_id: str | None, workspace: str, as_json: bool) -> None:
+    from pipeline.plan import Plan
+    from pipeline.progress import reporting
+    from storage.store import Store
+
+    store = Store(workspace)
+    plan = Plan(store, run_id or newest_run(store))
+    with reporting(stage) as progress:
+        result = plan.run(stage, progress)
+    if as_json:
+        emit({"run_id": plan.run_id, "stage": stage} | result.to_json())
+    else:
+        say(f"{stage} {result.state}: {result.path}")
+        for key, value in result.counts.items():
+            if not isinstance(value, (dict, list)):
+                say(f"  {key}: {value}")
+
+
+def _register(stage: str, help_text: str) -> None:
+    def command(run: RunId = None, workspace: Workspace = DEFAULT_WORKSPACE, json: Json = False) -> None:
+        stage_of_run(stage, run, workspace, json)
+
+    command.__doc__ = help_text
+    app.command(verb(stage))(command)
+
+
+@app.command()
+def ingest(
+    input: Annotated[str | None, typer.Option("--input", "-i", help="Directory or URL of X's public files.")] = None,
+    workspace: Workspace = DEFAULT_WORKSPACE,
+    posts: Annotated[str | None, typer.Option(help="Table of post texts (Parquet, JSONL or CSV).")] = None,
+    as_of: Annotated[str | None, typer.Option(help="Use only rows created before this time.")] = None,
+    run: RunId = None,
+    config: Config = None,
+    set: Set = None,
+    json: Json = False,
+) -> None:
+    """X's public files to a typed snapshot, every row accounted for."""
+    from pipeline.plan import RunRequest, create_run
+    from storage.store import Store
+
+    if input is not None:
+        run = create_run(Store(workspace), RunRequest(input, posts, as_of=_as_of(as_of)), _settings(config, set))
+    stage_of_run("ingest", run, workspace, json)
+
+
+@app.command("fit-raters")
+def fit_raters(
+    ratings: Annotated[Path | None, typer.Option(help="X's ratings: a file or a directory; without a run.")] = None,
+    notes: Annotated[Path | None, typer.Option(help="X's notes file or directory; with --ratings.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Directory for the tables; with --ratings or --adopt.")] = None,
+    adopt: Annotated[Path | None, typer.Option(help="X's scorer files to adopt instead of fitting.")] = None,
+    run: RunId = None,
+    workspace: Workspace = DEFAULT_WORKSPACE,
+    config: Config = None,
+    set: Set = None,
+    json: Json = False,
+) -> None:
+    """Rater and note parameters: of a run, or of a ratings file straight into --out."""
+    if ratings is None and adopt is None:
+        stage_of_run("fit_raters", run, workspace, json)
+        return
+    from pipeline.cli.alone import fit_raters_alone
+    from pipeline.progress import reporting
+
+    with reporting("fit_raters") as progress:
+        fit = fit_raters_alone(ratings, notes, out, adopt, _settings(config, set), progress)
+    if json:
+        emit(fit)
+    else:
+        say(
+            f"{fit.get('n_raters', 0):,} raters, {fit.get('n_notes', 0):,} notes, {fit.get('n_ratings', 0):,} ratings -> {out}"
+        )
+
+
+@app.command("fold-in")
+def fold_in(
+    raters: Annotated[Path, typer.Option(help="A fit_raters output.")],
+    ratings: Annotated[Path, typer.Option(help="New ratings: X's file or a directory.")],
+    out: Annotated[Path, typer.Option(help="Directory for notes.parquet.")],
+    config: Config = None,
+    set: Set = None,
+    json: Json = False,
+) -> None:
+    """Parameters of new notes from their ratings, the raters held fixed."""
+    from pipeline.cli.alone import fold_in_alone
+
+    counts = fold_in_alone(raters, ratings, out, _settings(config, set))
+    if json:
+        emit(counts)
+    else:
+        say(f"{counts.get('out', 0):,} notes -> {out}")
+
+
+@app.command("draft-candidates")
+def draft_candidates(
+    run: RunId = None,
+    workspace: Workspace = DEFAULT_WORKSPACE,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the exact requests as JSON lines and call no model.")
+    ] = False,
+    post: Annotated[list[str] | None, typer.Option(help="With --dry-run: only this post. Repeatable.")] = None,
+    json: Json = False,
+) -> None:
+    """Candidate texts for every eligible post."""
+    if not dry_run:
+        stage_of_run("draft_candidates", run, workspace, json)
+        return
+    from pipeline.cli.alone import dry_run_requests
+    from storage.store import Store
+
+    store = Store(workspace)
+    for request in dry_run_requests(store, run or newest_run(store), [int(p) for p in post] if post else None):
+        emit(request)
+
+
+@app.command()
+def export(
+    run: Annotated[str | None, typer.Argument(help="Run id; default: the newest.")] = None,
+    workspace: Workspace = DEFAULT_WORKSPACE,
+    format: Annotated[
+        list[str] | None, typer.Option(help="dpo, kto, reward, grpo, scored, sft, ... Repeatable; default: all.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Directory to write instead of the workspace's exports/.")] = None,
+    json: Json = False,
+) -> None:
+    """Dataset folders for training tools, with card, manifest and checksums."""
+    if not format and out is None:
+        stage_of_run("export", run, workspace, json)
+        return
+    from pipeline.cli.alone import export_alone
+    from storage.store import Store
+
+    store = Store(workspace)
+    counts = export_alone(store, run or newest_run(store), tuple(format or ()), out)
+    if json:
+        emit(counts)
+    else:
+        say(f"exported to {counts['path']}")
+
+
+# -- texts and juries without a run --------------------------------------------------------------------------------
+
+
+def _lines() -> Any:
+    """JSON objects from standard input, one a line. Raises `InputError` with the line's number."""
+    for number, line in enumerate(sys.stdin, start=1):
+        if not line.strip():
+            continue
+        try:
+            value = jsonlib.loads(line)
+        except jsonlib.JSONDecodeError as error:
+            raise InputError(
+                f"standard input, line {number}: not valid JSON ({error.msg}). One JSON object a line was expected."
+            ) from error
+        if not isinstance(value, dict):
+            raise InputError(
+                f"standard input, line {number}: {type(value).__name__} found, a JSON object was expected."
+            )
+        yield number, value
+
+
+@app.command("check-text")
+def check_text(config: Config = None, set: Set = None) -> None:
+    """Check texts given as JSON lines on standard input; JSON lines out."""
+    from synthesis.check.stage import check_text_json
+
+    settings = _settings(config, set).check_candidates
+    for number, line in _lines():
+        try:
+            emit(check_text_json(line, settings))
+        except ValueError as error:
+            raise InputError(f"standard input, line {number}: {error}") from error
+
+
+@app.command("rate-text")
+def rate_text(
+    jury: Annotated[str, typer.Option(help="A trained jury: id in the workspace or directory.")],
+    workspace: Workspace = DEFAULT_WORKSPACE,
+) -> None:
+    """How a jury would receive texts given as JSON lines on standard input; JSON lines out."""
+    from jury.rate_text import rate_lines
+    from pipeline.cli.alone import _cache, jury_directory
+
+    for result in rate_lines(
+        jury_directory(jury, workspace), (value for _, value in _lines()), cache=_cache(workspace)
+    ):
+        emit(result)
+
+
+@app.command("evaluate-jury")
+def evaluate_jury(
+    jury: Annotated[str, typer.Option(help="A trained jury: id in the workspace or directory.")],
+    notes: Annotated[Path, typer.Option(help="Notes as TSV.")],
+    ratings: Annotated[Path | None, typer.Option(help="Ratings as TSV.")] = None,
+    posts: Annotated[Path | None, typer.Option(help="Post texts.")] = None,
+    raters: Annotated[
+        Path | None, typer.Option(help="Rater parameters; default: the jury's own, or those in the ratings.")
+    ] = None,
+    targets: Annotated[Path | None, typer.Option(help="Note ids to predict, one a line; default: all.")] = None,
+    as_of: Annotated[str | None, typer.Option(help="Siblings with ratings made before this time only.")] = None,
+    workspace: Workspace = DEFAULT_WORKSPACE,
+    json: Json = False,
+) -> None:
+    """How well a jury predicts real ratings it has not seen, beside the baselines."""
+    from pipeline.cli.alone import evaluate_alone, print_evaluation
+
+    result = evaluate_alone(jury, notes, ratings, posts, raters, targets, _as_of(as_of), workspace)
+    if json:
+        emit(result)
+    else:
+        print_evaluation(result)
+
+
+for _stage, _help in {
+    "train_jury": "The rater-response model with its held-out evaluation.",
+    "cluster_notes": "Claims within posts, stories across posts, and which posts are worth a supernote.",
+    "check_candidates": "Per check: passed, failed with a reason, or unreadable.",
+    "judge_candidates": "What the simulated jury makes of every candidate that passed.",
+    "revise_candidates": "Revisions from the jury's predicted objections.",
+    "select_winners": "Per post a winner, or an explained abstention.",
+    "build_pairs": "Preference pairs and labels.",
+}.items():
+    _register(_stage, _help)
+
+
+@app.command("learn-outcomes")
+def learn_outcomes(
+    later: Annotated[
+        str, typer.Option(help="Id of a later run: its snapshot and parameters say how texts were received.")
+    ],
+    run: RunId = None,
+    workspace: Workspace = DEFAULT_WORKSPACE,
+    config: Config = None,
+    set: Set = None,
+    json: Json = False,
+) -> None:
+    """How published supernotes and judged notes were really received, from a later snapshot."""
+    _feedback("learn_outcomes", run, workspace, _settings(config, set), json, later=later)
+
+
+@app.command("tune-writer")
+def tune_writer(
+    run: RunId = None,
+    workspace: Workspace = DEFAULT_WORKSPACE,
+    config: Config = None,
+    set: Set = None,
+    json: Json = False,
+) -> None:
+    """A LoRA adapter for the writing model, tuned on a run's export."""
+    _feedback("tune_writer", run, workspace, _settings(config, set), json)
+
+
+@app.command("compare-writers")
+def compare_writers(
+    new: Annotated[str | None, typer.Option(help="Id of a run by the new writer; or give --adapter.")] = None,
+    adapter: Annotated[
+        str | None,
+        typer.Option(
+            help="Adapter (models/writer-ID/adapter); it and the current writer draft the held-out posts now."
+        ),
+    ] = None,
+    run: RunId = None,
+    workspace: Workspace = DEFAULT_WORKSPACE,
+    config: Config = None,
+    set: Set = None,
+    json: Json = False,
+) -> None:
+    """The current writer against a new one on held-out posts, before a jury that taught neither."""
+    from pipeline.plan import Plan
+    from pipeline.progress import reporting
+    from pipeline.promote import adapter_of, compare_adapter, read_comparison, with_feedback_settings
+    from storage.store import Store
+
+    store, settings = Store(workspace), _settings(config, set)
+    run_id = run or newest_run(store)
+    with reporting("compare_writers") as progress:
+        if adapter:
+            result = compare_adapter(store, run_id, adapter_of(store, adapter), settings, progress)
+        else:
+            plan = with_feedback_settings(Plan(store, run_id), settings)
+            result = read_comparison(store, plan.run("compare_writers", progress, new=new or ""))
+    if json:
+        emit(result)
+        return
+    for name, measure in result.items():
+        if isinstance(measure, dict) and "value" in measure:
+            say(
+                f"  {name:<24} {measure['value']!s:>10}  [{measure.get('lo')}, {measure.get('hi')}]  n = {measure.get('n')}"
+            )
+    say(f"{result['decision']}: {result.get('reason', '')}")
+    if result["decision"] == "promote" and result.get("new_run"):
+        say(f"promote it: supernotes promote-writer {result['new_run']} --workspace {workspace}")
+
+
+@app.command("promote-writer")
+def promote_writer(
+    run: Annotated[
+        str | None, typer.Argument(help="Run of the new writer, as compare-writers names it (new_run).")
+    ] = None,
+    back: Annotated[bool, typer.Option("--back", help="Take the last promotion back instead.")] = False,
+    workspace: Workspace = DEFAULT_WORKSPACE,
+    json: Json = False,
+) -> None:
+    """Make a writer that won its comparison the workspace's current one (draft_candidates.adapter = "current"), or roll back."""
+    from pipeline.promote import comparison_of, roll_back_writer
+    from pipeline.promote import promote_writer as promote
+    from storage.store import Store
+
+    if back == bool(run):
+        raise InputError("promote-writer needs either a run whose comparison says promote, or --back.")
+    store = Store(workspace)
+    now = roll_back_writer(store) if run is None else promote(store, *comparison_of(store, run))
+    if json:
+        emit({"current": now})
+        return
+    say(f"current writer: {now['path']}" if now else "current writer: the model without an adapter")
+
+
+def _feedback(stage: str, run_id: str | None, workspace: str, settings: Any, as_json: bool, **options: Any) -> None:
+    from pipeline.plan import Plan
+    from pipeline.progress import reporting
+    from pipeline.promote import with_feedback_settings
+    from storage.store import Store
+
+    store = Store(workspace)
+    plan = with_feedback_settings(Plan(store, run_id or newest_run(store)), settings)
+    with reporting(stage) as progress:
+        result = plan.run(stage, progress, **options)
+    if as_json:
+        emit({"run_id": plan.run_id, "stage": stage} | result.to_json())
+    else:
+        say(f"{stage} {result.state}: {result.path}")
+        if stage == "tune_writer":
+            counts = result.counts
+            said = f"{counts.get('steps', 0)} steps on {counts.get('out', 0)} rows"
+            too_long = counts.get("rejected", {}).get("too_long", 0)
+            say(
+                f"  {said}"
+                + (f", {too_long} rows too long" if too_long else "")
+                + "; report.json and training.png there"
+            )
+            for warning in counts.get("warnings", ()):
+                say(f"  warning: {warning}")
+            say(f"  next: supernotes compare-writers --adapter {result.path}/adapter --workspace {workspace}")
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Entry point: turns every error into one paragraph and an exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    debug = "--debug" in arguments or os.environ.get("SUPERNOTES_DEBUG") == "1"
+    arguments = [argument for argument in arguments if argument != "--debug"]
+    try:
+        app(arguments)
+    except SystemExit:
+        raise
+    except BrokenPipeError:
+        os._exit(0)
+    except KeyboardInterrupt:
+        say("stopped; finished stages are kept, run the same command again to go on")
+        raise SystemExit(130) from None
+    except Exception as error:
+        if debug:
+            traceback.print_exc()
+        if isinstance(error, SupernotesError):
+            say(f"error: {error}")
+            raise SystemExit(error.exit_code) from None
+        say(f"error: {type(error).__name__}: {error} (run again with --debug for the traceback)")
+        raise SystemExit(1) from None
+
+
+if __name__ == "__main__":
+    main()

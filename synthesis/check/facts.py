@@ -1,0 +1,221 @@
+"""No new facts: numbers, dates, names and quotations of a draft occur in its sources, in the same role.
+
+Two questions per value. Does a source (or, for what the post claims, the post) have it at all? And where the sources have a
+place like the one it stands in here, do they have this value there, or another one?
+"""
+
+from __future__ import annotations
+
+import regex
+
+from synthesis.check.base import Draft, Finding
+from synthesis.check.evidence import (
+    Evidence,
+    Occurrence,
+    Place,
+    Sentence,
+    evidence_of,
+    likeness,
+    local_likeness,
+    place_of,
+)
+from texts.names import Name, names_agree
+from texts.note import find_urls, fold_quotes, without_urls
+from texts.values import Date, Number, dates_agree, numbers_agree
+from texts.words import fold, tokens
+
+_QUOTED = regex.compile(
+    r"[“„]([^“”„]{2,400})[”“]|«([^«»]{2,400})»|「([^「」]{2,400})」|『([^『』]{2,400})』"
+    r"|(?<![\p{L}\p{N}])\"([^\"]{2,400})\"(?!\p{N})|(?<![\p{L}\p{N}'])'(?=\p{L})([^']{12,300})'(?![\p{L}\p{N}])"
+)
+
+
+_ANOTHER_YEAR = regex.compile(r",?\s(?:1[89]|20)\d{2}(?![\d,.]\d|\d)")
+
+
+def check_facts(draft: Draft) -> list[Finding]:
+    """Numbers, dates, names, quotations without support in the sources, or with support only in another place."""
+    evidence = evidence_of(draft)
+    findings: list[Finding] = []
+    for sentence in evidence.draft:
+        for number in sentence.numbers:
+            findings += _number(draft, evidence, sentence, number)
+        for date in sentence.dates:
+            findings += _date(draft, evidence, sentence, date)
+        for name in sentence.names:
+            findings += _name(draft, evidence, sentence, name)
+        findings += _year_twice(draft, sentence)
+        findings += _substitutions(draft, evidence, sentence)
+    findings += _quotations(draft, evidence)
+    return findings
+
+
+def _number(draft: Draft, evidence: Evidence, sentence: Sentence, number: Number) -> list[Finding]:
+    agreeing = [o for o in evidence.numbers if numbers_agree(number, o.value)]
+    if not agreeing:
+        return [_absent("facts.numbers", "number", number)]
+    return _role(draft, evidence.numbers, agreeing, sentence, number, "facts.numbers", "number")
+
+
+def _date(draft: Draft, evidence: Evidence, sentence: Sentence, date: Date) -> list[Finding]:
+    agreeing = [o for o in evidence.dates if dates_agree(date, o.value, evidence.years)]
+    if not agreeing:
+        return [_absent("facts.dates", "date", date)]
+    return _role(draft, evidence.dates, agreeing, sentence, date, "facts.dates", "date")
+
+
+def _name(draft: Draft, evidence: Evidence, sentence: Sentence, name: Name) -> list[Finding]:
+    if not evidence.index.has(name):
+        return [_absent("facts.entities", "name", name)]
+    agreeing = [o for o in evidence.names if names_agree(name, o.value)]
+    if not agreeing:
+        # Known only as plain words (small letters, the start of a sentence): the places of those words speak for it.
+        agreeing = [
+            Occurrence(name, place_of(s, t.start, t.end), s)
+            for s in evidence.all
+            for t in s.words
+            if any(fold(t.text) == w for w in name.words)
+        ]
+    return _role(draft, evidence.names, agreeing, sentence, name, "facts.entities", "name")
+
+
+def _year_twice(draft: Draft, sentence: Sentence) -> list[Finding]:
+    """'on May 2021, 2020': a day overwritten by a year leaves a date that no source could contradict."""
+    findings: list[Finding] = []
+    for date in sentence.dates:
+        if all(year is not None for year, _, _ in date.readings) and (
+            again := _ANOTHER_YEAR.match(draft.text, date.end)
+        ):
+            findings.append(
+                Finding(
+                    "facts.dates",
+                    f"The date '{draft.text[date.start : again.end()]}' gives the year twice.",
+                    date.start,
+                    again.end(),
+                )
+            )
+    return findings
+
+
+def _absent(principle: str, what: str, value: Number | Date | Name) -> Finding:
+    return Finding(principle, f"The {what} '{value.text.strip()[:60]}' occurs in no source.", value.start, value.end)
+
+
+def _role(
+    draft: Draft,
+    everything: list[Occurrence],
+    agreeing: list[Occurrence],
+    sentence: Sentence,
+    value: Number | Date | Name,
+    principle: str,
+    what: str,
+) -> list[Finding]:
+    """A finding if the sources have this place, with another value in it, and not with this one."""
+    here = place_of(sentence, value.start, value.end)
+    mine = max((likeness(here, o.place) for o in agreeing), default=0.0)
+    same = {id(o) for o in agreeing}
+    settings = draft.settings
+    best: Occurrence | None = None
+    best_score = mine + settings.alignment_margin
+    for other in everything:
+        if id(other) in same or other.sentence.source < 0:
+            continue  # what the post says at this place is what the note may be correcting
+        score = likeness(here, other.place)
+        if score >= best_score and _same_place(here, other.place, settings.min_alignment):
+            best, best_score = other, score
+    if best is None:
+        return []
+    reason = f"Where the draft has the {what} '{value.text.strip()[:60]}', the best-fitting sentence of source {best.sentence.source + 1} has '{best.value.text.strip()[:60]}'."
+    return [Finding(principle, reason, value.start, value.end)]
+
+
+def _same_place(a: Place, b: Place, threshold: float) -> bool:
+    return local_likeness(a, b) >= threshold or (
+        local_likeness(a, b) >= 0.75 * threshold and likeness(a, b) >= threshold
+    )
+
+
+# ------------------------------------------------------------------------------- scripts that do not show their names
+
+_CASELESS = regex.compile(
+    r"[\p{Arabic}\p{Devanagari}\p{Hebrew}\p{Bengali}\p{Tamil}\p{Telugu}\p{Thai}\p{Han}\p{Hiragana}\p{Katakana}\p{Hangul}\p{Georgian}]"
+)
+
+
+def _substitutions(draft: Draft, evidence: Evidence, sentence: Sentence) -> list[Finding]:
+    """In a script without capitals: a word exchanged inside an otherwise copied sentence, that no source knows."""
+    text = sentence.span.text
+    if len(_CASELESS.findall(text)) < 0.4 * sum(c.isalpha() for c in text):
+        return []
+    words = [t.stem for t in sentence.words]
+    if len(words) < 4:
+        return []
+    best: Sentence | None = None
+    best_share = 0.0
+    for other in evidence.notes:
+        share = len(set(words) & {t.stem for t in other.words}) / len(set(words))
+        if share > best_share:
+            best, best_share = other, share
+    if best is None or best_share < 0.7:
+        return []
+    known = {t.stem for s in evidence.all for t in s.words}
+    theirs = [t.stem for t in best.words]
+    findings: list[Finding] = []
+    i = 0
+    while i < len(words):
+        if words[i] in known:
+            i += 1
+            continue
+        j = i
+        while j < len(words) and words[j] not in known:
+            j += 1
+        before, after = words[i - 1] if i else "^", words[j] if j < len(words) else "$"
+        framed = (before == "^" or before in theirs) and (after == "$" or after in theirs)
+        if framed and not (before == "^" and after == "$") and j - i <= 6:
+            start, end = sentence.words[i].start, sentence.words[j - 1].end
+            found = draft.text[start:end]
+            findings.append(
+                Finding(
+                    "facts.entities",
+                    f"'{found[:60]}' stands in an otherwise copied sentence and occurs in no source.",
+                    start,
+                    end,
+                )
+            )
+        i = j
+    return findings
+
+
+# --------------------------------------------------------------------------------------------------------- quotations
+
+
+def _quotations(draft: Draft, evidence: Evidence) -> list[Finding]:
+    """Text in quotation marks that no source (and not the post) has word for word."""
+    texts = [_plain(without_urls(source)) for source in draft.sources]
+    if draft.post_text:
+        texts.append(_plain(without_urls(draft.post_text)))
+    findings: list[Finding] = []
+    for match in _QUOTED.finditer(draft.text):
+        group = next(i for i, g in enumerate(match.groups(), start=1) if g is not None)
+        quoted = _plain(match.group(group))
+        if not quoted.strip() or find_urls(match.group(group)):  # a link inside: the marks belong to two quotations
+            continue
+        parts = [p.strip() for p in regex.split(r"\.\.\.|\[[^\]]*\]", fold_quotes(match.group(group))) if p.strip()]
+        if any(quoted in text for text in texts) or (
+            len(parts) > 1 and any(all(_plain(p) in text for p in parts) for text in texts)
+        ):
+            continue
+        findings.append(
+            Finding(
+                "facts.quotations",
+                f"The quotation '{match.group(group)[:60]}' stands word for word in no source.",
+                match.start(),
+                match.end(),
+            )
+        )
+    return findings
+
+
+def _plain(text: str) -> str:
+    """Folded words between single blanks, with a blank at both ends."""
+    return " " + " ".join(fold(t.text).replace("’", "'") for t in tokens(text)) + " "

@@ -1,0 +1,212 @@
+"""Every sentence rests on the sources, none says their opposite.
+
+Always: shared content, negation and opposites against the best-fitting source sentences. Where a local
+natural-language-inference model is configured, it is asked too, contradiction before entailment (peers.md, P19).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from synthesis.check.base import Draft, Finding
+from synthesis.check.evidence import Evidence, Sentence, evidence_of
+from synthesis.check.patterns import WordList
+from texts.note import find_urls, without_urls
+from texts.words import mask, overlap, stem, word_set
+
+Nli = Callable[
+    [Sequence[tuple[str, str]]], list[tuple[float, float, float]]
+]  # (premise, hypothesis) -> (contradiction, entailment, neutral)
+
+_NEGATION = WordList(
+    "not", "no", "never", "none", "nobody", "nothing", "neither", "nor", "without", "cannot", "isn't", "aren't", "wasn't", "weren't", "doesn't", "don't", "didn't", "hasn't", "haven't",
+    "hadn't", "won't", "wouldn't", "can't", "couldn't", "shouldn't", "isnt", "wasnt", "doesnt", "didnt", "dont", "unable", "fails to", "failed to", "nunca", "jamás", "ningún", "ninguna", "sin",
+    "não", "nenhum", "nenhuma", "sem", "pas", "jamais", "aucun", "aucune", "sans", "ne", "nicht", "kein", "keine", "keinen", "keiner", "nie", "ohne", "non", "nessun", "nessuna", "senza",
+    "niet", "geen", "nooit", "zonder", "не", "нет", "никогда", "без", "nie", "ない", "なかった", "ません", "ませんでした", "ではなく", "没有", "不是", "沒有", "未", "नहीं", "ليس", "لم", "لا", "لن", "değil", "yok",
+)  # fmt: skip
+_SPANISH_NO = ("es", "it")
+_OPPOSITES_TEXT = (
+    "true false, real fake, genuine fake, authentic fabricated, legal illegal, lawful unlawful, guilty innocent, won lost, win lose, increase decrease, increased decreased, rose fell, rise fall, "
+    "higher lower, more fewer, more less, before after, approved rejected, accept reject, accepted rejected, confirmed denied, confirm deny, alive dead, survived died, safe dangerous, "
+    "effective ineffective, support oppose, supported opposed, allowed banned, allow ban, legalised banned, opened closed, open closed, first last, included excluded, old new, passed failed, "
+    "acquitted convicted, convicted cleared, arrested released, hired fired, best worst, largest smallest, highest lowest, majority minority, proven unproven, possible impossible, "
+    "accurate inaccurate, correct incorrect, raised cut, expanded reduced, gained lost, joined left, men women, male female, public private, domestic foreign, vaccinated unvaccinated, "
+    "verdadero falso, legal ilegal, aumentó disminuyó, subió bajó, antes después, aprobado rechazado, verdadeiro falso, aumentou diminuiu, vrai faux, légal illégal, avant après, hausse baisse, "
+    "wahr falsch, echt gefälscht, legal illegal, gestiegen gesunken, vorher nachher, schuldig unschuldig, vero falso, prima dopo"
+)
+_OPPOSITES: dict[str, frozenset[str]] = {}
+for _pair in _OPPOSITES_TEXT.split(","):
+    _a, _b = (stem(word) for word in _pair.split())
+    _OPPOSITES[_a] = _OPPOSITES.get(_a, frozenset()) | {_b}
+    _OPPOSITES[_b] = _OPPOSITES.get(_b, frozenset()) | {_a}
+# Words that take back a claim: a source that calls a claim false says its negation.
+_DENIALS = frozenset(
+    stem(w)
+    for w in word_set(
+        "false fake untrue misleading hoax fabricated debunked wrong incorrect myth baseless unfounded denied "
+        "falso faux falsch bulo mentira"
+    )
+)
+MAX_PAIRS = 200  # sentence pairs put to an inference model per draft
+
+
+def check_support(draft: Draft, nli: Nli | None = None) -> list[Finding]:
+    """Sentences whose content the sources do not have, sentences that turn a source sentence round."""
+    evidence = evidence_of(draft)
+    findings: list[Finding] = []
+    for sentence in evidence.draft:
+        if len(sentence.content) >= 4:
+            share = overlap(sentence.content, evidence.content)
+            if share < draft.settings.min_overlap:
+                reason = f"Only {share:.0%} of what this sentence speaks of occurs in the sources."
+                findings.append(Finding("support.entailment", reason, sentence.span.start, sentence.span.end))
+                continue
+        findings += _turned_round(draft, evidence, sentence)
+    if nli is not None:
+        findings += _inferred(draft, evidence, nli)
+    return findings
+
+
+def _negations(sentence: Sentence, other: Sentence) -> int:
+    """How many negations of a sentence bear on something the other sentence speaks of too.
+
+    What a negation bears on is the next content word, or the one before where none follows (or the script puts it after). 'In
+    2019, not 2020' against 'In 2019' negates nothing the second one says.
+    """
+    text = mask(sentence.span.text, find_urls(sentence.span.text))[:1000]
+    words = [t for t in sentence.words if t.stem in sentence.content]
+    live = 0
+    for negation in _NEGATION.finditer(text):
+        start, end = negation.start + sentence.span.start, negation.end + sentence.span.start
+        following = next((t.stem for t in words if t.start >= end), None)
+        before = next((t.stem for t in reversed(words) if t.end <= start), None)
+        target = before if following is None or not negation.text.isascii() else following
+        live += target is None or target in other.content
+    return live
+
+
+def _turned_round(draft: Draft, evidence: Evidence, sentence: Sentence) -> list[Finding]:
+    """The sentence against the source sentences that share most with it: one negation more or less, or an opposite word.
+
+    A single source sentence that fits as well and agrees is enough to let it pass: sources may differ among themselves.
+    """
+    if len(sentence.content) < 3:
+        return []
+    negation_free = _without_denials(sentence)
+    rows = []
+    for other in evidence.notes:
+        # Compared without the words of the verdict: "It is false that ..." speaks of the same things as "...".
+        there = _without_denials(other)
+        shared = len(negation_free & there) / max(1, min(len(negation_free), len(there) + 2))
+        if shared >= draft.settings.contradiction_overlap:
+            rows.append((shared, other))
+    if not rows:
+        return []
+    best = max(shared for shared, _ in rows)
+    near = [other for shared, other in rows if shared >= best - 0.1]
+    mine = {t.stem for t in sentence.words}
+    reasons: list[str] = []
+    for other in near:
+        theirs = {t.stem for t in other.words}
+        denied = bool(mine & _DENIALS) - bool(theirs & _DENIALS)
+        flips = (_negations(sentence, other) - _negations(other, sentence)) % 2
+        turned = sorted(w for w in mine - theirs if _OPPOSITES.get(w, frozenset()) & (theirs - mine))
+        if flips and not denied and not turned:
+            reasons.append(
+                f"One negates what the other states: source {other.source + 1} has '{other.span.text[:100]}'."
+            )
+        elif turned and not flips and not (set(turned) & _DENIALS and denied):
+            opposite = sorted(_OPPOSITES[turned[0]] & theirs)[0]
+            reasons.append(f"'{turned[0]}' stands where source {other.source + 1} has '{opposite}'.")
+        else:
+            return []
+    return [Finding("support.contradiction", reasons[0], sentence.span.start, sentence.span.end)]
+
+
+def _without_denials(sentence: Sentence) -> frozenset[str]:
+    return sentence.content - _DENIALS
+
+
+def _inferred(draft: Draft, evidence: Evidence, nli: Nli) -> list[Finding]:
+    """What the inference model says of each sentence against the source sentences closest to it."""
+    settings = draft.settings
+    pairs: list[tuple[Sentence, str, str]] = []
+    for sentence in evidence.draft:
+        if len(sentence.content) < 2:
+            continue
+        ranked = sorted(evidence.notes, key=lambda s: (-overlap(sentence.content, s.content), s.source, s.span.start))[
+            :6
+        ]
+        pairs += [(sentence, _bare(other.span.text), _bare(sentence.span.text)) for other in ranked]
+    pairs = pairs[:MAX_PAIRS]
+    scores = nli([(premise, hypothesis) for _, premise, hypothesis in pairs])
+    if len(scores) != len(pairs):
+        raise RuntimeError(f"The inference model answered {len(scores)} of {len(pairs)} sentence pairs.")
+    findings: list[Finding] = []
+    for sentence in evidence.draft:
+        mine = [(score, premise) for (s, premise, _), score in zip(pairs, scores, strict=True) if s is sentence]
+        if not mine:
+            continue
+        contradiction, premise = max((score[0], premise) for score, premise in mine)
+        entailment = max(score[1] for score, _ in mine)
+        span = sentence.span
+        # Contradiction first: asked the other way round most real contradictions pass as consistent.
+        if contradiction >= settings.nli_contradiction and contradiction > entailment:
+            findings.append(
+                Finding(
+                    "support.contradiction",
+                    f"Contradicts '{premise[:100]}' (probability {contradiction:.2f}).",
+                    span.start,
+                    span.end,
+                )
+            )
+        elif entailment < settings.nli_entailment:
+            findings.append(
+                Finding(
+                    "support.entailment",
+                    f"No source sentence entails it (best probability {entailment:.2f}).",
+                    span.start,
+                    span.end,
+                )
+            )
+    return findings
+
+
+def _bare(text: str) -> str:
+    return without_urls(text).strip()
+
+
+def load_nli(folder: str) -> Nli:
+    """A natural-language-inference cross-encoder from a local folder, as a function of (premise, hypothesis) pairs.
+
+    The order of its three classes is read from its configuration (`id2label`); a model without the three raises `InputError`.
+    Nothing is downloaded.
+    """
+    from pathlib import Path
+
+    from nouns.errors import InputError
+
+    if not Path(folder).is_dir():
+        raise InputError(
+            f"settings.check_candidates.nli_model = {folder!r} is no folder; give a local cross-encoder or ''."
+        )
+    from sentence_transformers import CrossEncoder
+
+    model = CrossEncoder(folder, local_files_only=True, device="cpu")
+    labels = {str(name).lower(): int(i) for i, name in model.config.id2label.items()}
+    order = [
+        next((i for name, i in labels.items() if name.startswith(wanted)), None)
+        for wanted in ("contradict", "entail", "neutral")
+    ]
+    if None in order:
+        raise InputError(
+            f"The model in {folder!r} has the classes {sorted(labels)}; expected contradiction, entailment and neutral."
+        )
+
+    def infer(pairs: Sequence[tuple[str, str]]) -> list[tuple[float, float, float]]:
+        if not pairs:
+            return []
+        rows = model.predict(list(pairs), apply_softmax=True, show_progress_bar=False, batch_size=16)
+        return [(float(row[order[0]]), float(row[order[1]]), float(row[order[2]])) for row in rows]
+
+    return infer

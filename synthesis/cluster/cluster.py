@@ -1,0 +1,257 @@
+"""Notes that say the same: claims within a post, stories across posts.
+
+Everything here is a function of the set of notes, not of their order: rows are sorted by id first, and ids of clusters
+derive from their members.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nouns.post import NOT_MISLEADING, Note
+from texts.note import clean_text, find_urls, registered_domain, without_urls
+
+Vectors = NDArray[np.float32]
+
+
+def member_id(prefix: str, note_ids: Sequence[int]) -> str:
+    """An id from the members: the same notes give the same id, whatever their order."""
+    text = ",".join(str(note) for note in sorted(note_ids))
+    return f"{prefix}{hashlib.blake2b(text.encode(), digest_size=8).hexdigest()}"
+
+
+def claim_text(text: str) -> str:
+    """What of a note is embedded: the cleaned text without its links, blanks collapsed; of a note that is only links, their sites.
+
+    A path of forty tokens says little about the claim, drowns the sentence before it, and doubles the time. The jury's encoder reads
+    a note in the same way (`jury.model.features.strip_links`), so that one entry of the cache serves both and a note is embedded once.
+    """
+    text = clean_text(text)
+    bare = " ".join(without_urls(text).split())
+    return bare or " ".join(registered_domain(url.text) for url in find_urls(text))
+
+
+def stance_of(classification: str) -> str:
+    """'misleading' or 'not_misleading': what the note says of its post."""
+    return "not_misleading" if classification == NOT_MISLEADING else "misleading"
+
+
+@dataclass(frozen=True)
+class Clustered:
+    """One note's place. `similarity` is its mean cosine to the other members (1 when alone)."""
+
+    note_id: int
+    cluster_id: str
+    stance: str
+    duplicate_of: int | None
+    similarity: float
+
+
+class Clusterer(Protocol):
+    """Groups the notes of one post."""
+
+    def cluster(self, notes: Sequence[Note], vectors: Vectors) -> list[Clustered]: ...
+
+
+@dataclass(frozen=True)
+class AverageLinkage:
+    """Agglomerative clustering by average cosine distance, stances apart, near-copies marked as duplicates.
+
+    `distance` cuts the tree; `duplicate_distance` and `duplicate_overlap` say when a note is a copy of an earlier one.
+    """
+
+    distance: float = 0.45
+    duplicate_distance: float = 0.05
+    duplicate_overlap: float = 90.0
+
+    def cluster(self, notes: Sequence[Note], vectors: Vectors) -> list[Clustered]:
+        """One row per note, in the order of the note ids. `vectors`: unit rows in the order of `notes`."""
+        order = sorted(range(len(notes)), key=lambda i: notes[i].note_id)
+        placed: list[Clustered] = []
+        for stance in ("misleading", "not_misleading"):
+            rows = [i for i in order if stance_of(notes[i].classification) == stance]
+            if not rows:
+                continue
+            similarity = np.clip(vectors[rows] @ vectors[rows].T, -1.0, 1.0)
+            labels = self._labels(similarity)
+            copies = self._duplicates([notes[i] for i in rows], similarity)
+            for label in sorted(set(labels)):
+                members = [k for k in range(len(rows)) if labels[k] == label]
+                identity = member_id(f"{stance[0]}", [notes[rows[k]].note_id for k in members])
+                for k in members:
+                    others = [j for j in members if j != k]
+                    mean = float(np.mean([similarity[k, j] for j in others])) if others else 1.0
+                    placed.append(Clustered(notes[rows[k]].note_id, identity, stance, copies.get(k), round(mean, 4)))
+        return sorted(placed, key=lambda row: row.note_id)
+
+    def _labels(self, similarity: Vectors) -> list[int]:
+        if len(similarity) == 1:
+            return [0]
+        if len(similarity) == 2:  # the common case, without the library's overhead
+            return [0, 0] if 1.0 - similarity[0, 1] < self.distance else [0, 1]
+        from sklearn.cluster import AgglomerativeClustering
+
+        model = AgglomerativeClustering(
+            n_clusters=None, metric="precomputed", linkage="average", distance_threshold=self.distance
+        )
+        return [int(label) for label in model.fit_predict(np.maximum(1.0 - similarity.astype(np.float64), 0.0))]
+
+    def _duplicates(self, notes: Sequence[Note], similarity: Vectors) -> dict[int, int]:
+        """Row -> note id of the earliest note it copies. A copy of a copy points to the first."""
+        from rapidfuzz import fuzz
+
+        found: dict[int, int] = {}
+        for k in range(len(notes)):
+            for j in range(k):
+                if j in found or 1.0 - similarity[k, j] > self.duplicate_distance:
+                    continue
+                if fuzz.token_set_ratio(notes[k].text[:2000], notes[j].text[:2000]) >= self.duplicate_overlap:
+                    found[k] = notes[j].note_id
+                    break
+        return found
+
+
+@dataclass(frozen=True)
+class Story:
+    """The same claim noted on several posts."""
+
+    story_id: str
+    note_ids: tuple[int, ...]
+
+
+# Capitalised or not, these say nothing about what a note is about.
+_GENERAL = frozenset(
+    [
+        "i",
+        "a",
+        "the",
+        "this",
+        "that",
+        "it",
+        "tweet",
+        "tweets",
+        "twitter",
+        "x",
+        "post",
+        "posts",
+        "note",
+        "notes",
+        "birdwatch",
+        "community",
+        "user",
+        "op",
+        "author",
+    ]
+)
+_WORD = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*")
+_OPENING = re.compile(r"(?:^|[.!?…:;\n\"“”«»(\[])\s*$")
+
+
+def subjects(text: str) -> frozenset[str] | None:
+    """What a note is about, as far as its words show: names (capitalised inside a sentence) and numbers of two digits or more, casefolded.
+
+    Links should have been taken out. `None` where nobody can tell: most letters of a script without capitals. Empty for "This is not true."
+    """
+    letters = [c for c in text if c.isalpha()]
+    cased = sum(c.lower() != c.upper() for c in letters)
+    if letters and 2 * cased < len(letters):
+        return None
+    found, capitals, words = set(), 0, 0
+    for match in _WORD.finditer(text):
+        word = match.group()
+        if any(c.isdigit() for c in word):
+            if sum(c.isdigit() for c in word) >= 2:
+                found.add(word.casefold())
+            continue
+        words += 1
+        capitals += word.isupper() and len(word) > 1
+        if word[0].isupper() and not _OPENING.search(text[max(0, match.start() - 4) : match.start()]):
+            found.add(word.casefold().removesuffix("'s").removesuffix("’s"))
+    if words >= 4 and 2 * capitals > words:  # a text that shouts has no names
+        found = {word for word in found if any(c.isdigit() for c in word)}
+    return frozenset(found - _GENERAL)
+
+
+def find_stories(
+    note_ids: NDArray[np.int64],
+    post_ids: NDArray[np.int64],
+    stances: Sequence[str],
+    vectors: Vectors,
+    *,
+    similarity: float = 0.80,
+    neighbours: int = 10,
+    max_posts: int = 200,
+    block: int = 256,
+) -> tuple[list[Story], dict[str, int]]:
+    """Stories across posts: dense groups of a mutual-neighbour graph, stances apart.
+
+    A blocked nearest-neighbour search (memory linear in the notes) links notes of different posts whose cosine is at
+    least `similarity`; HDBSCAN on the unit vectors of each connected component then cuts chains (a-b-c where a and c have
+    little in common). Components on more than `max_posts` posts are templates ("this is spam"), not claims: refused and
+    counted. Returns the stories in the order of their ids, and counts.
+    """
+    from scipy.sparse import coo_matrix
+    from scipy.sparse.csgraph import connected_components
+
+    order = np.argsort(note_ids, kind="stable")
+    ids, posts, rows = note_ids[order], post_ids[order], vectors[order]
+    side = np.array([stances[i] == "misleading" for i in order], dtype=bool)
+    left: list[NDArray[np.int64]] = []
+    right: list[NDArray[np.int64]] = []
+    for start in range(0, len(ids), block):
+        part = rows[start : start + block] @ rows.T  # (block, n); zero rows (texts without content) reach nobody
+        i, j = np.nonzero(part >= similarity)
+        value = part[i, j]
+        i += start
+        other = (posts[i] != posts[j]) & (side[i] == side[j])
+        i, j, value = i[other], j[other], value[other]
+        nearest = np.lexsort((j, -value, i))  # by row, then nearest first, equal ones by id
+        i, j = i[nearest], j[nearest]
+        first = np.r_[True, i[1:] != i[:-1]] if len(i) else np.zeros(0, dtype=bool)
+        rank = np.arange(len(i)) - np.flatnonzero(first)[np.cumsum(first) - 1] if len(i) else i
+        left.append(i[rank < neighbours])
+        right.append(j[rank < neighbours])
+    counts = {"components": 0, "template_components": 0, "loose_components": 0}
+    if not left or not sum(len(x) for x in left):
+        return [], counts
+    a, b = np.concatenate(left), np.concatenate(right)
+    graph = coo_matrix((np.ones(len(a), dtype=np.int8), (a, b)), shape=(len(ids), len(ids)))
+    _, labels = connected_components(graph, directed=False)
+    by_label = np.argsort(labels, kind="stable")
+    groups = np.split(by_label, np.flatnonzero(np.diff(labels[by_label])) + 1)
+    stories = []
+    for members in groups:
+        if len(members) < 2:
+            continue
+        counts["components"] += 1
+        if len(set(posts[members].tolist())) > max_posts or len(members) > 20 * max_posts:
+            counts["template_components"] += 1
+            continue
+        dense = _dense_groups(rows[members], similarity)
+        counts["loose_components"] += len(dense) != 1 or len(dense[0]) < len(members)
+        for group in dense:
+            chosen = members[group]
+            if len(set(posts[chosen].tolist())) >= 2:
+                noted = tuple(int(note) for note in ids[chosen])
+                stories.append(Story(member_id("s", noted), noted))
+    return sorted(stories, key=lambda story: story.story_id), counts
+
+
+def _dense_groups(rows: Vectors, similarity: float) -> list[NDArray[np.int64]]:
+    """A component whose members are all alike as it is; a larger, looser one cut by HDBSCAN."""
+    gram = rows @ rows.T
+    if len(rows) < 6 or gram.min() >= similarity - 0.15:
+        return [np.arange(len(rows))]
+    from sklearn.cluster import HDBSCAN
+
+    labels = HDBSCAN(min_cluster_size=2, metric="euclidean", allow_single_cluster=True, copy=True).fit_predict(
+        rows.astype(np.float64)
+    )
+    return [np.flatnonzero(labels == label) for label in sorted(set(labels.tolist()) - {-1})]

@@ -1,0 +1,250 @@
+"""Stage `cluster_notes`: claims within posts, stories across posts, and which posts get a supernote."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from nouns.post import Note
+from synthesis.cluster.cluster import AverageLinkage, Clustered, Story, claim_text, find_stories, stance_of, subjects
+from synthesis.cluster.eligibility import NoteFacts, exclusion
+from synthesis.reading import note_table, notes_of_rows
+from synthesis.settings import ClusterNotesSettings
+from texts.embedding import load_embedder
+from texts.language import detect_language
+from texts.note import clean_text
+
+Progress = Callable[..., None]
+
+POSTS = {
+    "post_id": pl.Int64,
+    "language": pl.String,
+    "n_notes": pl.Int32,
+    "n_clusters": pl.Int32,
+    "n_ratings": pl.Int64,
+    "eligible": pl.Boolean,
+    "reason_code": pl.String,
+    "reason": pl.String,
+    "story_id": pl.String,
+}
+CLUSTERS = {
+    "post_id": pl.Int64,
+    "note_id": pl.Int64,
+    "cluster_id": pl.String,
+    "stance": pl.String,
+    "duplicate_of": pl.Int64,
+    "borrowed": pl.Boolean,
+    "similarity": pl.Float32,
+    "language": pl.String,
+}
+STORIES = {"story_id": pl.String, "post_id": pl.Int64, "note_id": pl.Int64}
+
+
+def write_table(rows: list[dict[str, Any]], schema: dict[str, Any], path: Path) -> None:
+    """Parquet with a fixed schema and fixed options: equal rows give equal bytes."""
+    pl.DataFrame(rows, schema=schema, orient="row").write_parquet(path, compression="zstd", statistics=False)
+
+
+def cluster_notes(
+    out: Path,
+    settings: ClusterNotesSettings,
+    *,
+    snapshot: Path,
+    parameters: Path | None = None,
+    as_of: int | None = None,
+    cache: Path | None = None,
+    progress: Progress = lambda *a, **k: None,
+) -> dict[str, Any]:
+    """Write posts.parquet (every post with a note), clusters.parquet and stories.parquet.
+
+    Counts are in posts: `in` all, `out` those worth a supernote, `rejected` the others by reason. Notes are held as one
+    table of texts and half-precision vectors: about 1 kB a note.
+    """
+    table = note_table(snapshot, parameters).collect()
+    notes = notes_of_rows(table)
+    locked = dict(zip(table["note_id"].to_list(), table["locked"].fill_null(False).to_list(), strict=True))
+    not_needed = _not_needed(snapshot)
+    progress("embedding notes", 0, len(notes))
+    texts = [clean_text(note.text) for note in notes]
+    vectors = (
+        load_embedder(settings.embedder, cache).embed([claim_text(note.text) for note in notes], progress)
+        if notes
+        else np.zeros((0, 1), dtype=np.float32)
+    )
+    progress("finding stories", 0, len(notes))
+    stories, story_counts = _stories(notes, vectors, settings)
+    story_of = {note: story for story in stories for note in story.note_ids}
+    row_of = {note.note_id: i for i, note in enumerate(notes)}
+    about = {row_of[note]: subjects(claim_text(notes[row_of[note]].text)) for note in story_of}
+    by_post: dict[int, list[int]] = defaultdict(list)
+    for i, note in enumerate(notes):
+        by_post[note.post_id].append(i)
+    languages = [detect_language(text) for text in texts]
+    post_languages = _post_languages(snapshot)
+    clusterer = AverageLinkage(settings.cluster_distance, settings.duplicate_distance, settings.duplicate_overlap)
+    post_rows: list[dict[str, Any]] = []
+    cluster_rows: list[dict[str, Any]] = []
+    reasons: Counter[str] = Counter()
+    sizes: Counter[int] = Counter()
+    for done, post_id in enumerate(sorted(by_post)):
+        if done % 2000 == 0:
+            progress("clustering posts", done, len(by_post))
+        own = by_post[post_id]
+        lent = _borrowed(post_id, own, notes, vectors, story_of, row_of, about, settings)
+        placed = clusterer.cluster([notes[i] for i in own + lent], vectors[own + lent])
+        duplicates = {row.note_id for row in placed if row.duplicate_of is not None}
+        own_ids = {notes[i].note_id for i in own}
+        facts = [
+            NoteFacts(
+                notes[i], not_needed.get(notes[i].note_id, 0), locked[notes[i].note_id], notes[i].note_id in duplicates
+            )
+            for i in own
+        ]
+        fresh = sum(notes[i].note_id not in duplicates for i in lent)
+        excluded = exclusion(facts, fresh, settings, as_of)
+        kept = {row.note_id for row in placed} if excluded is None else own_ids
+        cluster_rows.extend(
+            _cluster_row(post_id, row, own_ids, languages[row_of[row.note_id]]) for row in placed if row.note_id in kept
+        )
+        members = Counter(row.cluster_id for row in placed if row.note_id in own_ids)
+        sizes.update(members.values())
+        spoken = Counter(language for i in own if (language := languages[i]))
+        told = [story_of[notes[i].note_id].story_id for i in own if notes[i].note_id in story_of]
+        post_rows.append(
+            {
+                "post_id": post_id,
+                "language": _post_language(post_languages.get(post_id), spoken),
+                "n_notes": len(own),
+                "n_clusters": len(members),
+                "n_ratings": sum(notes[i].n_ratings for i in own),
+                "eligible": excluded is None,
+                "reason_code": excluded.code if excluded else None,
+                "reason": excluded.sentence if excluded else None,
+                "story_id": min(told) if told else None,
+            }
+        )
+        if excluded:
+            reasons[excluded.code] += 1
+    write_table(post_rows, POSTS, out / "posts.parquet")
+    write_table(cluster_rows, CLUSTERS, out / "clusters.parquet")
+    story_rows = [
+        {"story_id": story.story_id, "post_id": notes[row_of[note]].post_id, "note_id": note}
+        for story in stories
+        for note in story.note_ids
+    ]
+    write_table(
+        sorted(story_rows, key=lambda r: (r["story_id"], r["post_id"], r["note_id"])), STORIES, out / "stories.parquet"
+    )
+    eligible = sum(row["eligible"] for row in post_rows)
+    return {
+        "in": len(post_rows),
+        "out": eligible,
+        "rejected": dict(sorted(reasons.items())),
+        "notes": len(notes),
+        "clusters": sum(sizes.values()),
+        "cluster_sizes": {str(size): number for size, number in sorted(sizes.items())},
+        "duplicates": sum(row["duplicate_of"] is not None for row in cluster_rows),
+        "stories": len(stories),
+        "borrowed": sum(row["borrowed"] for row in cluster_rows),
+        "mean_similarity_within": _rounded_mean([r["similarity"] for r in cluster_rows if r["similarity"] < 1.0]),
+        "one_cluster_share": _rounded_mean([r["n_clusters"] == 1 for r in post_rows if r["n_notes"] > 1]),
+    } | story_counts
+
+
+def _rounded_mean(values: Sequence[float]) -> float:
+    return round(float(np.mean(values)), 4) if values else 0.0
+
+
+def _stories(
+    notes: list[Note], vectors: np.ndarray, settings: ClusterNotesSettings
+) -> tuple[list[Story], dict[str, int]]:
+    if not settings.stories or len(notes) < 2:
+        return [], {"components": 0, "template_components": 0, "loose_components": 0}
+    return find_stories(
+        np.array([note.note_id for note in notes], dtype=np.int64),
+        np.array([note.post_id for note in notes], dtype=np.int64),
+        [stance_of(note.classification) for note in notes],
+        vectors,
+        similarity=settings.story_similarity,
+        neighbours=settings.story_neighbours,
+        max_posts=settings.max_story_posts,
+    )
+
+
+def _borrowed(
+    post_id: int,
+    own: list[int],
+    notes: list[Note],
+    vectors: np.ndarray,
+    story_of: dict[int, Story],
+    row_of: dict[int, int],
+    about: dict[int, frozenset[str] | None],
+    settings: ClusterNotesSettings,
+) -> list[int]:
+    """Rows of notes on other posts of the same stories, the most alike first, at most `max_borrowed`, sorted by id.
+
+    Being alike is not enough: "this tweet offers no proof" is alike under any two posts, and what the one goes on to say would be false under the
+    other. A note is lent only where it shares a name or a number with the note it is alike to, and was written within `story_days` of it.
+    """
+    candidates: dict[int, float] = {}
+    for i in own:
+        story = story_of.get(notes[i].note_id)
+        for note in story.note_ids if story else ():
+            j = row_of[note]
+            if notes[j].post_id != post_id and _same_matter(notes, about, i, j, settings):
+                candidates[j] = max(candidates.get(j, -1.0), float(vectors[i] @ vectors[j]))
+    candidates = {j: near for j, near in candidates.items() if len(notes[j].text.strip()) >= settings.min_note_chars}
+    ranked = sorted(candidates, key=lambda j: (-round(candidates[j], 3), notes[j].note_id))
+    return sorted(ranked[: settings.max_borrowed], key=lambda j: notes[j].note_id)
+
+
+def _same_matter(
+    notes: list[Note], about: dict[int, frozenset[str] | None], i: int, j: int, settings: ClusterNotesSettings
+) -> bool:
+    mine, other = about[i], about[j]
+    if mine is not None and other is not None and not mine & other:
+        return False
+    first, second = notes[i].created_at, notes[j].created_at
+    return first is None or second is None or abs(first - second) <= settings.story_days * 86_400_000
+
+
+def _cluster_row(post_id: int, row: Clustered, own: set[int], language: str | None) -> dict[str, Any]:
+    return {
+        "post_id": post_id,
+        "note_id": row.note_id,
+        "cluster_id": row.cluster_id,
+        "stance": row.stance,
+        "duplicate_of": row.duplicate_of,
+        "borrowed": row.note_id not in own,
+        "similarity": row.similarity,
+        "language": language,
+    }
+
+
+def _post_language(stated: str | None, spoken: Counter[str]) -> str:
+    """The post's own language where known, else that of most of its notes; 'und' where nobody can tell."""
+    if stated and stated not in ("und", "zxx", "qme", "qht", "art"):
+        return stated.split("-")[0].lower()
+    return min(spoken, key=lambda language: (-spoken[language], language)) if spoken else "und"
+
+
+def _post_languages(snapshot: Path) -> dict[int, str | None]:
+    table = pl.scan_parquet(snapshot / "posts.parquet").select("tweetId", "language").collect()
+    return dict(table.iter_rows())
+
+
+def _not_needed(snapshot: Path) -> dict[int, int]:
+    """Raters who ticked 'note not needed', by note id."""
+    table = (
+        pl.scan_parquet(snapshot / "ratings.parquet")
+        .filter(pl.col("notHelpfulNoteNotNeeded"))
+        .group_by("noteId")
+        .agg(pl.len().alias("n"))
+        .collect()
+    )
+    return dict(table.iter_rows())

@@ -1,0 +1,196 @@
+"""The writing room as `revise_candidates` needs it: asks become requests, requests candidates, candidates are checked."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from jury.tables import read_rows
+from nouns.errors import InputError
+from synthesis.revise.revise import Ask
+from synthesis.revise.stage import Written
+
+
+class SynthesisRoom:
+    """Drafts and checks with the functions, settings and writing model of the draft and check stages."""
+
+    def __init__(
+        self,
+        generator: Any,
+        items: dict[int, Any],
+        snapshot: Path,
+        clusters: Path,
+        draft_settings: Any,
+        check_settings: Any,
+        seed: int,
+        left: Mapping[int, int] | None = None,
+    ) -> None:
+        """`left`: calls that each post may still make for revisions; posts that are not in it may make any number."""
+        self._generator, self._items = generator, items
+        self._snapshot, self._clusters = snapshot, clusters
+        self._draft_settings, self._check_settings = draft_settings, check_settings
+        self._seed = seed
+        self._left = dict(left or {})
+        self._spent: Counter[str] = Counter()
+
+    @property
+    def spent(self) -> Mapping[str, int]:
+        return self._spent
+
+    def _generate(self, requests: Sequence[Any]) -> dict[str, Any]:
+        """Completions by request id; calls and tokens of a language model are counted."""
+        completions = self._generator.generate(requests) if requests else []
+        if self._draft_settings.backend != "extractive":
+            self._spent["calls"] += len(completions)
+            self._spent["prompt_tokens"] += sum(completion.prompt_tokens for completion in completions)
+            self._spent["completion_tokens"] += sum(completion.completion_tokens for completion in completions)
+        return {completion.request_id: completion for completion in completions}
+
+    def _affordable(self, asks: Sequence[Ask], made: Written) -> list[Ask]:
+        """The asks that a post's budget of calls still has room for, best first as they come; the others are failures."""
+        paid = []
+        for ask in asks:
+            post, name = ask.parent["post_id"], ask.parent["candidate_id"]
+            if self._left.get(post, 1) > 0:
+                if post in self._left:
+                    self._left[post] -= 1
+                paid.append(ask)
+            else:
+                reason = f"call_budget: the post's {self._draft_settings.max_calls} calls are spent or set aside"
+                made.failures.append(
+                    {"request_id": f"revise-{name}", "post_id": post, "reason_code": "call_budget", "reason": reason}
+                )
+        return paid
+
+    def revise(self, asks: Sequence[Ask]) -> Written:
+        """One request for each ask, all of a round in one batch; a parent's sources are the only ones offered."""
+        from synthesis.draft.draft import candidates_of, revision_request
+        from synthesis.draft.stage import candidate_row, prompt_row
+
+        made = Written([], [], [])
+        planned = []
+        for ask in self._affordable(asks, made):
+            item = self._items[ask.parent["post_id"]]
+            wanted = {note.note_id: note for note in item.notes}
+            sources = [wanted[note] for note in ask.parent["source_note_ids"] or () if note in wanted]
+            request = revision_request(
+                item,
+                sources,
+                ask.parent["text"],
+                ask.feedback,
+                self._draft_settings,
+                n=ask.n,
+                seed=self._seed + ask.round,
+            )
+            planned.append((ask, item, request))
+        completions = self._generate([request for _, _, request in planned])
+        by_post: dict[int, list[Any]] = defaultdict(list)
+        for ask, item, request in planned:
+            made.prompts.append(prompt_row(request))
+            if request.request_id in completions:
+                by_post[request.post_id].append((ask, item, request, completions[request.request_id]))
+        for post in sorted(by_post):
+            rows = by_post[post]
+            item = rows[0][1]
+            drafted = candidates_of(
+                [(request, completion) for _, _, request, completion in rows],
+                {placed.note_id: placed.cluster_id for placed in item.placed},
+                parents={request.request_id: ask.parent["candidate_id"] for ask, _, request, _ in rows},
+                round=rows[0][0].round,
+                language=item.language,
+            )
+            made.candidates.extend(candidate_row(candidate) for candidate in drafted.candidates)
+            made.failures.extend(dict(failure.__dict__) for failure in drafted.failures)
+        return made
+
+    def check(self, candidates: Path, out: Path, posts: Sequence[int]) -> None:
+        from synthesis.check.stage import check_candidates
+
+        check_candidates(
+            out,
+            self._check_settings,
+            snapshot=self._snapshot,
+            clusters=self._clusters,
+            candidates=candidates,
+            posts=posts,
+        )
+
+    def finalists(self) -> int:
+        return self._check_settings.judge_finalists if model_judges(self._draft_settings, self._check_settings) else 0
+
+    def examine(self, candidates: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        from synthesis.check.judge import Finalist, read_verdicts
+        from synthesis.check.judge import questions_for as request_for
+        from synthesis.spec import note_spec
+
+        finalists = []
+        for row in candidates:
+            item = self._items[row["post_id"]]
+            wanted = {note.note_id: note for note in item.notes}
+            notes = tuple(wanted[note] for note in row["source_note_ids"] or () if note in wanted)
+            finalists.append(Finalist(row["candidate_id"], row["text"], item.post, notes, item.language))
+        requests = [request_for(finalist, note_spec(), self._draft_settings) for finalist in finalists]
+        results = read_verdicts(finalists, requests, self._generate(requests), note_spec())
+        post_of = {finalist.candidate_id: finalist.post.post_id for finalist in finalists}
+        return [asdict(result) | {"post_id": post_of[result.candidate_id]} for result in results]
+
+
+def model_judges(draft_settings: Any, check_settings: Any) -> bool:
+    """Whether a language model answers the note spec's questions. Raises `InputError` where one must and there is none."""
+    writes = draft_settings.backend != "extractive"
+    if check_settings.judge == "on" and not writes:
+        raise InputError(
+            "settings.check_candidates.judge = 'on' needs a writing model that can answer questions; the back end is 'extractive'. "
+            "Set settings.draft_candidates.backend to a language model, or judge = 'auto'."
+        )
+    return check_settings.judge != "off" and writes
+
+
+def calls_left(candidates: Path, posts: Sequence[int], draft_settings: Any, reserved: int) -> dict[int, int]:
+    """Per post the calls that its drafts and the `reserved` ones leave of `max_calls`; empty for a writer that costs none.
+
+    Counted are the prompts of the drafting stage that went to the model, not their twins for the extractive writer.
+    """
+    if draft_settings.backend == "extractive":
+        return {}
+    prompts = read_rows(candidates, "prompts", posts).filter(~pl.col("request_id").str.ends_with("-x"))
+    used = dict(prompts.group_by("post_id").len().iter_rows())
+    return {post: draft_settings.max_calls - used.get(post, 0) - reserved for post in posts}
+
+
+def open_writing_room(
+    out: Path,
+    snapshot: Path,
+    parameters: Path,
+    clusters: Path,
+    candidates: Path,
+    posts: Sequence[int],
+    recorded: Path | None,
+    journal: Path | None,
+    draft_settings: Any,
+    check_settings: Any,
+    seed: int,
+) -> SynthesisRoom:
+    """The writing room with the writing model of the settings; the extractive one needs no weights and no server."""
+    from synthesis.draft.stage import read_items
+    from synthesis.settings import CheckCandidatesSettings, DraftCandidatesSettings
+
+    draft_settings = draft_settings or DraftCandidatesSettings()
+    check_settings = check_settings or CheckCandidatesSettings()
+    reserved = check_settings.judge_finalists if model_judges(draft_settings, check_settings) else 0
+    if draft_settings.backend == "extractive":
+        from synthesis.generation.extractive import Extractive
+
+        generator: Any = Extractive(draft_settings.max_length)
+    else:
+        from synthesis.generation import open_generator
+
+        generator = open_generator(draft_settings, recorded=recorded, journal=journal, calls=out / "calls.jsonl.zst")
+    items = {item.post.post_id: item for item in read_items(snapshot, clusters, parameters, posts)}
+    left = calls_left(candidates, posts, draft_settings, reserved)
+    return SynthesisRoom(generator, items, snapshot, clusters, draft_settings, check_settings, seed, left)

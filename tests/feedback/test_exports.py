@@ -1,0 +1,355 @@
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+
+import polars as pl
+import pyarrow.parquet as pq
+import pytest
+
+from feedback.export.folder import ConfigWriter, is_test
+from feedback.export.layouts import DICTIONARY, SCHEMAS, schema_of
+from feedback.export.redaction import PLACEHOLDER, leaks, leave_out, variants
+from feedback.export.stage import export
+from feedback.settings import ExportSettings
+from nouns.errors import InputError
+
+INPUTS = ("snapshot", "jury", "clusters", "candidates", "checks", "verdicts", "selections", "revisions", "pairs")
+ALL = ExportSettings(h4=True, test_share=0.3)
+
+
+def decisions(run, folder):
+    """An accepted winner, an edited text, a rejected one."""
+    candidates = pl.read_parquet(run.root / "candidates" / "candidates.parquet")
+    text = dict(candidates.select("candidate_id", "text").iter_rows())
+
+    def row(n, post, kind, name, words=None, reasons=()):
+        sha = hashlib.sha256(text[name].encode()).hexdigest()
+        return {"decision_id": f"d{n}", "run_id": "r1", "post_id": post, "kind": kind, "candidate_id": name, "other_id": None, "text": words, "text_sha256": sha, "reasons": list(reasons), "analyst": "ann", "created_at": n}  # fmt: skip
+
+    rows = [
+        row(1, 1000, "accept", "p0c0"),
+        row(2, 1001, "edit", "p1c0", "An edited note. https://news.example.org/edited"),
+        row(3, 1002, "reject", "p2c0", None, ["notHelpfulIncorrect"]),
+    ]
+    path = folder / "decisions.parquet"
+    pl.DataFrame(
+        rows, schema_overrides={"reasons": pl.List(pl.String), "other_id": pl.String, "text": pl.String}
+    ).write_parquet(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def made(run, tmp_path_factory):
+    out = tmp_path_factory.mktemp("export")
+    decided = decisions(run, tmp_path_factory.mktemp("decided"))
+    counts = export(out, ALL, **run.inputs(*INPUTS), decisions=decided, run_id="r1")
+    return out, counts
+
+
+def rows_of(out, config):
+    return pl.concat([pl.read_parquet(path) for path in sorted((out / config).glob("*.parquet"))])
+
+
+def test_every_config_has_both_splits_with_exactly_its_schema(made):
+    out, counts = made
+    assert set(counts["rows"]) == set(SCHEMAS)
+    for config in SCHEMAS:
+        for split in ("train", "test"):
+            (path,) = (out / config).glob(f"{split}-*.parquet")
+            assert pq.read_schema(path).equals(schema_of(config)), config
+            assert pq.read_metadata(path).num_rows == counts["rows"][config][split]
+
+
+def test_counts_reconcile_with_the_pairs(run, made):
+    _, counts = made
+    assert counts["in"] == pl.read_parquet(run.root / "pairs" / "pairs.parquet").height
+    assert counts["in"] == counts["out"] + sum(counts["rejected"].values())
+    assert sum(counts["rows"]["dpo"].values()) == counts["out"] > 0
+
+
+def test_the_split_is_by_post_and_the_same_in_every_config(made):
+    out, _ = made
+    where: dict[str, set[str]] = {}
+    for config in SCHEMAS:
+        for split in ("train", "test"):
+            for path in (out / config).glob(f"{split}-*.parquet"):
+                for key in pl.read_parquet(path)["split_key"].unique().to_list():
+                    where.setdefault(key, set()).add(split)
+    assert all(len(splits) == 1 for splits in where.values())
+    assert len(where) == 4
+
+
+def test_a_key_keeps_its_split_and_shares_are_as_asked():
+    keys = [f"post{i}" for i in range(4000)]
+    small = {key for key in keys if is_test(key, 0.1)}
+    large = {key for key in keys if is_test(key, 0.2)}
+    assert small < large
+    assert abs(len(small) / 4000 - 0.1) < 0.015
+
+
+def test_pairs_carry_the_same_prompt_bytes_as_were_sent(run, made):
+    out, _ = made
+    prompts = {
+        row["request_id"]: row["messages"]
+        for row in pl.read_parquet(run.root / "candidates" / "prompts.parquet").iter_rows(named=True)
+    }
+    pairs = {row["pair_id"]: row for row in pl.read_parquet(run.root / "pairs" / "pairs.parquet").iter_rows(named=True)}
+    for row in rows_of(out, "dpo").iter_rows(named=True):
+        assert row["prompt"] == prompts[pairs[row["pair_id"]]["request_id"]]
+        assert row["prompt_redacted"] is False
+        assert [m["role"] for m in row["chosen"]] == ["assistant"]
+        assert row["chosen"] != row["rejected"]
+    reward = rows_of(out, "reward").row(0, named=True)
+    assert [m["role"] for m in reward["chosen"]] == ["system", "user", "assistant"]
+    assert "prompt" not in reward
+
+
+def test_scored_lists_have_equal_lengths_and_ties_share_ranks(made):
+    out, _ = made
+    for row in rows_of(out, "scored").iter_rows(named=True):
+        lengths = {len(row[name]) for name in ("completions", "scores", "ranks", "gate_pass", "candidate_ids")}
+        assert lengths == {4}
+        assert sorted(rank for rank in row["ranks"] if rank is not None) == [1, 2, 3]
+        assert row["gate_pass"].count(False) >= 1  # the candidate that failed its check
+
+
+def test_sft_holds_what_analysts_accepted_or_wrote(made):
+    out, _ = made
+    rows = {row["decision_id"]: row for row in rows_of(out, "sft").iter_rows(named=True)}
+    assert set(rows) == {"d1", "d2"}
+    assert rows["d2"]["completion"][0]["content"].startswith("An edited note")
+
+
+def test_the_publication_file_holds_accepted_texts_with_their_provenance(made):
+    out, counts = made
+    lines = [json.loads(line) for line in (out / "publication.jsonl").open()]
+    assert counts["published"] == len(lines) == 2
+    assert [line["post_id"] for line in lines] == ["1000", "1001"]
+    assert lines[1]["sources"] == ["https://news.example.org/edited"]
+    assert lines[1]["provenance"]["edited_by_analyst"] is True
+    assert all(line["provenance"]["machine_written"] for line in lines)
+
+
+def test_hindsight_tells_feedback_of_jury_and_analyst_apart(made):
+    out, _ = made
+    rows = rows_of(out, "hindsight")
+    jury = rows.filter(feedback_source="jury")
+    assert jury.height > 0
+    assert jury["improved"].null_count() < jury.height
+    said = rows.filter(feedback_source="analyst")
+    assert any("incorrect" in words for words in said["feedback"])
+
+
+def test_stable_alignment_has_its_three_kinds(made):
+    out, _ = made
+    assert set(rows_of(out, "stable_alignment")["kind"]) == {"imitation", "self_critic", "realignment"}
+
+
+def test_ids_are_strings_and_json_has_no_nan(made):
+    out, _ = made
+    for config in SCHEMAS:
+        lines = [
+            json.loads(line, parse_constant=lambda c: pytest.fail(c))
+            for path in (out / "jsonl" / config).glob("*.jsonl")
+            for line in path.open(encoding="utf-8")
+        ]
+        assert len(lines) == sum(1 for _ in rows_of(out, config).iter_rows())
+        for line in lines:
+            assert all(isinstance(line[name], str) for name in line if name.endswith("_id") and line[name] is not None)
+
+
+def test_no_rater_leaves_the_house(run, made):
+    out, _ = made
+    raters = pl.read_parquet(run.root / "jury" / "raters.parquet")["raterParticipantId"].to_list()
+    everything = "".join(
+        path.read_text(encoding="utf-8")
+        for path in out.rglob("*")
+        if path.suffix in (".jsonl", ".md", ".json", ".yaml")
+    )
+    assert not any(rater in everything for rater in raters[:20])
+
+
+def test_checksums_are_those_of_the_files(made):
+    out, _ = made
+    lines = (out / "checksums.sha256").read_text().splitlines()
+    listed = dict(line.split("  ", 1)[::-1] for line in lines)
+    files = {p.relative_to(out).as_posix() for p in out.rglob("*") if p.is_file()} - {"checksums.sha256"}
+    assert set(listed) == files
+    for name, digest in listed.items():
+        assert hashlib.sha256((out / name).read_bytes()).hexdigest() == digest
+
+
+def test_every_column_is_explained_and_no_trainer_word_is_misused(made):
+    out, _ = made
+    columns = {name for config in SCHEMAS for name in schema_of(config, True).names}
+    assert columns <= set(DICTIONARY)
+    for config in ("dpo", "kto", "reward", "grpo", "sft", "scored"):
+        taken = set(SCHEMAS[config].names)
+        assert not taken & {"messages", "tools", "images", "text", "margin"}
+        assert not any(name.startswith("ref_") for name in taken)
+    words = (out / "data_dictionary.md").read_text()
+    assert all(f"`{name}`" in words for config in SCHEMAS for name in SCHEMAS[config].names)
+
+
+def test_the_same_inputs_give_the_same_bytes(run, made, tmp_path):
+    out, _ = made
+    export(tmp_path, ALL, **run.inputs(*INPUTS), decisions=decisions(run, tmp_path.parent), run_id="r1")
+    assert (tmp_path / "checksums.sha256").read_text() == (out / "checksums.sha256").read_text()
+
+
+def test_a_margin_is_written_only_when_asked_for_and_in_units_of_its_spread(run, tmp_path):
+    export(tmp_path, ExportSettings(formats=("reward",), reward_margin=True, jsonl=False), **run.inputs(*INPUTS))
+    rows = rows_of(tmp_path, "reward")
+    ratio = (rows["margin"] / rows["score_gap"]).drop_nulls()
+    assert rows["margin"].null_count() == 0
+    assert ratio.max() == pytest.approx(ratio.min())
+
+
+def test_rows_that_rest_on_a_deleted_note_are_left_out(run, tmp_path):
+    later = tmp_path / "snapshot"
+    later.mkdir()
+    for path in (run.root / "snapshot").glob("*.parquet"):
+        frame = pl.read_parquet(path)
+        if path.stem == "notes":
+            frame = frame.filter(pl.col("noteId") != 1)  # a note of post 1000
+        frame.write_parquet(later / path.name)
+    out = tmp_path / "out"
+    out.mkdir()
+    counts = export(out, ALL, **(run.inputs(*INPUTS) | {"snapshot": later}), decisions=decisions(run, tmp_path))
+    assert counts["rejected"]["source_note_deleted"] > 0
+    for config in ("dpo", "kto", "reward", "scored", "grpo", "sft", "hindsight"):
+        assert "1000" not in rows_of(out, config)["post_id"].to_list(), config
+    assert [json.loads(line)["post_id"] for line in (out / "publication.jsonl").open()] == ["1001"]
+
+
+def with_post_text(run, tmp_path, in_prompt):
+    """The run's inputs with prompts that hold `in_prompt`, and the post's text in the snapshot."""
+    from tests.jury.world import PROMPTS
+
+    inputs = run.inputs(*INPUTS)
+    text = "The mayor of the old town has sold the harbour bridge for one single coin."
+    posts = pl.read_parquet(inputs["snapshot"] / "posts.parquet").with_columns(text=pl.lit(text))
+    folder = tmp_path / "snapshot"
+    folder.mkdir()
+    for path in inputs["snapshot"].glob("*.parquet"):
+        pl.read_parquet(path).write_parquet(folder / path.name)
+    posts.write_parquet(folder / "posts.parquet")
+    messages = [{"role": "user", "content": f"Write a note. {in_prompt.format(text=text)}"}]
+    for stage, names in (("pairs", ("pairs", "labels")), ("candidates", ("prompts", "candidates"))):
+        (tmp_path / stage).mkdir()
+        for name in names:
+            frame = pl.read_parquet(inputs[stage] / f"{name}.parquet")
+            column = {"pairs": "prompt", "labels": "prompt", "prompts": "messages"}.get(name)
+            if column:
+                kind = PROMPTS["messages"]
+                frame = frame.with_columns(pl.Series(column, [messages] * frame.height, dtype=kind))
+            frame.write_parquet(tmp_path / stage / f"{name}.parquet")
+    return inputs | {"snapshot": folder, "pairs": tmp_path / "pairs", "candidates": tmp_path / "candidates"}
+
+
+def test_the_posts_text_is_left_out_of_prompts_and_it_is_said(run, tmp_path):
+    inputs = with_post_text(run, tmp_path, "The post says: <<{text}>>")
+    out = tmp_path / "out"
+    out.mkdir()
+    export(out, ALL, **inputs)
+    rows = rows_of(out, "dpo")
+    assert rows["prompt_redacted"].all()
+    assert all(PLACEHOLDER in row[0]["content"] and "harbour bridge" not in row[0]["content"] for row in rows["prompt"])
+    assert "harbour bridge" not in "".join(
+        p.read_text() for p in out.rglob("*") if p.suffix in (".jsonl", ".md", ".json")
+    )
+    assert "placeholder" in (out / "README.md").read_text()
+
+
+def test_a_prompt_from_which_the_text_cannot_be_taken_is_left_out(run, tmp_path):
+    inputs = with_post_text(
+        run, tmp_path, "They say the mayor of the old town has sold the harbour bridge, for one single coin"
+    )
+    out = tmp_path / "out"
+    out.mkdir()
+    counts = export(out, ALL, **inputs)
+    assert counts["out"] == 0
+    assert counts["rejected"] == {"post_text_in_prompt": counts["in"]}
+
+
+def test_asked_for_the_posts_text_stays(run, tmp_path):
+    inputs = with_post_text(run, tmp_path, "{text}")
+    out = tmp_path / "out"
+    out.mkdir()
+    export(out, ExportSettings(include_post_text=True), **inputs)
+    assert all("harbour bridge" in row[0]["content"] for row in rows_of(out, "dpo")["prompt"])
+
+
+def test_a_quotation_in_a_note_is_the_notes_text_not_the_posts():
+    post = "one two three four five six seven eight nine"
+    messages = [{"role": "user", "content": f"Note 1: it says {post} which is wrong"}]
+    assert leaks(messages, post, [])
+    assert not leaks(messages, post, [f"it says {post} which is wrong"])
+    cleaned, changed = leave_out(messages, variants(post, str))
+    assert changed
+    assert not leaks(cleaned, post, [])
+
+
+def test_shards_are_named_with_their_number_and_hold_at_most_their_rows(tmp_path):
+    schema = SCHEMAS["jury"]
+    import pyarrow as pa
+
+    table = pa.table({name: pa.nulls(25, schema.field(name).type) for name in schema.names}, schema=schema)
+    with ConfigWriter(tmp_path, "jury", schema, 10, jsonl=True) as writer:
+        writer.write("train", table)
+        writer.write("train", table)
+    names = sorted(path.name for path in (tmp_path / "jury").iterdir())
+    assert names == ["test-00000-of-00001.parquet", *(f"train-{i:05d}-of-00005.parquet" for i in range(5))]
+    assert [pq.read_metadata(tmp_path / "jury" / name).num_rows for name in names] == [0, 10, 10, 10, 10, 10]
+
+
+def test_an_unknown_format_names_the_known_ones(run, tmp_path):
+    with pytest.raises(InputError, match="stable_alignment"):
+        export(tmp_path, ExportSettings(formats=("dppo",)), **run.inputs(*INPUTS))
+
+
+READS = """
+import os, sys, datasets
+from trl.data_utils import is_conversational, maybe_apply_chat_template
+datasets.disable_progress_bars()
+root = sys.argv[1]
+names = datasets.get_dataset_config_names(root)
+for name in names:
+    found = datasets.load_dataset(root, name, cache_dir=sys.argv[2])
+    assert set(found) == {"train", "test"}, (name, found)
+    if name in ("dpo", "kto", "reward", "grpo", "sft"):
+        for row in [*found["train"], *found["test"]]:
+            row = {k: v for k, v in row.items() if k in ("prompt", "chosen", "rejected", "completion", "label")}
+            assert is_conversational(row), (name, row)
+            if name == "dpo":
+                assert row["prompt"][-1]["role"] == "user" and [m["role"] for m in row["chosen"]] == ["assistant"]
+print(",".join(names))
+"""
+
+
+def test_a_split_without_rows_is_written_but_not_listed_because_datasets_refuses_it(run, tmp_path):
+    export(tmp_path, ExportSettings(test_share=0.0), **run.inputs(*INPUTS))  # no decisions: sft is empty
+    head = (tmp_path / "README.md").read_text().split("---")[1]
+    assert "config_name: dpo" in head
+    assert "config_name: sft" not in head
+    assert "split: test" not in head
+    assert list((tmp_path / "sft").glob("train-*.parquet"))
+
+
+@pytest.mark.slow
+def test_every_config_loads_with_datasets_and_passes_trls_predicate_under_several_hash_seeds(made, tmp_path):
+    out, _ = made
+    for seed in ("0", "1", "2", "3"):
+        done = subprocess.run(
+            [sys.executable, "-c", READS, str(out), str(tmp_path / "cache")],
+            env=os.environ | {"PYTHONHASHSEED": seed, "HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr[-2000:]
+        assert set(done.stdout.strip().split(",")) == set(SCHEMAS)

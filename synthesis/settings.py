@@ -63,11 +63,14 @@ class DraftCandidatesSettings:
     max_calls: int = (
         10  # calls to a language model for one post: drafts, shortening, revisions and the judged finalists
     )
-    prompt: str = "draft-v1"  # file in synthesis/prompts, without .txt
-    revise_prompt: str = "revise-v1"
-    shorten_prompt: str = "shorten-v1"
-    judge_prompt: str = "judge-v1"
+    prompt: str = "draft-v2"  # file in synthesis/draft/prompts, without .txt
+    revise_prompt: str = "revise-v2"
+    shorten_prompt: str = "shorten-v2"
+    judge_prompt: str = "judge-v2"
     max_length: int = 280  # characters as X counts them (facts.md section 3)
+    max_context: int = 0  # tokens the model reads and writes together; prompts are made to fit. 0: no limit known
+    judge_base_url: str = ""  # a second model that judges, on its own server; '' the writer's
+    judge_model: str = ""  # ... and its name there; '' the writing model judges
     base_url: str = "http://127.0.0.1:8000/v1"  # OpenAI-compatible server
     model: str = ""  # name the server knows, or a local directory for transformers and vllm; a LoRA adapter's name too
     model_revision: str = ""  # recorded with every call

@@ -8,12 +8,11 @@ never counts as good.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from nouns.post import CheckResult, Completion, Note, Post, Request, TextGenerator
-from synthesis.draft.prompts import judge_request
+from synthesis.draft.prompts import judge_request, read_object
 from synthesis.settings import DraftCandidatesSettings
 from synthesis.spec import NoteSpec, note_spec
 
@@ -89,24 +88,12 @@ def read_verdicts(
 
 
 def read_answers(reply: str) -> dict[str, str] | None:
-    """The answers in a reply, or None where it is not exactly one JSON object of the asked form.
+    """The answers in a reply, or None where it has not exactly one JSON object of the asked form.
 
-    A code fence around the object is tolerated; text beside it is not, nor are two answers to one question.
+    Reasoning before it, a code fence or prose around it are tolerated, as with a note; two answers to one question are not.
     """
-    text = reply.strip()[:20_000]
-    if text.startswith("```") and text.endswith("```"):
-        text = text.strip("`").removeprefix("json").strip()
-    try:
-        value = json.loads(text, object_pairs_hook=_no_doubles)
-    except (ValueError, RecursionError):
-        return None
-    answers = value.get("answers") if isinstance(value, dict) else None
-    if not isinstance(answers, dict) or set(value) != {"answers"}:
+    value = read_object(reply, "answers")
+    answers = value.get("answers") if value else None
+    if value is None or not isinstance(answers, dict) or set(value) != {"answers"}:
         return None
     return {str(key): answer.strip().lower() for key, answer in answers.items() if isinstance(answer, str)}
-
-
-def _no_doubles(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    if len({key for key, _ in pairs}) != len(pairs):
-        raise ValueError("a key occurs twice")
-    return dict(pairs)

@@ -6,13 +6,14 @@ Only notes that call the post misleading are merged: X shows no others, and cont
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from nouns.post import Candidate, Completion, Note, Post, Request
+from nouns.post import Candidate, Completion, Note, Post, Request, TextGenerator
 from synthesis.cluster.cluster import Clustered
 from synthesis.cluster.subsets import choose_subsets
-from synthesis.draft.prompts import draft_request, read_completion, revise_request, shorten_request
+from synthesis.draft.prompts import draft_request, read_reply, revise_request, shorten_request
 from synthesis.generation.extractive import sentences_of
 from synthesis.settings import DraftCandidatesSettings
 from texts.note import clean_text, normalise_for_comparison, note_length
@@ -159,6 +160,54 @@ def used_sources(text: str, request: Request) -> tuple[Note, ...]:
     return used or request.sources
 
 
+UNFINISHED = ("length", "abort", "content_filter")
+"""Reasons a server gives for having stopped before the model did: what came is half a reply."""
+
+
+def cut_replies(completion: Completion) -> set[int]:
+    """Which texts of a completion were broken off by the server (no finish reason known: taken as finished)."""
+    return {i for i, why in enumerate(completion.finish_reasons[: len(completion.texts)]) if why in UNFINISHED}
+
+
+def _cut_failure(request: Request, completion: Completion, cut: set[int]) -> Failure:
+    why = sorted({completion.finish_reasons[i] for i in cut})
+    reason = f"cut_off: {len(cut)} of {len(completion.texts)} replies ended with finish_reason {' and '.join(why)}"
+    return Failure(request.request_id, request.post_id, "cut_off", f"{reason} at max_tokens = {request.max_tokens}")
+
+
+def generate_whole(
+    generator: TextGenerator, requests: Sequence[Request], left: Callable[[int], int] = lambda post_id: 1
+) -> tuple[dict[str, Completion], list[Completion], list[Request]]:
+    """Completions by request id, all completions that were paid for, and the requests made beside those given.
+
+    A reply that was broken off is asked for once more with twice the room, if `left(post)` calls of that post are not spent; what
+    comes whole takes its place. What stays broken keeps its finish reason, and `candidates_of` leaves it out.
+    """
+    first = {completion.request_id: completion for completion in generator.generate(requests)} if requests else {}
+    again: list[Request] = []
+    spent: Counter[int] = Counter()
+    for request in requests:
+        cut = cut_replies(first[request.request_id]) if request.request_id in first else set()
+        if cut and left(request.post_id) - spent[request.post_id] > 0:
+            spent[request.post_id] += 1
+            name, room = f"{request.request_id}-more", 2 * request.max_tokens
+            again.append(replace(request, request_id=name, n=len(cut), max_tokens=room, seed=request.seed + request.n))
+    more = {completion.request_id: completion for completion in generator.generate(again)} if again else {}
+    whole = dict(first)
+    for request in requests:
+        second = more.get(f"{request.request_id}-more")
+        if second is None:
+            continue
+        texts, reasons = list(first[request.request_id].texts), list(first[request.request_id].finish_reasons)
+        good = [i for i in range(len(second.texts)) if i not in cut_replies(second)]
+        for place, i in zip(sorted(cut_replies(first[request.request_id])), good, strict=False):
+            texts[place], reasons[place] = second.texts[i], "stop"
+        whole[request.request_id] = replace(
+            first[request.request_id], texts=tuple(texts), finish_reasons=tuple(reasons)
+        )
+    return whole, [*first.values(), *more.values()], again
+
+
 def candidates_of(
     answered: Iterable[tuple[Request, Completion]],
     cluster_of: dict[int, str],
@@ -188,8 +237,14 @@ def candidates_of(
         missing = 0 if extractive else request.n - len(completion.texts)
         if missing > 0:
             count("no_answer", missing)
+        cut = cut_replies(completion)
+        if cut:
+            count("cut_off", len(cut))
+            failures.append(_cut_failure(request, completion, cut))
         for number, raw in enumerate(completion.texts):
-            read = raw if extractive else read_completion(raw[: 4 * MAX_TEXT])
+            if number in cut:
+                continue
+            read = raw if extractive else read_reply(raw[: 4 * MAX_TEXT], "json" if request.schema else "text")
             text = " ".join(clean_text(read)[:MAX_TEXT].split()) if read else ""
             if not text:
                 count("unreadable_answer")

@@ -1,7 +1,8 @@
 """Prompts: from a post and its notes to a `Request`, and from a model's reply back to the text of a note.
 
 A prompt is a file `prompts/<purpose>-v<number>.txt`, never edited once used: a change is a new file with a new number. The
-file has a part `=== system ===`, a part `=== user ===` and placeholders in double braces. Placeholders are looked for in the
+file has a part `=== system ===`, a part `=== user ===`, perhaps a part `=== example ===` for where there is room, and placeholders in
+double braces. Placeholders are looked for in the
 file alone and filled in one pass, so a note that says `{{notes}}` stays as it is; there is no template engine.
 
 Notes and posts are text by strangers. In a prompt each of them stands between a line `[begin ...]` and a line `[end ...]`, and
@@ -32,12 +33,16 @@ from texts.note import clean_text, note_length
 
 __all__ = [
     "NOTE_SCHEMA",
+    "as_reply",
     "defuse",
     "draft_request",
     "judge_request",
     "language_name",
     "read_completion",
+    "read_object",
+    "read_reply",
     "reception",
+    "reply_form",
     "revise_request",
     "shorten_request",
 ]
@@ -57,8 +62,30 @@ NOTE_SCHEMA: dict[str, Any] = {
 }
 """Flat, strings only: what every engine of structured output supports alike (lengths and ranges are not; peers.md P7)."""
 
-_AS_JSON = '\nReply with one JSON object and nothing else: {"note": "<the text of the note>"}'
-_AS_TEXT = "\nReply with the text of the note and nothing else."
+ReplyForm = Literal["json", "text"]
+
+_ASKED_FOR: dict[ReplyForm, str] = {
+    "json": '\nReply with one JSON object and nothing else. Its only key is "note", its value the text of the note.',
+    "text": "\nReply with the text of the note and nothing else.",
+}
+# What the first prompts said: the words of a used prompt never change. Small models copied the placeholder.
+_ASKED_FOR_V1 = _ASKED_FOR | {
+    "json": '\nReply with one JSON object and nothing else: {"note": "<the text of the note>"}'
+}
+SMALLEST_NOTE = (
+    300  # characters of a note that a small context still shows, and notes beside the first that it may lose
+)
+
+
+def reply_form(settings: DraftCandidatesSettings) -> ReplyForm:
+    """The one form a writer is asked to reply in: 'json' (`{"note": text}`) or 'text'. Prompts, parser and training targets ask here."""
+    return "json" if settings.structured else "text"
+
+
+def as_reply(text: str, form: ReplyForm) -> str:
+    """A note as a writer would have replied with it: what a training target has to look like."""
+    return json.dumps({"note": text}, ensure_ascii=False) if form == "json" else text
+
 
 _LANGUAGES = {
     "ar": "Arabic", "bg": "Bulgarian", "bn": "Bengali", "ca": "Catalan", "cs": "Czech", "da": "Danish", "de": "German",
@@ -192,6 +219,8 @@ def _request(
     if n < 1:
         raise InputError(f"A {purpose} request for post {post.post_id} asks for n = {n} texts; ask for at least one.")
     messages = fill(prompt, values)
+    if settings.max_context:
+        messages, notes = _fitted(prompt, values, post, notes, settings)
     temperature, top_p = (0.0, 1.0) if greedy else (settings.temperature, settings.top_p)
     schema = (schema or NOTE_SCHEMA) if settings.structured else None
     content = {
@@ -226,42 +255,82 @@ def _request(
     )
 
 
+def estimated_tokens(text: str) -> int:
+    """Tokens a text has at most, roughly: a third of its ASCII characters, one for any other (tokenizers differ)."""
+    plain = sum(char.isascii() for char in text)
+    return plain // 3 + len(text) - plain
+
+
+def _fitted(
+    prompt: str, values: Mapping[str, str], post: Post, notes: Sequence[Note], settings: DraftCandidatesSettings
+) -> tuple[tuple[Message, ...], Sequence[Note]]:
+    """Messages that leave room for the reply in `settings.max_context`, and the notes they still show.
+
+    Given up in this order, as far as needed: the example, the length of the notes and the post, the last notes. The first note
+    always stays; what then still does not fit is the server's to refuse.
+    """
+    room = settings.max_context - settings.max_tokens
+    limit, shown, example = MAX_NOTE, len(notes), True
+    while True:
+        values = dict(values) | {
+            "notes": _notes_block(notes[:shown], limit),
+            "post": _post_block(post, MAX_POST if limit == MAX_NOTE else limit),
+        }
+        messages = fill(prompt, values, example=example)
+        if sum(estimated_tokens(message.content) for message in messages) <= room:
+            break
+        if example and "{{example}}" in _parts(prompt)["system"]:
+            example = False
+        elif limit > SMALLEST_NOTE:
+            limit //= 2
+        elif shown > 1:
+            shown -= 1
+        else:
+            break
+    return messages, notes[:shown]
+
+
 # -------------------------------------------------------------------------------------------------------------- files
 
 _PLACEHOLDER = re.compile(r"\{\{([a-z_]+)\}\}")
-_PART = re.compile(r"^=== (system|user) ===\n", flags=re.MULTILINE)
+_PART = re.compile(r"^=== (system|example|user) ===\n", flags=re.MULTILINE)
 _KNOWN = frozenset(
-    {"max_length", "language", "reply_form", "post", "notes", "stance", "parent", "feedback", "questions"}
+    {"max_length", "language", "reply_form", "example", "post", "notes", "stance", "parent", "feedback", "questions"}
 )
 
 
 @lru_cache(maxsize=32)
-def _parts(name: str) -> tuple[tuple[Literal["system", "user"], str], ...]:
-    """The parts of a prompt file, checked once: a system part, a user part, no placeholder nobody knows."""
+def _parts(name: str) -> dict[str, str]:
+    """The parts of a prompt file, checked once: system, perhaps an example, user; no placeholder nobody knows."""
     directory = Path(__file__).parent / "prompts"
     there = sorted(path.stem for path in directory.glob("*.txt"))
     if name not in there:
-        raise InputError(f"There is no prompt {name!r} in synthesis/prompts; choose one of {', '.join(there)}.")
+        raise InputError(f"There is no prompt {name!r} in synthesis/draft/prompts; choose one of {', '.join(there)}.")
     pieces = _PART.split((directory / f"{name}.txt").read_text(encoding="utf-8"))
-    if pieces[0].strip() or pieces[1::2] != ["system", "user"]:
-        raise InputError(f"Prompt {name!r} must have a part '=== system ===' and then a part '=== user ===' only.")
+    if pieces[0].strip() or [part for part in pieces[1::2] if part != "example"] != ["system", "user"]:
+        raise InputError(f"Prompt {name!r} must have a part '=== system ===' and then a part '=== user ==='.")
     unknown = {key for text in pieces[2::2] for key in _PLACEHOLDER.findall(text)} - _KNOWN
     if unknown:
         raise InputError(
             f"Prompt {name!r} has unknown placeholders {sorted(unknown)}; known are {', '.join(sorted(_KNOWN))}."
         )
-    return ("system", pieces[2].strip()), ("user", pieces[4].strip())
+    return {part: text.strip() for part, text in zip(pieces[1::2], pieces[2::2], strict=True)}
 
 
-def fill(prompt: str, values: Mapping[str, str]) -> tuple[Message, ...]:
+def fill(prompt: str, values: Mapping[str, str], *, example: bool = True) -> tuple[Message, ...]:
     """The messages of a prompt file with its placeholders filled, in one pass: values are never searched."""
+    parts = _parts(prompt)
+    offered = dict(values) | {"example": "\n" + parts["example"] if example and "example" in parts else ""}
+    if "reply_form" in offered:
+        offered["reply_form"] = (_ASKED_FOR_V1 if prompt.endswith("-v1") else _ASKED_FOR)[offered["reply_form"]]  # type: ignore[index]
 
     def value(match: re.Match[str]) -> str:
-        if match[1] not in values:
+        if match[1] not in offered:
             raise InputError(f"Prompt {prompt!r} uses {{{{{match[1]}}}}}, which its purpose does not offer.")
-        return values[match[1]]
+        return offered[match[1]]
 
-    return tuple(Message(role, _PLACEHOLDER.sub(value, text).strip()) for role, text in _parts(prompt))
+    roles: tuple[Literal["system", "user"], ...] = ("system", "user")
+    return tuple(Message(role, _PLACEHOLDER.sub(value, parts[role]).strip()) for role in roles)
 
 
 # ----------------------------------------------------------------------------------------------------------- evidence
@@ -304,21 +373,29 @@ def _shared(post: Post, notes: Sequence[Note], language: str, settings: DraftCan
     return {
         "max_length": str(settings.max_length),
         "language": language_name(language),
-        "reply_form": _AS_JSON if settings.structured else _AS_TEXT,
-        "post": _block("post", post.text, MAX_POST)
-        if post.text and clean_text(post.text)  # nothing but invisible characters is no text either
-        else "The text of the post is not at hand; what it claims has to be understood from the notes.",
-        "notes": "\n\n".join(_note_block(note, i, len(notes)) for i, note in enumerate(notes, 1)) or "(no notes)",
+        "reply_form": reply_form(settings),
+        "post": _post_block(post, MAX_POST),
+        "notes": _notes_block(notes, MAX_NOTE),
         "stance": "These notes say that the post is not misleading."
         if notes and all(note.classification == NOT_MISLEADING for note in notes)
         else "These notes say that the post is misleading or lacks context.",
     }
 
 
-def _note_block(note: Note, number: int, of: int) -> str:
+def _post_block(post: Post, limit: int) -> str:
+    if post.text and clean_text(post.text):  # nothing but invisible characters is no text either
+        return _block("post", post.text, limit)
+    return "The text of the post is not at hand; what it claims has to be understood from the notes."
+
+
+def _notes_block(notes: Sequence[Note], limit: int) -> str:
+    return "\n\n".join(_note_block(note, i, len(notes), limit) for i, note in enumerate(notes, 1)) or "(no notes)"
+
+
+def _note_block(note: Note, number: int, of: int, limit: int) -> str:
     origin = "proposed under another post that makes the same claim" if note.borrowed else "proposed under this post"
     about = "; ".join(word for word in (origin, _status(note), reception(note)) if word)
-    return _block(f"note {number} of {of}", note.text, MAX_NOTE, f": {about}")
+    return _block(f"note {number} of {of}", note.text, limit, f": {about}")
 
 
 def _status(note: Note) -> str:
@@ -394,51 +471,79 @@ _REFUSAL = regex.compile(
 _QUOTES = {'"': '"', "'": "'", "“": "”", "„": "“", "«": "»", "‘": "’", "「": "」", "『": "』", "`": "`"}
 
 
-def read_completion(text: str) -> str | None:
-    """The note in a model's reply, or None where no note can be read out of it with certainty.
+def read_reply(reply: str, form: ReplyForm) -> str | None:
+    """The note in a reply that was asked for in `form`, or None where no note can be read out of it with certainty.
 
-    Read are, in this order: the reply as one JSON object with a text under `note` (alone, in a code fence, or with prose
-    around it), a code fence with plain text, plain text. Reasoning in `<think>` is left out; labels ("Note:"), an
-    announcement line, a character count and quotation marks around the whole are taken off. None: empty, only
-    reasoning, a refusal, JSON that is broken off, of another shape, with a doubled key, or two objects that differ:
-    half a note is not a note.
+    The asked form is expected; the other one is understood as well, because servers ignore schemas and models are trained to
+    like them. Reasoning is left out; labels ("Note:"), an announcement line, a character count and quotation marks around the
+    whole are taken off. None: empty, only reasoning, a refusal, JSON that is broken off, of another shape, with a doubled key,
+    or two objects that differ: half a note is not a note.
     """
+    body, is_object = _body(reply, '{"note"')
+    if form == "text" and body and body[0] == "[":
+        return _plain(body)  # a note may begin with a bracket; asked for JSON, it is a list nobody wanted
+    return _read_note(body, is_object)
+
+
+def read_completion(text: str) -> str | None:
+    """`read_reply` where nothing is known of what was asked: one JSON object with a text under `note`, or plain text."""
+    return _read_note(*_body(text, '{"note"'))
+
+
+def _read_note(body: str | None, is_object: bool) -> str | None:
+    if body is None or not is_object:
+        return _plain(body) if body else None
+    found = _objects(body)
+    notes = [value.get("note") for value in found or ()]
+    if not notes or not all(isinstance(note, str) for note in notes):
+        return None
+    return _plain(str(notes[0])) if len(set(notes)) == 1 else None
+
+
+def read_object(text: str, key: str) -> dict[str, object] | None:
+    """The JSON object in a reply that has `key`, read as a note is: behind reasoning, in a fence, with prose around it.
+
+    None where there is none, where it is broken off, or where there are two.
+    """
+    body, is_object = _body(text, f'{{"{key}"')
+    found = _objects(body) if body and is_object else None
+    return found[0] if found and len(found) == 1 and key in found[0] else None
+
+
+def _body(text: str, opening: str) -> tuple[str | None, bool]:
+    """The part of a reply that counts, and whether it is (meant as) JSON; None where it broke off or is only reasoning."""
     text = text[:MAX_REPLY].replace("\ufeff", "")
     tags = list(_THINKING.finditer(text))
     if tags and not tags[-1][1]:
-        return None  # still thinking when the reply broke off
+        return None, False  # still thinking when the reply broke off
     text = text[tags[-1].end() if tags else 0 :].strip()  # what stands behind the end of the reasoning
     fence = _FENCE.search(text)
     inner = fence[1].strip() if fence else None
     for body in (text, inner):
         if body and body[0] in "{[":
-            return _from_json(body)
+            return body, True
     if inner is not None:
-        return _plain(inner)
-    start = text.find('{"note"')
+        return inner, False
+    start = text.find(opening)
     if start > 0:
-        return _from_json(text[start:])
-    if text.startswith("```"):
-        return None  # a fence that never closes: broken off
-    return _plain(text)
+        return text[start:], True
+    return (None if text.startswith("```") else text), False  # a fence that never closes: broken off
 
 
-def _from_json(body: str) -> str | None:
+def _objects(body: str) -> list[dict[str, object]] | None:
+    """The JSON objects a text begins with; None where one is broken, holds a key twice, or is no object."""
     decoder = json.JSONDecoder(object_pairs_hook=_no_doubles, strict=False)
-    notes: list[str] = []
+    found: list[dict[str, object]] = []
     position = 0
     try:
         while position < len(body) and body[position] == "{":
             value, position = decoder.raw_decode(body, position)
-            note = value.get("note") if isinstance(value, dict) else None
-            if not isinstance(note, str):
-                return None
-            notes.append(note)
+            found.append(value)
             while position < len(body) and body[position].isspace():
                 position += 1
     except (ValueError, RecursionError):
         return None
-    return _plain(notes[0]) if len(set(notes)) == 1 else None
+    return found
 
 
 def _no_doubles(pairs: list[tuple[str, object]]) -> dict[str, object]:

@@ -19,6 +19,7 @@ from synthesis.draft.draft import (
     PostNotes,
     candidates_of,
     extractive_twin,
+    generate_whole,
     requests_for,
     shortening_requests,
 )
@@ -92,8 +93,11 @@ def draft_candidates(
         block = items[start : start + BLOCK]
         planned = [list(requests_for(item, settings, samples=settings.samples, seed=seed)) for item in block]
         asked_for = [requests[: settings.max_calls] for requests in planned]
-        answers = _answers(generator, [request for requests in asked_for for request in requests], spent)
-        shortened = _shortened(generator, block, asked_for, answers, settings, seed, spent)
+        used = Counter({item.post.post_id: len(requests) for item, requests in zip(block, asked_for, strict=True)})
+        answers = _answers(
+            generator, [request for requests in asked_for for request in requests], settings, used, spent, prompts
+        )
+        shortened = _shortened(generator, block, asked_for, answers, settings, seed, used, spent, prompts)
         for item, requests in zip(block, planned, strict=True):
             answered: list[tuple[Request, Completion]] = [
                 (r, answers[r.request_id]) for r in requests if r.request_id in answers
@@ -121,15 +125,25 @@ def draft_candidates(
     } | dict(sorted(spent.items()))
 
 
-def _answers(generator: Any, requests: list[Request], spent: Counter[str]) -> dict[str, Completion]:
+def _answers(
+    generator: Any,
+    requests: list[Request],
+    settings: DraftCandidatesSettings,
+    used: Counter[int],
+    spent: Counter[str],
+    prompts: list[dict[str, Any]],
+) -> dict[str, Completion]:
+    """Completions by request id. `used` counts a post's calls; asking once more for what was broken off enters it and `prompts`."""
     if generator is None or not requests:
         return {}
-    completions = generator.generate(requests)
-    for completion in completions:
+    answers, paid, again = generate_whole(generator, requests, lambda post: settings.max_calls - used[post])
+    for completion in paid:
         spent["calls"] += 1
         spent["prompt_tokens"] += completion.prompt_tokens
         spent["completion_tokens"] += completion.completion_tokens
-    return {completion.request_id: completion for completion in completions}
+    used.update(request.post_id for request in again)
+    prompts += [prompt_row(request) for request in again]
+    return answers
 
 
 def _shortened(
@@ -139,7 +153,9 @@ def _shortened(
     answers: dict[str, Completion],
     settings: DraftCandidatesSettings,
     seed: int,
+    used: Counter[int],
     spent: Counter[str],
+    prompts: list[dict[str, Any]],
 ) -> dict[int, list[tuple[Request, Completion, str]]]:
     """Too long drafts shortened, all posts of a block in one batch: by post request, completion and the long draft's id."""
     if generator is None or settings.shorten < 1:
@@ -147,9 +163,10 @@ def _shortened(
     wanted: list[tuple[Request, str]] = []
     for item, requests in zip(block, planned, strict=True):
         drafted = candidates_of([(r, answers[r.request_id]) for r in requests if r.request_id in answers], {})
-        left = min(settings.shorten, settings.max_calls - len(requests))
+        left = min(settings.shorten, settings.max_calls - used[item.post.post_id])
         wanted += shortening_requests(item, requests, drafted, settings, n=left, seed=seed)
-    found = _answers(generator, [request for request, _ in wanted], spent)
+    used.update(request.post_id for request, _ in wanted)
+    found = _answers(generator, [request for request, _ in wanted], settings, used, spent, prompts)
     by_post: dict[int, list[tuple[Request, Completion, str]]] = defaultdict(list)
     for request, parent in wanted:
         if request.request_id in found:

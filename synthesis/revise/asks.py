@@ -43,13 +43,17 @@ class SynthesisRoom:
         return self._spent
 
     def _generate(self, requests: Sequence[Any]) -> dict[str, Any]:
-        """Completions by request id; calls and tokens of a language model are counted."""
-        completions = self._generator.generate(requests) if requests else []
+        """Completions by request id, broken-off ones asked for once more; calls and tokens of a language model are counted."""
+        from synthesis.draft.draft import generate_whole
+
+        answers, completions, again = generate_whole(self._generator, requests, lambda post: self._left.get(post, 1))
+        for request in again:
+            self._left[request.post_id] = self._left.get(request.post_id, 1) - 1
         if self._draft_settings.backend != "extractive":
             self._spent["calls"] += len(completions)
             self._spent["prompt_tokens"] += sum(completion.prompt_tokens for completion in completions)
             self._spent["completion_tokens"] += sum(completion.completion_tokens for completion in completions)
-        return {completion.request_id: completion for completion in completions}
+        return answers
 
     def _affordable(self, asks: Sequence[Ask], made: Written) -> list[Ask]:
         """The asks that a post's budget of calls still has room for, best first as they come; the others are failures."""

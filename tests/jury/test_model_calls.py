@@ -140,7 +140,7 @@ def test_a_smaller_budget_is_kept_by_leaving_revisions_out(path):
 def test_a_draft_that_is_too_long_comes_back_shortened_with_its_parent_named(path):
     root, _ = path(Writer())
     rows = pl.read_parquet(root / "candidates" / "candidates.parquet")
-    short = rows.filter(pl.col("prompt_version") == "shorten-v1")
+    short = rows.filter(pl.col("prompt_version") == "shorten-v2")
     texts = dict(rows.select("candidate_id", "text").iter_rows())
     assert short.height == len(POSTS)
     for row in short.iter_rows(named=True):

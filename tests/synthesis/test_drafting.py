@@ -9,10 +9,12 @@ from dataclasses import replace
 import polars as pl
 import pytest
 
-from nouns.post import Completion
+from nouns.post import MISLEADING, Completion, Note, Post
 from synthesis.cluster.stage import cluster_notes
-from synthesis.draft.draft import candidates_of, requests_for, seed_for
+from synthesis.draft.draft import candidates_of, generate_whole, requests_for, seed_for
+from synthesis.draft.prompts import draft_request
 from synthesis.draft.stage import draft_candidates, draft_requests_json
+from synthesis.generation.scripted import Scripted
 from synthesis.settings import ClusterNotesSettings, DraftCandidatesSettings
 from tests.synthesis.world import bridge_notes, note, write_parameters, write_snapshot
 from texts.note import canonical_urls, note_length
@@ -143,3 +145,43 @@ def test_an_id_names_post_text_writer_and_parent(world):
 
     assert one() == one(round=1)
     assert one() != one(parents={request.request_id: "p"})
+
+
+class TestBrokenOffReplies:
+    def ask(self, answers, room=1):
+        """Candidates of one request for two texts that a model answers with `answers` (per call: texts, finish reasons)."""
+        given = iter(answers)
+
+        def script(request):
+            texts, reasons = next(given)
+            return Completion(request.request_id, texts, "m", finish_reasons=reasons)
+
+        writer = Scripted(script)
+        note = Note(1, 10, "The photo is from 2019. https://news.example/photo", MISLEADING)
+        request = draft_request(Post(10), "c", (note,), SETTINGS, language="en", n=2, seed=0)
+        found, paid, again = generate_whole(writer, [request], lambda post: room)
+        drafted = candidates_of([(request, found[request.request_id])], {1: "c"})
+        return drafted, writer.requests, paid, again
+
+    def test_half_a_reply_is_asked_for_once_more_with_more_room(self):
+        drafted, requests, paid, again = self.ask(
+            [(("Whole.", "Half of a"), ("stop", "length")), (("Now whole.",), ("stop",))]
+        )
+        assert [c.text for c in drafted.candidates] == ["Whole.", "Now whole."]
+        assert [r.n for r in requests] == [2, 1]
+        assert requests[1].max_tokens == 2 * requests[0].max_tokens
+        assert (len(paid), len(again)) == (2, 1)
+        assert drafted.failures == ()
+
+    @pytest.mark.parametrize("why", ["length", "abort"])
+    def test_what_stays_broken_is_no_candidate_and_the_reason_says_why(self, why):
+        drafted, *_ = self.ask([(("Whole.", "Half of a"), ("stop", why)), (("Half again and",), (why,))])
+        assert [c.text for c in drafted.candidates] == ["Whole."]
+        assert drafted.accounts == {"asked": 2, "kept": 1, "cut_off": 1}
+        assert why in drafted.failures[0].reason
+        assert drafted.failures[0].reason_code == "cut_off"
+
+    def test_no_call_is_made_that_the_post_has_no_budget_for(self):
+        drafted, requests, *_ = self.ask([(("Whole.", "Half of a"), ("stop", "length"))], room=0)
+        assert len(requests) == 1
+        assert len(drafted.candidates) == 1

@@ -15,12 +15,15 @@ import synthesis.draft.prompts as prompting
 from nouns.errors import InputError
 from nouns.post import MISLEADING, NOT_MISLEADING, Note, Post, Request
 from synthesis.draft.prompts import (
+    as_reply,
     defuse,
     draft_request,
     judge_request,
     language_name,
     read_completion,
+    read_reply,
     reception,
+    reply_form,
     revise_request,
     shorten_request,
 )
@@ -180,6 +183,49 @@ class TestWording:
         assert "- neutral.wording: Is it rude?" in user(request)
         assert (request.temperature, request.n) == (0.0, 1)
         assert list(request.schema["properties"]["answers"]["properties"]) == ["neutral.wording"]
+
+
+class TestSecondPrompts:
+    def test_no_placeholder_of_the_reply_is_there_to_be_copied(self):
+        for purpose in ("draft", "revise", "shorten", "judge"):
+            text = (Path(prompting.__file__).parent / "prompts" / f"{purpose}-v2.txt").read_text()
+            assert not re.search(r"<[^>\n]+>", text)
+            assert (text + prompting._ASKED_FOR["json"]).count("Reply with") <= 2
+        for form in ("json", "text"):
+            asked = draft(settings=replace(SETTINGS, structured=form == "json"))
+            assert asked.messages[0].content.count("Reply with") == 1
+            assert not re.search(r"<[^>\n]+>", asked.messages[0].content)
+
+    def test_the_first_prompts_say_what_they_always_said(self):
+        asked = draft(settings=replace(SETTINGS, prompt="draft-v1"))
+        assert 'nothing else: {"note": "<the text of the note>"}' in asked.messages[0].content
+
+    @pytest.mark.parametrize("structured", [True, False])
+    def test_what_a_writer_is_taught_is_what_it_is_asked_for_and_what_is_read(self, structured):
+        form = reply_form(replace(SETTINGS, structured=structured))
+        for text in ("The photo is from 2019.", '"A" and {b} — ünï. https://a.example/x', "[The clip] is old."):
+            assert read_reply(as_reply(text, form), form) == text
+
+    def test_a_small_context_is_kept_by_giving_up_the_example_then_length_then_the_last_notes(self):
+        notes = tuple(replace(NOTES[0], note_id=i, text="A harbour has a wall. " * 60) for i in range(1, 6))
+        sizes = []
+        for room in (0, 3000, 2048, 1400, 10):
+            request = draft(notes, settings=replace(SETTINGS, max_context=room))
+            tokens = sum(prompting.estimated_tokens(message.content) for message in request.messages)
+            assert not room or tokens + SETTINGS.max_tokens <= room or len(request.sources) == 1
+            assert request.sources == notes[: len(request.sources)]
+            assert user(request).count("[begin note ") == len(request.sources)
+            sizes.append((("Orrin" in request.messages[0].content), len(request.sources), tokens))
+        assert sizes[0][:2] == (True, 5)
+        assert sizes[2][0] is False
+        assert [tokens for *_, tokens in sizes] == sorted((tokens for *_, tokens in sizes), reverse=True)
+
+    def test_every_second_prompt_is_shorter_than_the_first(self):
+        first, second = (
+            sum(len(m.content) for m in draft(settings=replace(SETTINGS, prompt=name, max_context=1)).messages)
+            for name in ("draft-v1", "draft-v2")
+        )
+        assert second < 0.85 * first
 
 
 class TestIdentity:

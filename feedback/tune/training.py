@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
 import json
 import math
+import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
-from feedback.tune.data import fitting, label_smoothing, read_rows, to_dataset
+from feedback.tune.data import CONFIG_OF, fitting, label_smoothing, read_rows, to_dataset
+from feedback.tune.probe import probe_rows, probe_warnings, probed
 from feedback.tune.settings import TuneWriterSettings
 from nouns.errors import InputError
 
@@ -35,8 +40,9 @@ def tune(
     """Train a LoRA adapter on the rows of the export folder `data` and write it, log.jsonl and report.json into `out`.
 
     `reward` is needed by GRPO only: this room knows no jury, so the judge comes as a function. `checkpoints`: where unfinished
-    trainings wait to be taken up again (None: a folder in `out`, removed at the end). Equal seeds and inputs on the same
-    machine give equal steps; a training killed and taken up again passes the same rows in the same order.
+    trainings wait to be taken up again, each in a folder named after what it trains (`training_key`), removed when it is done
+    (None: a folder in `out`). Equal seeds and inputs on the same machine give equal steps; a training killed and taken up
+    again passes the same rows in the same order.
     Raises InputError for a missing model, missing rows, or GRPO without a reward.
     """
     if not settings.base_model:
@@ -62,25 +68,25 @@ def tune(
     frame, too_long = fitting(frame, settings.method, tokenizer, settings.max_length)
     if too_long:
         progress(f"{too_long} rows longer than {settings.max_length} tokens are left out")
-    work = checkpoints or out / "checkpoints"
+    work = (checkpoints or out / "checkpoints") / training_key(settings, data)
     work.mkdir(parents=True, exist_ok=True)
     smoothing = label_smoothing(frame, settings.label_smoothing) if settings.method == "dpo" else 0.0
     trainer = _TRAINERS[settings.method](model, tokenizer, frame, settings, work, smoothing, reward)
     trainer.remove_callback(
         transformers.PrinterCallback
     )  # standard output belongs to the command line; log.jsonl has it all
-    progress(f"training with {settings.method} on {frame.height} rows")
-    found = transformers.trainer_utils.get_last_checkpoint(str(work)) if any(work.iterdir()) else None
+    trainer.add_callback(_progress_callback(progress))
+    found = transformers.trainer_utils.get_last_checkpoint(str(work))
+    again = f", going on from {Path(found).name}" if found else ""
+    progress(f"training with {settings.method} on {frame.height} rows{again}")
     trainer.train(resume_from_checkpoint=found)
+    probe = probed(trainer.model, tokenizer, probe_rows(data, settings.method), settings.max_length)
     log = [_plain(row) for row in trainer.state.log_history]
     trainer.save_model(str(out / "adapter"))
     tokenizer.save_pretrained(str(out / "adapter"))
     for name in ("training_args.bin",):  # a pickle with paths of this machine; nothing reads it
         (out / "adapter" / name).unlink(missing_ok=True)
-    if checkpoints is None:
-        import shutil
-
-        shutil.rmtree(work)
+    shutil.rmtree(work if checkpoints else work.parent)
     with (out / "log.jsonl").open("w", encoding="utf-8") as stream:
         stream.writelines(json.dumps(row) + "\n" for row in log)
     report = {
@@ -95,8 +101,9 @@ def tune(
         "device": "cuda" if torch.cuda.is_available() and not settings.use_cpu else "cpu",
         "resumed": found is not None,
         "watched": summary(log),
+        "probe": probe,
+        "warnings": probe_warnings(probe),
     }
-    report["warnings"] = warnings(report["watched"])  # type: ignore[arg-type]
     (out / "report.json").write_text(json.dumps(report, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     _plot(log, out / "training.png")
     return report
@@ -131,19 +138,50 @@ def summary(log: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
     return found
 
 
-def warnings(watched: dict[str, dict[str, float]]) -> list[str]:
-    """What a person should look at before using the adapter."""
-    said = []
-    chosen = watched.get("logps/chosen")
-    if chosen and chosen["last"] < chosen["first"] - 5:
-        said.append(
-            f"The preferred texts became less likely (log-probability {chosen['first']:.1f} to {chosen['last']:.1f}): "
-            "raise sft_weight or lower the learning rate (research P4)."
-        )
-    right = watched.get("rewards/accuracies")
-    if right and right["mean"] > 0.98:
-        said.append("Nearly every pair is told apart from the start: a surface cue may give the chosen text away.")
-    return said
+def training_key(settings: TuneWriterSettings, data: Path) -> str:
+    """16 hex digits of what decides a training: base model, rows and every setting. Another method or another export is another key.
+
+    Of a base model in a directory the small files count in full, larger ones by size and both ends: weights of many
+    gigabytes differ there, too.
+    """
+    digest = hashlib.sha256(json.dumps(dataclasses.asdict(settings), sort_keys=True).encode())
+    base = Path(settings.base_model)
+    files = [path for path in sorted(base.rglob("*")) if path.is_file()] if base.is_dir() else []
+    for path in files + sorted((Path(data) / CONFIG_OF[settings.method]).glob("*.parquet")):
+        size = path.stat().st_size
+        digest.update(f"{path.name}:{size}:".encode())
+        with path.open("rb") as stream:
+            if size <= 64 << 20 or path.suffix == ".parquet":
+                digest.update(hashlib.file_digest(stream, "sha256").digest())
+            else:
+                digest.update(stream.read(1 << 20))
+                stream.seek(-(1 << 20), 2)
+                digest.update(stream.read())
+    return digest.hexdigest()[:16]
+
+
+def _progress_callback(progress: Any) -> Any:
+    """Tells step, loss and the time left after every step."""
+    from transformers import TrainerCallback
+
+    class Told(TrainerCallback):
+        began = first = 0.0
+        loss = ""
+
+        def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            self.began, self.first = time.monotonic(), state.global_step
+
+        def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
+            if logs and "loss" in logs:
+                self.loss = f"loss {float(logs['loss']):.4f}, "
+
+        def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            done = state.global_step - self.first
+            left = (time.monotonic() - self.began) / max(done, 1) * (state.max_steps - state.global_step)
+            said = f"{left / 60:.0f} min" if left >= 90 else f"{left:.0f} s"
+            progress(f"{self.loss}about {said} left, step", state.global_step, state.max_steps)
+
+    return Told()
 
 
 # -- the trainers --------------------------------------------------------------------------------------------------

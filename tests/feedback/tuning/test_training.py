@@ -7,7 +7,8 @@ import pytest
 
 from feedback.tune.data import fitting, label_smoothing, read_rows
 from feedback.tune.settings import METHODS, TuneWriterSettings
-from feedback.tune.training import summary, tune, warnings
+from feedback.tune.probe import probe_rows, probe_warnings
+from feedback.tune.training import training_key, tune
 from nouns.errors import InputError
 
 GOOD, BAD = "the record shows the bridge stands", "they lie as always about the bridge"
@@ -85,10 +86,67 @@ def test_label_smoothing_is_the_jurys_error_unless_given(data):
     assert label_smoothing(rows.with_columns(p_flip=pl.lit(0.9)), -1.0) == 0.4
 
 
-def test_a_drop_of_the_chosen_texts_is_warned_of():
-    fell = summary([{"logps/chosen": -10.0, "step": 1}, {"logps/chosen": -30.0, "step": 2}])
-    assert "less likely" in warnings(fell)[0]
-    assert warnings(summary([{"logps/chosen": -10.0}, {"logps/chosen": -9.0}])) == []
+def probe(**how):
+    nothing = {"change": None, "lo": None, "hi": None, "n": 0}
+    return {"split": "test", "rows": 20, "wanted": nothing, "unwanted": nothing, "told_apart": 0.7} | how
+
+
+def test_a_sure_fall_of_the_wanted_texts_is_warned_of_and_an_unsure_one_is_not():
+    fell = {"change": -0.3, "lo": -0.4, "hi": -0.2, "n": 20}
+    assert "less likely: -0.300 nats a token on the same 20 texts of test" in probe_warnings(probe(wanted=fell))[0]
+    assert probe_warnings(probe(wanted=fell | {"hi": 0.1})) == []
+    assert "surface cue" in probe_warnings(probe(told_apart=1.0))[0]
+
+
+def test_the_probe_is_of_held_out_rows_where_there_are_enough(tmp_path, data):
+    split, rows = probe_rows(data, "dpo")
+    assert split == "train"
+    assert {(text, wanted) for row in rows for _, text, wanted in row} == {(GOOD, True), (BAD, False)}
+    for name, n in (("enough", 10), ("few", 3)):
+        folder = tmp_path / name / "dpo"
+        folder.mkdir(parents=True)
+        frame = read_rows(data, "dpo")
+        frame.write_parquet(folder / "train-00000-of-00001.parquet")
+        frame.head(n).write_parquet(folder / "test-00000-of-00001.parquet")
+    assert [probe_rows(tmp_path / name, "dpo")[0] for name in ("enough", "few")] == ["test", "train"]
+    assert probe_rows(data, "grpo") == ("none", [])
+
+
+def test_a_trainings_key_is_of_all_that_decides_it(tmp_path, data, base):
+    key = training_key(settings(base), data)
+    assert key == training_key(settings(base), data)
+    others = [settings(base, method="kto"), settings(base, max_steps=7), settings(base, seed=1)]
+    (tmp_path / "dpo").mkdir()
+    read_rows(data, "dpo").head(5).write_parquet(tmp_path / "dpo" / "train-00000-of-00001.parquet")
+    keys = {key, training_key(settings(base), tmp_path), *(training_key(other, data) for other in others)}
+    assert len(keys) == 5
+
+
+@pytest.mark.slow
+def test_each_method_trained_with_the_same_place_for_checkpoints_is_a_training_of_its_own(tmp_path, data, base):
+    """Once the second method of a run was the first one's adapter under a new name."""
+    from safetensors.torch import load_file
+
+    told: list[str] = []
+    weights, logs = [], []
+    for method in ("dpo", "kto", "stable_alignment"):
+        report = tune(
+            tmp_path / method,
+            settings(base, method=method),
+            data,
+            checkpoints=tmp_path / "waiting",
+            progress=lambda text, *_: told.append(text),
+        )
+        assert not report["resumed"]
+        assert not list((tmp_path / "waiting").iterdir())  # emptied on success
+        weights.append(load_file(tmp_path / method / "adapter" / "adapter_model.safetensors"))
+        logs.append((tmp_path / method / "log.jsonl").read_text())
+        assert report["probe"]["wanted"]["n"] > 0
+    assert len(set(logs)) == 3
+    for i, a in enumerate(weights):
+        for b in weights[:i]:
+            assert any(not torch_close(a[key], b[key]) for key in a)
+    assert sum("loss" in line and "left, step" in line for line in told) >= 15
 
 
 @pytest.mark.slow

@@ -1,4 +1,8 @@
-"""Leaving the post's text out of prompts, and noticing when some of it is still there."""
+"""Leaving the post's text out of an export: taken out of prompts where it stands, and noticed where it is still there.
+
+In a prompt the post stands between `[begin post]` and `[end post]`, each of its lines with `| ` in front, cleaned and perhaps
+cut (synthesis/draft/prompts.py); no text can forge those lines. What a note quotes of the post is the note's text, and stays.
+"""
 
 from __future__ import annotations
 
@@ -9,47 +13,76 @@ from typing import Any
 
 PLACEHOLDER = "[the post's text is left out of this export]"
 
-WINDOW = 8
-"""Words in a row that count as a piece of the post's text. Shorter runs occur in anybody's prose."""
+WINDOW, WINDOW_UNSPACED = 8, 24
+"""Words (characters, in scripts without blanks) in a row that count as a piece of the post. Shorter runs occur in anybody's prose."""
+
+_POST = re.compile(r"^\[begin post\]\n(.*?)^\[end post\]$", re.MULTILINE | re.DOTALL)
+_NOTE = re.compile(r"^\[begin note \d+ of \d+[^\n]*\]\n(.*?)^\[end note [^\n]*\]$", re.MULTILINE | re.DOTALL)
+_UNSPACED = r"[\u0e00-\u0e7f\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]"
+_LINK = re.compile(r"https?://\S+")
+_WORD = re.compile(rf"{_UNSPACED}|(?:(?!{_UNSPACED})\w)+")
 
 
-def variants(post_text: str, clean: Callable[[str], str]) -> list[str]:
-    """The forms in which a post's text may stand in a prompt: as it is, unescaped, cleaned; longest first."""
-    forms = {post_text, post_text.strip(), html.unescape(post_text), clean(post_text)}
-    forms |= {" ".join(form.split()) for form in forms}
-    return sorted((form for form in forms if form.strip()), key=lambda form: (-len(form), form))
+def words(text: str) -> list[str]:
+    """A text's words in lower case, entities resolved, links left out; in scripts without blanks its characters."""
+    return _WORD.findall(_LINK.sub(" ", html.unescape(text)).lower())
 
 
-def leave_out(messages: Sequence[Mapping[str, Any]], forms: Sequence[str]) -> tuple[list[dict[str, Any]], bool]:
-    """The messages with every form of the text replaced by the placeholder, and whether there was any."""
-    changed = False
-    cleaned = []
+def spoken(text: str) -> str:
+    """The words with one blank between and around them, so that runs of words are found as substrings."""
+    return f" {' '.join(words(text))} "
+
+
+class PostText:
+    """The text of one post as far as it must not leave. `clean` is how prompts clean a stranger's text."""
+
+    def __init__(self, text: str, clean: Callable[[str], str]) -> None:
+        forms = {text.strip(), html.unescape(text).strip(), clean(text)}
+        forms |= {" ".join(form.split()) for form in forms}
+        self._runs = self._runs_of(text)
+        # Outside its frame, a post of one or two words can't be told from anybody's words.
+        self._forms = sorted((form for form in forms if len(words(form)) >= 4), key=lambda form: (-len(form), form))
+
+    @staticmethod
+    def _runs_of(text: str) -> list[str]:
+        found = words(text)
+        unspaced = sum(len(word) == 1 and bool(re.match(_UNSPACED, word)) for word in found) * 2 > len(found)
+        size = WINDOW_UNSPACED if unspaced else WINDOW
+        if len(found) < size:
+            return [f" {' '.join(found)} "] if len(found) >= size // 2 else []
+        return sorted({f" {' '.join(found[i : i + size])} " for i in range(len(found) - size + 1)})
+
+    def take_out(self, messages: Sequence[Mapping[str, Any]]) -> tuple[list[dict[str, Any]], bool]:
+        """The messages with the post's text replaced by the placeholder, and whether there was any. What notes quote stays."""
+        taken, changed = [], False
+        for message in messages:
+            content = _POST.sub(f"[begin post]\n| {PLACEHOLDER}\n[end post]", message["content"])
+            pieces, at = [], 0
+            for frame in _NOTE.finditer(content):
+                pieces += [self._without(content[at : frame.start()]), frame[0]]
+                at = frame.end()
+            content = "".join([*pieces, self._without(content[at:])])
+            changed = changed or content != message["content"]
+            taken.append({"role": message["role"], "content": content})
+        return taken, changed
+
+    def _without(self, text: str) -> str:
+        for form in self._forms:
+            text = text.replace(form, PLACEHOLDER)
+        return text
+
+    def leaves_with(self, text: str, quoted: str = "") -> bool:
+        """Whether a run of the post's words is in the text that is not in `quoted` (the `spoken` words of notes) too."""
+        if not self._runs:
+            return False
+        said = spoken(text)
+        return any(run in said and run not in quoted for run in self._runs)
+
+
+def notes_in(messages: Sequence[Mapping[str, Any]]) -> tuple[str, str]:
+    """The messages' words that are notes, as `spoken`, and the rest of their text."""
+    notes, rest = [], []
     for message in messages:
-        content = message["content"]
-        for form in forms:
-            if form in content:
-                content = content.replace(form, PLACEHOLDER)
-                changed = True
-        cleaned.append({"role": message["role"], "content": content})
-    return cleaned, changed
-
-
-def windows(text: str) -> set[str]:
-    """All runs of WINDOW words of a text, lower case; a shorter text is one run if it has at least four words."""
-    words = re.findall(r"\w+", text.lower())
-    if len(words) < WINDOW:
-        return {" ".join(words)} if len(words) >= 4 else set()
-    return {" ".join(words[i : i + WINDOW]) for i in range(len(words) - WINDOW + 1)}
-
-
-def leaks(messages: Sequence[Mapping[str, Any]], post_text: str, quoted_by: Sequence[str]) -> bool:
-    """Whether a run of the post's words is still in the messages that none of the notes in `quoted_by` quotes."""
-    own = windows(post_text)
-    if not own:
-        return False
-    said = " ".join(re.findall(r"\w+", " ".join(message["content"] for message in messages).lower()))
-    found = {run for run in own if run in said}
-    if not found:
-        return False
-    quoted = [" ".join(re.findall(r"\w+", note.lower())) for note in quoted_by]
-    return any(not any(run in note for note in quoted) for run in found)
+        notes += [line.removeprefix("|") for found in _NOTE.findall(message["content"]) for line in found.split("\n")]
+        rest.append(_NOTE.sub("", message["content"]))
+    return spoken(" ".join(notes)), "\n".join(rest)

@@ -19,7 +19,7 @@ from feedback.export import card
 from feedback.export.folder import ConfigWriter, is_test, write_checksums
 from feedback.export.layouts import FROM_LABELS, FROM_PAIRS, SCHEMAS, WITH_PROMPT, assistant, schema_of, to_arrow
 from feedback.export.lengths import Lengths, enough, write_lengths
-from feedback.export.redaction import leaks, leave_out, variants
+from feedback.export.redaction import PostText, notes_in
 from feedback.pairs.stage import read_decisions
 from feedback.settings import ExportSettings
 from jury.tables import read_jsonl, read_rows, write_jsonl
@@ -29,6 +29,9 @@ from synthesis.revise.revise import OBJECTIONS
 
 ROWS_AT_ONCE = 10_000
 POSTS_AT_ONCE = 500
+
+_TEXTS = ("chosen", "rejected", "text", "completions", "response", "improved", "draft", "answer")
+"""Columns with words a writer may have taken from the post."""
 
 
 def export(
@@ -108,7 +111,7 @@ class _Job:
         self.jury = jury
         self.left_out_pairs: Counter[str] = Counter()
         self.left_out: Counter[str] = Counter()
-        self.redacted = 0
+        self.redacted: set[str] = set()
         local = settings.base_model if Path(settings.base_model).is_dir() else ""
         self.lengths = Lengths(settings.tokenizer or local)
         posts = read_rows(clusters, "posts", None).select("post_id", "story_id", "eligible").sort("post_id")
@@ -148,7 +151,7 @@ class _Job:
         return [Path(self.candidates)] + ([Path(self.revisions)] if self.revisions else [])
 
     def complete(self, frame: pl.DataFrame, prompts: bool) -> tuple[pl.DataFrame, Counter[str]]:
-        """Rows ready for a layout: deleted notes' rows gone, prompts fit to leave, ids as strings, split known."""
+        """Rows ready for a layout: deleted notes' rows gone, texts fit to leave, ids as strings, split known."""
         why: Counter[str] = Counter()
         n = frame.height
         gone = [
@@ -170,9 +173,7 @@ class _Job:
             frame = frame.filter(~pl.any_horizontal(test.fill_null(False) for test in gone))
         why["source_note_deleted"] = n - frame.height
         if prompts:
-            n = frame.height
-            frame = self._redact(frame)
-            why["post_text_in_prompt"] = n - frame.height
+            frame = self._redact(frame, why)
         frame = frame.join(self.keys, on="post_id", how="left", maintain_order="left").with_columns(
             pl.col("test").fill_null(False),
             pl.col("split_key").fill_null(pl.col("post_id").cast(pl.String)),
@@ -182,7 +183,8 @@ class _Job:
         )
         return frame, why
 
-    def _redact(self, frame: pl.DataFrame) -> pl.DataFrame:
+    def _redact(self, frame: pl.DataFrame, why: Counter[str]) -> pl.DataFrame:
+        """Prompts without the text of their post; rows go only if some of it would leave all the same, in prompt or note."""
         plain = frame.with_columns(prompt_redacted=pl.lit(False))
         if self.settings.include_post_text or not frame.height:
             return plain
@@ -191,31 +193,46 @@ class _Job:
             return plain
         from texts.note import clean_text
 
+        posts = {post: PostText(text, clean_text) for post, text in texts.items()}
+        prompts: dict[str, tuple[Any, bool, bool, str]] = {}  # cleaned, changed, still in it, what its notes say
         unique = frame.select("request_id", "post_id", "prompt").unique("request_id", keep="first", maintain_order=True)
-        rows = []
         for request, post, messages in unique.iter_rows():
-            text = texts.get(post)
-            if text is None:
-                rows.append((request, messages, False, False))
-                continue
-            cleaned, changed = leave_out(messages, variants(text, clean_text))
-            rows.append((request, cleaned, changed, leaks(cleaned, text, ())))
-        suspects = {request for request, _, _, leak in rows if leak}
-        if suspects:  # a note may quote the post: that is the note's text, and stays
-            rows = [
-                (r, m, c, leak and leaks(m, texts[p], self._notes_of(p)))
-                for (r, m, c, leak), p in zip(rows, unique["post_id"].to_list(), strict=True)
-            ]
-        schema: dict[str, Any] = {
-            "request_id": pl.String,
-            "prompt": frame.schema["prompt"],
-            "prompt_redacted": pl.Boolean,
-            "leak": pl.Boolean,
-        }
-        made = pl.DataFrame(rows, schema=schema, orient="row")
-        self.redacted += int(made["prompt_redacted"].sum())
-        joined = frame.drop("prompt").join(made, on="request_id", how="left", maintain_order="left")
-        return joined.filter(~pl.col("leak")).drop("leak")
+            if post in posts:
+                cleaned, changed = posts[post].take_out(messages)
+                notes, rest = notes_in(cleaned)
+                prompts[request] = cleaned, changed, posts[post].leaves_with(rest, notes), notes
+            else:
+                prompts[request] = messages, False, False, ""
+        made = pl.DataFrame(
+            [(request, *entry[:3]) for request, entry in prompts.items()],
+            schema={"request_id": pl.String, "prompt": frame.schema["prompt"], "prompt_redacted": pl.Boolean, "leak": pl.Boolean},
+            orient="row",
+        )  # fmt: skip
+        self.redacted |= set(made.filter("prompt_redacted")["request_id"].to_list())
+        frame = frame.drop("prompt").join(made, on="request_id", how="left", maintain_order="left")
+        stays = frame.filter(~pl.col("leak")).drop("leak")
+        why["post_text_in_prompt"] += frame.height - stays.height
+        columns = [name for name in _TEXTS if name in stays.columns]
+        ids = [name for name in ("chosen_id", "rejected_id") if name in stays.columns]
+        seen: dict[tuple[int, str], bool] = {}
+
+        def leaves(post: int, request: str, said: Any) -> bool:
+            if isinstance(said, list):
+                return any(leaves(post, request, text) for text in said)
+            if not said or post not in posts:
+                return False
+            if (post, said) not in seen:
+                seen[post, said] = posts[post].leaves_with(said, prompts[request][3])
+            return seen[post, said]
+
+        keep = []
+        for row in stays.select("post_id", "request_id", *columns, *ids).iter_rows(named=True):
+            # A person's note is public as it is, whatever it quotes.
+            own = [row[name] for name in columns if not (row.get(f"{name}_id") or "").startswith("note-")]
+            keep.append(not leaves(row["post_id"], row["request_id"], own))
+        kept = stays.filter(pl.Series(keep, dtype=pl.Boolean))
+        why["post_text_in_note"] += stays.height - kept.height
+        return kept
 
     def _post_texts(self, posts: pl.Series) -> dict[int, str]:
         found = (
@@ -224,19 +241,6 @@ class _Job:
             .collect()
         )
         return {post: text for post, text in found.iter_rows() if text.strip()}
-
-    def _notes_of(self, post: int) -> list[str]:
-        """Texts of all notes that stood in prompts of the post."""
-        sources = {
-            note
-            for directory in self.directories()
-            for notes in read_rows(directory, "candidates", [post])["source_note_ids"].to_list()
-            for note in notes or ()
-        }
-        frame = read_table(self.snapshot, "notes", ["noteId", "summary"]).filter(
-            pl.col("noteId").is_in(sorted(sources))
-        )
-        return frame.collect()["summary"].to_list()
 
     def enter(self, writers: Mapping[str, ConfigWriter], config: str, frame: pl.DataFrame) -> None:
         """Write finished rows of one config into its splits."""
@@ -298,7 +302,7 @@ def _from_posts(
             if name in writers:
                 frame = make(chunk)
                 if frame.height:
-                    ready, why = job.complete(frame, prompts=name in WITH_PROMPT)
+                    ready, why = job.complete(frame, prompts=name in (*WITH_PROMPT, "candidates"))
                     job.left_out.update(why)
                     job.enter(writers, name, ready)
         progress("exporting candidates", start, len(job.posts))
@@ -395,7 +399,9 @@ def _scored(chunk: _Chunk) -> pl.DataFrame:
 
 
 def _candidates(chunk: _Chunk) -> pl.DataFrame:
-    return chunk.full().with_columns(note="text", score_lower="lower", score_upper="upper", note_factor="factor")
+    return chunk.with_prompt(chunk.full()).with_columns(
+        note="text", score_lower="lower", score_upper="upper", note_factor="factor"
+    )
 
 
 def _jury(chunk: _Chunk) -> pl.DataFrame:
@@ -615,7 +621,7 @@ def _beside(job: _Job, rows: dict[str, dict[str, int]], pairs: Path) -> None:
         note = "the bytes as sent; where posts have texts, those are in them."
     elif job.redacted:
         note = (
-            f"the post's text was replaced by a placeholder in {job.redacted} prompts (`prompt_redacted`); `prompt_sha256` is of the "
+            f"the post's text was replaced by a placeholder in {len(job.redacted)} prompts (`prompt_redacted`); `prompt_sha256` is of the "
             "bytes as sent. Export with `include_post_text` to train on exactly what was sent."
         )
     else:

@@ -6,8 +6,8 @@ import polars as pl
 import pytest
 
 from feedback.tune.data import fitting, label_smoothing, read_rows
-from feedback.tune.settings import METHODS, TuneWriterSettings
 from feedback.tune.probe import probe_rows, probe_warnings
+from feedback.tune.settings import METHODS, TuneWriterSettings
 from feedback.tune.training import training_key, tune
 from nouns.errors import InputError
 

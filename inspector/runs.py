@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nouns.errors import Refused
+from nouns.errors import Damaged, Refused
 from nouns.stages import RUN_STAGES
 from storage.store import Manifest, Store
 
@@ -96,7 +96,7 @@ class Workspace:
         rel = f"runs/{run_id}/{stage}"
         try:
             manifest = self.store.manifest(rel)
-        except (ValueError, TypeError):
+        except Damaged:
             manifest = None
         if manifest is None:
             return StageState(stage, None, None, {})

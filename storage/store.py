@@ -17,6 +17,7 @@ import functools
 import hashlib
 import importlib.metadata
 import json
+import logging
 import os
 import platform
 import shutil
@@ -25,22 +26,37 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nouns.errors import InputError
+from nouns.errors import Damaged, InputError
+from storage.manifest import (
+    MANIFEST,
+    TIMING,
+    UNCOMPARED,
+    Manifest,
+    canonical_json,
+    damage,
+    digest_of,
+    file_entry,
+    file_sha256,
+    list_files,
+    problems,
+    sealed,
+    unsealed,
+)
 
-MANIFEST = "manifest.json"
-TIMING = "timing.json"
-UNCOMPARED = (TIMING, "calls.jsonl.zst")
-"""Files that may differ between two runs on equal inputs: wall-clock times and recorded calls with their latencies."""
-
-
-def canonical_json(value: Any) -> str:
-    """JSON with sorted keys and no spaces, so that equal values give equal bytes."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-
+__all__ = [
+    "MANIFEST",
+    "TIMING",
+    "UNCOMPARED",
+    "Manifest",
+    "Store",
+    "canonical_json",
+    "digest_of",
+    "file_sha256",
+    "list_files",
+]
 
 _PACKAGES = ("supernotes", "numpy", "polars", "pyarrow", "duckdb", "numba", "torch", "scikit-learn", "sentence-transformers",
              "transformers", "trl", "apache-airflow")  # fmt: skip
@@ -56,45 +72,13 @@ def software_versions() -> tuple[tuple[str, str], ...]:
     return tuple(found)
 
 
-def digest_of(value: Any) -> str:
-    """SHA-256 of a JSON-able value, in hex."""
-    return hashlib.sha256(canonical_json(value).encode()).hexdigest()
-
-
-def file_sha256(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def list_files(directory: Path) -> list[Path]:
-    """Files below `directory`, sorted by their relative path."""
-    return sorted(path for path in directory.rglob("*") if path.is_file())
-
-
-@dataclass(frozen=True)
-class Manifest:
-    """What was done with what, in one finished directory."""
-
-    stage: str
-    fingerprint: str
-    code: str
-    settings: dict[str, Any]
-    inputs: dict[str, str]
-    seed: int | None
-    counts: dict[str, Any]
-    outputs: dict[str, dict[str, Any]]
-
-    @property
-    def digest(self) -> str:
-        """SHA-256 over the outputs' digests: what a later stage names as its input."""
-        return digest_of({name: entry["sha256"] for name, entry in self.outputs.items()})
-
-    def to_json(self) -> str:
-        return json.dumps(self.__dict__, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
-
-    @classmethod
-    def from_json(cls, text: str) -> Manifest:
-        return cls(**json.loads(text))
+def _sync(path: Path) -> None:
+    """Wait until a file's bytes, or a directory's entries, are on the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 class Store:
@@ -134,9 +118,83 @@ class Store:
     # -- reading ---------------------------------------------------------------------------------------------------
 
     def manifest(self, rel: str) -> Manifest | None:
-        """The manifest of a finished directory, or None: then it never happened."""
+        """The manifest of a finished directory, or None: then it never happened. Raises `Damaged` if it is no manifest."""
         text = self.read_text(f"{rel}/{MANIFEST}")
-        return None if text is None else Manifest.from_json(text)
+        return None if text is None else Manifest.from_json(text, f"{self.root}/{rel}/{MANIFEST}")
+
+    def problems(self, rel: str, *, thorough: bool = False) -> list[str]:
+        """What is missing or damaged in a finished directory, a sentence each; empty where it is whole or never happened."""
+        try:
+            manifest = self.manifest(rel)
+            target = self.target(rel)
+        except Damaged as error:
+            return [str(error).split(". Run")[0]]
+        if manifest is None:
+            left = [] if self.remote else list_files(self.home / rel)
+            return [f"{MANIFEST} is missing"] if any(path.name != "pointer.json" for path in left) else []
+        if target != rel:
+            if not Path(target).is_absolute() and self.read_text(f"{target}/{MANIFEST}") is None:
+                return [f"{target}, which its pointer.json names, is missing"]
+            return []
+        if self.remote and not thorough:
+            return self._remote_sizes(rel, manifest)
+        try:
+            return problems(self.local(rel), manifest, thorough=thorough)
+        except Damaged as error:
+            return [str(error).split(". Run")[0]]
+
+    def finished(self, rel: str) -> Manifest | None:
+        """The manifest of a whole directory; None if it never happened, or was damaged: then it is set aside first and named.
+
+        To be called under the lock of `rel` by whoever will make it again.
+        """
+        wrong = self.problems(rel)
+        if not wrong:
+            return self.manifest(rel)
+        self.set_aside(rel, "; ".join(wrong))
+        return None
+
+    def require_whole(self, rel: str) -> Manifest | None:
+        """The manifest of a directory that is to be read; None if it never happened. Raises `Damaged` where it is not whole."""
+        wrong = self.problems(rel)
+        if wrong:
+            raise Damaged(damage(f"{self.root}/{rel}", rel.rsplit("/", 1)[-1].split("-")[0], wrong))
+        return self.manifest(rel)
+
+    def target(self, rel: str) -> str:
+        """Where the result of a stage stands: `rel`, or the directory its pointer.json names (absolute if from elsewhere)."""
+        text = self.read_text(f"{rel}/pointer.json")
+        if text is None:
+            return rel
+        path = unsealed(text, f"{self.root}/{rel}/pointer.json").get("path")
+        if not isinstance(path, str):
+            raise Damaged(f"{self.root}/{rel}/pointer.json is damaged: it names no directory. Run its command again.")
+        return path
+
+    def _remote_sizes(self, rel: str, manifest: Manifest) -> list[str]:
+        base = f"{self._base}/{rel}"
+        self.fs.invalidate_cache()
+        sizes = {
+            name.removeprefix(f"{base}/"): entry["size"] for name, entry in self.fs.find(base, detail=True).items()
+        }
+        found = [f"{name} is missing" for name in manifest.outputs if name not in sizes]
+        return found + [
+            f"{name} is damaged: {sizes[name]:,} bytes instead of {entry['bytes']:,}"
+            for name, entry in manifest.outputs.items()
+            if name in sizes and sizes[name] != entry["bytes"]
+        ]
+
+    def set_aside(self, rel: str, why: str) -> None:
+        """Move a damaged directory to damaged/, where nothing reads it, and say so on standard error."""
+        name = f"damaged/{rel.replace('/', '~')}"
+        number = len([entry for entry in self.list("damaged") if entry.startswith(rel.replace("/", "~"))])
+        name = f"{name}~{number}" if number else name
+        if self.remote:
+            self.fs.mv(f"{self._base}/{rel}", f"{self._base}/{name}", recursive=True)
+        else:
+            (self.home / "damaged").mkdir(exist_ok=True)
+            os.replace(self.home / rel, self.home / name)
+        logging.getLogger("supernotes").warning("%s is damaged (%s): set aside as %s and made again", rel, why, name)
 
     def read_text(self, rel: str) -> str | None:
         if self.remote:
@@ -163,6 +221,7 @@ class Store:
                 stream.flush()
                 os.fsync(stream.fileno())
             os.replace(name, path)
+            _sync(path.parent)
         except BaseException:
             Path(name).unlink(missing_ok=True)
             raise
@@ -200,12 +259,20 @@ class Store:
         if manifest is None:
             raise InputError(f"{self.root}/{rel} is not finished: it has no {MANIFEST}. Run its stage first.")
         target = self.home / "copies" / f"{manifest.digest[:24]}" / rel.rsplit("/", 1)[-1]
+        if (target / MANIFEST).exists() and problems(target, manifest):  # a copy can be damaged like any other file
+            shutil.rmtree(target, ignore_errors=True)
         if not (target / MANIFEST).exists():
             scratch = Path(tempfile.mkdtemp(prefix=".copy-", dir=self.home))
             for name in manifest.outputs:
                 (scratch / name).parent.mkdir(parents=True, exist_ok=True)
                 self.fs.get_file(f"{self._base}/{rel}/{name}", str(scratch / name))
+            if self.fs.exists(f"{self._base}/{rel}/{TIMING}"):
+                self.fs.get_file(f"{self._base}/{rel}/{TIMING}", str(scratch / TIMING))
             (scratch / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
+            wrong = [what for what in problems(scratch, manifest) if not what.startswith(UNCOMPARED)]
+            if wrong:
+                shutil.rmtree(scratch, ignore_errors=True)
+                raise Damaged(damage(f"{self.root}/{rel}", manifest.stage, wrong))
             target.parent.mkdir(parents=True, exist_ok=True)
             try:
                 os.replace(scratch, target)
@@ -272,13 +339,16 @@ class Store:
             name = path.relative_to(scratch).as_posix()
             if path.name in UNCOMPARED:
                 continue
-            outputs[name] = {"bytes": path.stat().st_size, "sha256": file_sha256(path)}
+            outputs[name] = file_entry(path)
         manifest = Manifest(stage, fingerprint, code, settings, inputs, seed, counts, outputs)
         timing_path = scratch / TIMING
         timing = json.loads(timing_path.read_text()) if timing_path.exists() else {}
         timing |= {"seconds": round(seconds, 3), "finished_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
         timing |= {"software": dict(software_versions())}
-        timing_path.write_text(json.dumps(timing, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+        # Calls differ between equal runs, so the manifest must not name them; what they were is said here.
+        calls = [path for path in list_files(scratch) if path.name in UNCOMPARED and path != timing_path]
+        timing["files"] = {path.relative_to(scratch).as_posix(): file_entry(path) for path in calls}
+        timing_path.write_text(sealed(timing), encoding="utf-8")
         (scratch / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
         if self.remote:
             self._upload(scratch, rel)
@@ -290,6 +360,9 @@ class Store:
         target = self.home / rel
         target.parent.mkdir(parents=True, exist_ok=True)
         scratch.chmod(0o755)
+        for path in scratch.rglob("*"):
+            _sync(path)
+        _sync(scratch)
         if target.exists():
             # The old directory leaves in one step, so a kill in between leaves no directory rather than a mixed one.
             grave = Path(
@@ -300,11 +373,7 @@ class Store:
             shutil.rmtree(grave, ignore_errors=True)
         else:
             os.replace(scratch, target)
-        handle = os.open(target.parent, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+        _sync(target.parent)
 
     def _upload(self, scratch: Path, rel: str) -> None:
         base = f"{self._base}/{rel}"

@@ -311,6 +311,34 @@ def doctor(
         raise typer.Exit(1)
 
 
+@app.command("verify")
+def verify_command(
+    workspace: Annotated[str, typer.Argument(help="Directory or fsspec URL of the workspace.")] = DEFAULT_WORKSPACE,
+    json: Json = False,
+) -> None:
+    """Read a whole workspace and compare every file with what its manifest says. Exit code 0: sound, 1: damaged or missing files."""
+    from pipeline.progress import reporting
+    from storage.store import Store
+    from storage.verify import verify
+
+    if "://" not in workspace and not Path(workspace).expanduser().is_dir():
+        raise InputError(f"There is no workspace {workspace!r}. Give the directory that --workspace named.")
+    store = Store(workspace)
+    with reporting("verify") as progress:
+        found = verify(store, progress)
+    if json:
+        emit(found.to_json())
+    else:
+        for path, wrong in found.damaged.items():
+            print(f"{path}: {'; '.join(wrong)}")
+        state = f"{len(found.damaged)} damaged or with missing files" if found.damaged else "all sound"
+        say(f"{found.checked} directories and databases read: {state}")
+        if found.damaged:
+            say("Run the same supernotes run again: what is damaged is set aside in damaged/ and made again.")
+    if found.damaged:
+        raise typer.Exit(1)
+
+
 @app.command("settings")
 def settings_command(config: Config = None, set: Set = None, json: Json = False) -> None:
     """Every setting with its present value."""

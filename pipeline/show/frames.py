@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nouns.errors import InputError
+from storage.manifest import MANIFEST, require_whole, unsealed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,7 +29,8 @@ class Run:
             raise InputError(
                 f"{str(self.path)!r} is no run: it has no run.json. Give the directory runs/ID of a workspace."
             )
-        described = json.loads((self.path / "run.json").read_text(encoding="utf-8"))
+        where = self.path / "run.json"
+        described = unsealed(where.read_text(encoding="utf-8", errors="replace"), str(where))
         self.run_id: str = described["run_id"]
         self.request: dict[str, Any] = described["request"]
         self.settings: dict[str, Any] = described["settings"]
@@ -38,13 +40,14 @@ class Run:
         return self.path.parent.parent
 
     def directory(self, stage: str) -> Path:
-        """Where a finished stage of this run keeps its files. Raises `InputError` if it has not finished."""
+        """Where a finished stage of this run keeps its files. Raises `InputError` if it has not finished, `Damaged` if it is not whole."""
         here = self.path / stage
         pointer = here / "pointer.json"
         if pointer.is_file():
-            return self.workspace / json.loads(pointer.read_text(encoding="utf-8"))["path"]
-        if not (here / "manifest.json").is_file():
+            here = self.workspace / unsealed(pointer.read_text(encoding="utf-8"), str(pointer))["path"]
+        elif not (here / MANIFEST).is_file():
             raise InputError(f"Run {self.run_id} has no finished {stage} yet.")
+        require_whole(here)
         return here
 
     def manifest(self, stage: str) -> dict[str, Any]:

@@ -106,10 +106,10 @@ def _do(given: argparse.Namespace) -> int:
         workspace = Workspace(given.workspace)
         engine = open_database(settings.database)
         run = RunIndex(index.build_index(workspace, workspace.require(given.run)), given.run, engine)
-        published, withheld = reports.publication(run, decisions.history(engine, given.run))
+        published, withheld = reports.publication(workspace, run, decisions.history(engine))
         with given.out.open("w", encoding="utf-8") as stream:
             for entry in published:
-                stream.write(json.dumps(entry.to_json(), ensure_ascii=False, allow_nan=False) + "\n")
+                stream.write(json.dumps(entry, ensure_ascii=False, allow_nan=False) + "\n")
         print(json.dumps({"published": len(published), "withheld": len(withheld)}))
     return 0
 

@@ -16,6 +16,7 @@ from inspector.pages.queue import run_line
 from inspector.reading import DECIDED, OUTCOMES, SORTS, Filters, RunIndex
 from inspector.site import Site, new_key
 from inspector.why import why_candidate, why_post
+from nouns.decisions import text_sha256
 from nouns.errors import Refused
 
 RunId = Annotated[str, Path(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,79}$", description="Id of a run in this workspace")]
@@ -296,7 +297,7 @@ def get_post(request: Request, site: Here, run_id: RunId, post_id: PostId) -> An
             finite(row | {"seed": str(row["seed"]) if row["seed"] is not None else None})
             | {
                 "why": why_candidate(row, winner, post),
-                "text_sha256": decisions.text_sha256(row["text"] or ""),
+                "text_sha256": text_sha256(row["text"] or ""),
                 "generated": True,
             }
             for row in rows
@@ -393,5 +394,5 @@ def list_decisions(
 def get_publication(request: Request, site: Here, run_id: RunId) -> Any:
     """Accepted notes with sources, decision and provenance, and what was withheld and why."""
     site.require(request)
-    published, withheld = reports.publication(site.index(run_id), decisions.history(site.engine, run_id))
-    return finite({"published": [entry.to_json() for entry in published], "withheld": withheld})
+    published, withheld = reports.publication(site.workspace, site.index(run_id), decisions.history(site.engine))
+    return finite({"published": published, "withheld": withheld})

@@ -25,18 +25,17 @@ from inspector import api, database
 from inspector.pages import accounts, posts, queue, reports, runs
 from inspector.quick import Quick
 from inspector.settings import InspectorSettings
-from inspector.site import ROOM, Building, NeedSignIn, Site, allowed_hosts, now_ms
+from inspector.site import ROOM, Building, NeedSignIn, Site, Who, allowed_hosts, now_ms
 from nouns.errors import Conflict, Refused
 
 CSP = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
-    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+    "form-action 'self'; base-uri 'none'"
 )
 HEADERS = {
     "Content-Security-Policy": CSP,
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
-    "X-Frame-Options": "DENY",
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
     "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
@@ -51,12 +50,10 @@ log = logging.getLogger("supernotes.inspector")
 class Guard:
     """Outermost layer: refuses unknown host names and large bodies, adds the safety headers and the server's time."""
 
-    def __init__(self, app: Callable[..., Any], hosts: frozenset[str], https: bool) -> None:
+    def __init__(self, app: Callable[..., Any], settings: InspectorSettings) -> None:
         self.app = app
-        self.hosts = hosts
-        self.headers = [(name.lower().encode(), value.encode()) for name, value in HEADERS.items()]
-        if https:
-            self.headers.append((b"strict-transport-security", b"max-age=31536000"))
+        self.hosts = allowed_hosts(settings)
+        self.headers = [(name.lower().encode(), value.encode()) for name, value in headers(settings).items()]
 
     async def __call__(self, scope: dict[str, Any], receive: Callable[..., Any], send: Callable[..., Any]) -> None:
         if scope["type"] != "http":
@@ -132,12 +129,25 @@ def _host(value: str) -> str:
     return value.rpartition(":")[0].lower() if value.count(":") == 1 else value.lower()
 
 
-def create_app(settings: InspectorSettings, now: Callable[[], int] = now_ms) -> FastAPI:
+def headers(settings: InspectorSettings) -> dict[str, str]:
+    """The safety headers of every answer."""
+    found = {**HEADERS, "Content-Security-Policy": f"{CSP}; frame-ancestors {settings.frame_ancestors}"}
+    if settings.frame_ancestors in ("'none'", "'self'"):
+        found["X-Frame-Options"] = "DENY" if settings.frame_ancestors == "'none'" else "SAMEORIGIN"
+    if settings.https:
+        found["Strict-Transport-Security"] = "max-age=31536000"
+    return found
+
+
+def create_app(settings: InspectorSettings, now: Callable[[], int] = now_ms, who: Who | None = None) -> FastAPI:
     """The inspector over one workspace. `now` gives milliseconds since 1970 and is there for tests.
+
+    `who`: for an application that mounts this one and has signed people in itself: called with the request, it gives (name,
+    role) or None for nobody. Accounts, passwords and the first visit are out of use then.
 
     Raises `InputError` when the database cannot be opened or a setting does not fit.
     """
-    site = Site(settings, now)
+    site = Site(settings, now, who)
     app = FastAPI(
         title="Supernotes inspector",
         version="1",
@@ -162,7 +172,7 @@ def create_app(settings: InspectorSettings, now: Callable[[], int] = now_ms) -> 
     app.add_middleware(GZipMiddleware, minimum_size=1000, compresslevel=1)
     app.add_middleware(Slots)
     app.add_middleware(Quick, site=site, queue=queue.queue, post=posts.post_page)
-    app.add_middleware(Guard, hosts=allowed_hosts(settings), https=settings.https)
+    app.add_middleware(Guard, settings=settings)
     return app
 
 
@@ -193,6 +203,10 @@ def _answer_errors(app: FastAPI, site: Site) -> None:
         path = request.url.path.removeprefix(base)
         if path.startswith("/api/"):
             return answer(request, 401, "", "Sign in, or send an API token.")
+        if site.who:
+            return answer(
+                request, 401, "Not signed in", "Sign in to the application around this one, then open it again."
+            )
         if site.settings.proxy_user_header:
             return answer(
                 request, 401, "Not signed in", "The reverse proxy in front of this app names no user. Sign in there."
@@ -261,7 +275,7 @@ def _answer_errors(app: FastAPI, site: Site) -> None:
             "Something went wrong",
             f"The inspector made a mistake and wrote it down as incident {number}. Nothing was stored.",
         )
-        for name, value in HEADERS.items():
+        for name, value in headers(site.settings).items():
             response.headers.setdefault(name, value)
         return response
 

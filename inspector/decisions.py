@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,18 +19,15 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Engine
 
 from inspector.database import Say, ask, changing, decisions, drafts, next_number, open_database, skips, writing
+from nouns.decisions import COLUMNS, KINDS, VERDICT_KINDS, Decision, text_sha256
 from nouns.errors import Conflict, Refused
-
-VERDICT_KINDS = ("accept", "reject", "edit", "not_needed")
-"""Kinds that settle a post; the last effective one counts."""
-
-KINDS = (*VERDICT_KINDS, "prefer", "flag")
 
 KIND_WORDS = {
     "accept": "accepted",
     "reject": "rejected",
     "edit": "edited",
     "not_needed": "note not needed",
+    "publish_none": "none published",
     "prefer": "preferred",
     "flag": "flagged",
     "undo": "undone",
@@ -57,11 +54,6 @@ MAX_COMMENT = 2_000
 _COLUMNS = ", ".join(decisions.c.keys())
 
 
-def text_sha256(text: str) -> str:
-    """SHA-256 of the exact text, in hex."""
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
-
-
 @dataclass(frozen=True)
 class NewDecision:
     """What an analyst asks to store. `client_key` is unique per form: sent twice, it is stored once."""
@@ -81,43 +73,6 @@ class NewDecision:
     blind: bool = False
     based_on: int | None = None  # None: do not look for decisions made in between
     assessment: dict[str, Any] | None = None
-
-
-@dataclass(frozen=True)
-class Decision:
-    """One stored row. Ids of posts are integers here and strings in JSON; times are milliseconds since 1970."""
-
-    seq: int
-    decision_id: str
-    run_id: str
-    post_id: int
-    kind: str
-    candidate_id: str | None
-    other_id: str | None
-    text: str | None
-    text_sha256: str | None
-    other_sha256: str | None
-    reasons: tuple[str, ...]
-    comment: str
-    blind: bool
-    based_on: int
-    undoes: str | None
-    assessment: dict[str, Any] | None
-    analyst: str
-    created_at: int
-
-    @property
-    def words(self) -> str:
-        return KIND_WORDS[self.kind]
-
-    def to_json(self) -> dict[str, Any]:
-        return {
-            **self.__dict__,
-            "seq": str(self.seq),
-            "post_id": str(self.post_id),
-            "reasons": list(self.reasons),
-            "based_on": str(self.based_on),
-        }
 
 
 def _decision(row: Any) -> Decision:
@@ -293,19 +248,6 @@ def history_of_post(engine: Engine, run_id: str, post_id: int) -> list[Decision]
     return [_decision(row) for row in ask(engine, _OF_POST, run=run_id, post=post_id)]
 
 
-def effective(rows: Iterable[Decision]) -> list[Decision]:
-    """The rows that count: no undos, nothing undone. `rows` must be the whole history of the posts concerned."""
-    rows = list(rows)
-    undone = {row.undoes for row in rows if row.kind == "undo"}
-    return [row for row in rows if row.kind != "undo" and row.decision_id not in undone]
-
-
-def last_word(rows: Iterable[Decision]) -> Decision | None:
-    """The effective decision that settles a post: the newest of accept, reject, edit, not needed."""
-    settled = [row for row in effective(rows) if row.kind in VERDICT_KINDS]
-    return max(settled, key=lambda row: row.seq) if settled else None
-
-
 # -- drafts and skipped posts --------------------------------------------------------------------------------------
 
 
@@ -360,36 +302,26 @@ def skipped(engine: Engine, run_id: str) -> list[tuple[str, int]]:
 # -- decisions as data ---------------------------------------------------------------------------------------------
 
 
-def read_decisions(database_url: str, run_id: str | None = None) -> list[Decision]:
-    """The effective decisions of a run (None: of all runs) in the order in which they were made."""
-    return effective(history(open_database(database_url), run_id))
-
-
 def decisions_frame(rows: Sequence[Decision]):
-    """Decisions as the table `build_pairs` reads: decision_id, run_id, post_id, kind, candidate_id, other_id, text,
-    text_sha256, reasons, analyst, created_at (milliseconds)."""
+    """The whole history as the table that `build_pairs` and exports read: the columns of `nouns.decisions.COLUMNS`."""
     import polars as pl
 
+    whole, flag, reasons = ("seq", "post_id", "based_on", "created_at"), ("blind",), ("reasons",)
     schema: dict[str, Any] = {
-        "decision_id": pl.String,
-        "run_id": pl.String,
-        "post_id": pl.Int64,
-        "kind": pl.String,
-        "candidate_id": pl.String,
-        "other_id": pl.String,
-        "text": pl.String,
-        "text_sha256": pl.String,
-        "reasons": pl.List(pl.String),
-        "analyst": pl.String,
-        "created_at": pl.Int64,
+        name: pl.Int64
+        if name in whole
+        else pl.Boolean
+        if name in flag
+        else pl.List(pl.String)
+        if name in reasons
+        else pl.String
+        for name in COLUMNS
     }
-    return pl.DataFrame(
-        [{name: getattr(row, name) for name in schema} | {"reasons": list(row.reasons)} for row in rows], schema=schema
-    )
+    return pl.DataFrame([row.to_row() for row in rows], schema=schema)
 
 
 def write_decisions(path: Path, database_url: str, run_id: str | None = None) -> int:
-    """Write the effective decisions as Parquet for `build_pairs`; returns how many."""
-    frame = decisions_frame(read_decisions(database_url, run_id))
+    """Write the whole history of a run (None: of all runs) as Parquet; returns how many rows."""
+    frame = decisions_frame(history(open_database(database_url), run_id))
     frame.write_parquet(path, compression="zstd")
     return len(frame)

@@ -30,9 +30,9 @@ import polars as pl
 import pyarrow as pa
 
 from inspector.columns import write_columns
-from inspector.decisions import text_sha256
 from inspector.reading import BIN_EDGES
 from inspector.runs import Workspace
+from nouns.decisions import text_sha256
 
 VERSION = 3
 """Part of the fingerprint: raise it when the files' content changes, and every index is built again."""

@@ -34,6 +34,7 @@ from inspector.columns import Columns, Test
 from inspector.database import ask, store_id
 from inspector.fragments import Fragments
 from inspector.runs import Workspace, read_json
+from nouns.decisions import Decision, effective, last_word
 from nouns.errors import Refused
 
 log = logging.getLogger("supernotes.inspector")
@@ -281,12 +282,12 @@ class RunIndex:
         fresh = store.history(self.engine, self.run_id, after=done)
         touched = sorted({row.post_id for row in fresh})
         for start in range(0, len(touched), 500):
-            by_post: dict[int, list[store.Decision]] = defaultdict(list)
+            by_post: dict[int, list[Decision]] = defaultdict(list)
             for row in store.history(self.engine, self.run_id, touched[start : start + 500]):
                 by_post[row.post_id].append(row)
             for post_id, rows in by_post.items():
-                counting = store.effective(rows)
-                last = store.last_word(rows)
+                counting = effective(rows)
+                last = last_word(rows)
                 sql.execute(
                     "UPDATE posts SET decision = ?, decided_by = ?, decided_at = ?, decided_seq = ?, flagged = ?, n_analysts = ? "
                     "WHERE post_id = ?",

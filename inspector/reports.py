@@ -5,14 +5,28 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+from sqlalchemy.engine import Engine
 
 from inspector.agreement import Alpha, Estimate, Unit, alpha_with_interval, bootstrap_mean
-from inspector.decisions import VERDICT_KINDS, Decision, effective, last_word, text_sha256
+from inspector.decisions import history
+from inspector.downloads import json_lines
 from inspector.reading import NOTE, RunIndex
+from inspector.runs import Workspace
 from inspector.text import links
+from nouns.decisions import (
+    PUBLISHING_KINDS,
+    VERDICT_KINDS,
+    Decision,
+    HeldText,
+    by_post,
+    effective,
+    last_word,
+    publishable,
+)
 
 SEED = 20241109  # of the bootstrap: the same decisions give the same interval
 
@@ -172,109 +186,54 @@ def bad_misses(index: RunIndex, rows: Sequence[Decision], limit: int = 50) -> di
     return {"published": published[:limit], "withheld": withheld[:limit], "preferred": preferred[:limit]}
 
 
-@dataclass(frozen=True)
-class Published:
-    """One accepted note as it leaves: always marked as generated, with everything that led to it."""
+def publication(
+    workspace: Workspace, index: RunIndex, rows: Sequence[Decision]
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Lines of a run's `publication.jsonl` and `withheld.jsonl`, by post id; see `nouns.decisions.publishable`.
 
-    run_id: str
-    post_id: int
-    text: str
-    sources: tuple[str, ...]
-    decision: Decision
-    provenance: dict[str, Any]
-
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "post_id": str(self.post_id),
-            "text": self.text,
-            "text_sha256": text_sha256(self.text),
-            "generated": True,
-            "edited_by_person": self.decision.kind == "edit",
-            "sources": list(self.sources),
-            "decision": {
-                "decision_id": self.decision.decision_id,
-                "kind": self.decision.kind,
-                "analyst": self.decision.analyst,
-                "created_at": self.decision.created_at,
-                "comment": self.decision.comment,
-            },
-            "provenance": {"run_id": self.run_id, **self.provenance},
-        }
-
-
-def publication(index: RunIndex, rows: Sequence[Decision]) -> tuple[list[Published], list[dict[str, Any]]]:
-    """Accepted and edited notes of a run, by post id, and what was withheld with the reason.
-
-    A post is published if the last word accepts or edits, nobody's flag stands open, and the accepted text is still the
-    one the decision was made on. `rows`: the run's whole history.
+    `rows`: the whole history of every run; decisions bind to posts and texts.
     """
     from nouns.errors import Refused
 
-    by_post: dict[int, list[Decision]] = defaultdict(list)
-    for row in rows:
-        if row.run_id == index.run_id:
-            by_post[row.post_id].append(row)
-    out: list[Published] = []
-    withheld: list[dict[str, Any]] = []
-    for post_id in sorted(by_post):
-        word = last_word(by_post[post_id])
-        if word is None or word.kind not in ("accept", "edit"):
-            continue
-        flags = [row.analyst for row in effective(by_post[post_id]) if row.kind == "flag"]
-        if flags:
-            withheld.append(
-                {
-                    "post_id": str(post_id),
-                    "reason_code": "flagged",
-                    "reason": f"Flagged by {', '.join(sorted(set(flags)))}.",
-                }
-            )
-            continue
-        try:
-            candidate = index.candidate(index.post(post_id), word.candidate_id or "")
-        except Refused:
-            withheld.append(
-                {
-                    "post_id": str(post_id),
-                    "reason_code": "gone",
-                    "reason": "The run no longer holds the candidate that was decided on.",
-                }
-            )
-            continue
-        text = word.text if word.kind == "edit" else candidate["text"]
-        if word.text_sha256 != text_sha256(text or ""):
-            withheld.append(
-                {
-                    "post_id": str(post_id),
-                    "reason_code": "text_changed",
-                    "reason": "The candidate's text is not the one that was accepted.",
-                }
-            )
-            continue
-        if word.kind == "edit" and word.assessment and not word.assessment.get("passed", True):
-            withheld.append(
-                {
-                    "post_id": str(post_id),
-                    "reason_code": "edit_fails_checks",
-                    "reason": "The edited text fails a check.",
-                }
-            )
-            continue
-        provenance = {
-            "candidate_id": candidate["candidate_id"],
-            "parent_id": candidate["parent_id"],
-            "source_note_ids": [str(note) for note in candidate["source_note_ids"] or ()],
-            "classification": candidate["classification"],
-            "writer": candidate["writer"],
-            "prompt_version": candidate["prompt_version"],
-            "seed": str(candidate["seed"]) if candidate["seed"] is not None else None,
-            "score": candidate["score"],
-            "lower": candidate["lower"],
-            "upper": candidate["upper"],
-            "assessment_of_edit": word.assessment if word.kind == "edit" else None,
-        }
-        out.append(Published(index.run_id, post_id, text or "", tuple(links(text or "")), word, provenance))
-    return out, withheld
+    texts: dict[int, list[HeldText]] = {}
+    for post_id, mine in by_post(rows).items():
+        if any(row.kind in PUBLISHING_KINDS for row in mine):
+            try:
+                post = index.post(post_id)
+            except Refused:  # a post of another run
+                if any(row.run_id == index.run_id for row in mine):
+                    texts[post_id] = []
+                continue
+            texts[post_id] = [_held(row) for row in index.candidates(post)]
+    notes = {note for held in texts.values() for text in held for note in text.source_note_ids}
+    published, withheld = publishable(rows, texts, workspace.deleted_notes(notes))
+    lines = [entry.to_json(links(entry.text), run_id=index.run_id) for entry in published]
+    return lines, [entry.to_json() for entry in withheld]
+
+
+def write_publication(workspace: Workspace, engine: Engine, run_id: str, out: Path) -> dict[str, int]:
+    """Write `publication` of a run to `out`, and beside it `withheld.jsonl`; gives how many lines each has."""
+    from inspector.index import build_index
+
+    run = RunIndex(build_index(workspace, workspace.require(run_id)), run_id, engine)
+    published, withheld = publication(workspace, run, history(engine))
+    out.write_text("".join(json_lines(published)), encoding="utf-8")
+    (out.parent / "withheld.jsonl").write_text("".join(json_lines(withheld)), encoding="utf-8")
+    return {"published": len(published), "withheld": len(withheld)}
+
+
+def _held(row: dict[str, Any]) -> HeldText:
+    said = ("parent_id", "writer", "prompt_version", "score", "lower", "upper")
+    problem = row["problems"][0] if row["problems"] else None
+    return HeldText(
+        row["candidate_id"],
+        row["text"] or "",
+        row["classification"],
+        row["language"],
+        tuple(row["source_note_ids"] or ()),
+        f"{problem['check'].replace('_', ' ')}: {problem['reason']}" if problem else "",
+        {name: row[name] for name in said} | {"seed": str(row["seed"]) if row["seed"] is not None else None},
+    )
 
 
 def compare_runs(a: RunIndex, b: RunIndex) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import json
 import re
 import threading
 import time
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -126,6 +127,31 @@ class Workspace:
             if stage in INDEXED_STAGES
         ]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+    def deleted_notes(self, notes: Collection[int]) -> frozenset[int]:
+        """Those of `notes` that their authors took back: in the newest snapshot they have a status but no text."""
+        homes = [path for path in (self.store.home / "snapshots").glob("*") if (path / "notes.parquet").is_file()]
+        if not homes or not notes:
+            return frozenset()
+        import polars as pl
+
+        newest = max(
+            homes,
+            key=lambda path: (
+                (path / "manifest.json").stat().st_mtime if (path / "manifest.json").is_file() else 0,
+                path.name,
+            ),
+        )
+        asked = pl.Series(list(notes), dtype=pl.Int64)
+
+        def known(table: str) -> set[int]:
+            file = newest / table
+            if not file.is_file():
+                return set()
+            ids = pl.scan_parquet(file).select("noteId").filter(pl.col("noteId").is_in(asked.implode()))
+            return set(ids.collect()["noteId"].to_list())
+
+        return frozenset(known("note_status_history.parquet") - known("notes.parquet"))
 
     # -- juries ----------------------------------------------------------------------------------------------------
 

@@ -35,9 +35,8 @@ class InspectorSettings:
     session_hours: int = 12  # a session ends this long after sign-in
     login_failures: int = 5  # failures per name and address within login_window before further tries wait
     login_window: int = 300  # seconds
-    assess: Assess | None = field(
-        default=None, repr=False
-    )  # checks and jury for edited texts; None: pipeline.live.assess
+    assess: Assess | None = field(default=None, repr=False)  # checks and jury for edited texts; None: not available
+    frame_ancestors: str = "'none'"  # who may show the app in a frame: 'none', 'self', or origins (CSP's words)
     index_threshold: int = 3_000  # runs up to this many posts are indexed while the first page waits; larger ones aside
 
     def __post_init__(self) -> None:
@@ -63,10 +62,3 @@ class InspectorSettings:
     @property
     def database(self) -> str:
         return self.database_url or f"sqlite:///{self.home.parent / 'decisions.sqlite'}"
-
-
-def default_assess(workspace: str, run_id: str, post_id: int, text: str) -> dict[str, Any]:
-    """The pipeline's live assessment; imported on first use because it brings the jury's models with it."""
-    import importlib
-
-    return importlib.import_module("pipeline.live").assess(workspace, run_id, post_id, text)

@@ -40,14 +40,19 @@ from inspector.markup import (
 )
 from inspector.reading import DECIDED, OUTCOMES, SORTS, Library, RunIndex
 from inspector.runs import Workspace
-from inspector.settings import LOOPBACK, InspectorSettings, default_assess
+from inspector.settings import LOOPBACK, InspectorSettings
 from inspector.why import plain, signed
+from nouns.decisions import text_sha256
 from nouns.errors import Refused
 
 COOKIE = "sn_session"
 SIGN_IN_COOKIE = "sn_signin"
 ROOM = Path(__file__).parent
 log = logging.getLogger("supernotes.inspector")
+
+
+Who = Callable[[Request], tuple[str, str] | None]
+"""Name and role (viewer, analyst, admin) of whoever asks, as the application knows in which this one is mounted."""
 
 
 class NeedSignIn(Exception):
@@ -68,16 +73,17 @@ def now_ms() -> int:
 class Site:
     """The stores behind one app. `now` (milliseconds) is a function so that tests can set the clock."""
 
-    def __init__(self, settings: InspectorSettings, now: Callable[[], int] = now_ms) -> None:
+    def __init__(self, settings: InspectorSettings, now: Callable[[], int] = now_ms, who: Who | None = None) -> None:
         self.settings = settings
         self.now = now
+        self.who = who
         self.engine = open_database(settings.database)
         self.local = self.engine.dialect.name == "sqlite"
         self.workspace = Workspace(settings.workspace)
         self.indexes = Library(self.workspace, self.engine, settings.index_threshold)
         self.templates = make_templates()
         self.reader = ThreadPoolExecutor(1, thread_name_prefix="reader")  # queue and post pages, see `pages.reading`
-        self._assess = settings.assess or default_assess
+        self._assess = settings.assess
         self._assessed: OrderedDict[tuple[str, int, str], dict[str, Any]] = OrderedDict()
         self._assess_lock = threading.Lock()
         self._assess_slots = threading.BoundedSemaphore(2)  # the jury is heavy; further edits wait their turn
@@ -88,9 +94,14 @@ class Site:
         self.setup_file = settings.home / "setup-code.txt"
         self._write_setup_code()
 
+    @property
+    def vouched(self) -> bool:
+        """Whether somebody else says who is asking, so that nobody signs in here."""
+        return bool(self.who or self.settings.single_user or self.settings.proxy_user_header)
+
     def _write_setup_code(self) -> None:
         """Put the first account's code into a file that only this system user can read; nothing is logged but its place."""
-        if self.settings.single_user or self.settings.proxy_user_header:
+        if self.vouched:
             return
         present = self.setup_file.read_text(encoding="utf-8").strip() if self.setup_file.is_file() else ""
         code = accounts.make_setup_code(self.engine, present)
@@ -126,11 +137,13 @@ class Site:
 
     def assess(self, run_id: str, post_id: int, text: str) -> dict[str, Any]:
         """Checks and jury on a text, remembered by its hash. Raises `Refused` 503 where they cannot be run."""
-        key = (run_id, post_id, decisions.text_sha256(text))
+        key = (run_id, post_id, text_sha256(text))
         with self._assess_lock:
             if key in self._assessed:
                 self._assessed.move_to_end(key)
                 return self._assessed[key]
+        if self._assess is None:
+            raise Refused("Checks and jury are not available here, so the text cannot be scored live.", 503)
         try:
             with self._assess_slots:
                 found = self._assess(self.settings.workspace, run_id, post_id, text)
@@ -173,12 +186,12 @@ class Site:
             return session
         token = request.cookies.get(COOKIE, "")
         session = accounts.read_session(self.engine, token, self.now()) if token else None
-        vouched = self.local_user or self._proxy_user(request)
+        vouched = self.local_user or self._proxy_user(request) or self._host_user(request)
         if vouched is not None and (session is None or session.user.name != vouched.name):
             token = accounts.open_session(self.engine, vouched, self.now(), self.settings.session_hours)
             request.state.cookie = token
             return Session(vouched, accounts.csrf_token(token))
-        if session is None or (self.settings.proxy_user_header and vouched is None):
+        if session is None or ((self.who or self.settings.proxy_user_header) and vouched is None):
             raise NeedSignIn
         return session
 
@@ -191,6 +204,16 @@ class Site:
         if not name or not accounts.NAME.fullmatch(name):
             return None
         return accounts.ensure_user(self.engine, name, self.settings.proxy_default_role, self.now(), "proxy")
+
+    def _host_user(self, request: Request) -> User | None:
+        """The user that the application around this one vouches for, with the role it gives today."""
+        named = self.who(request) if self.who else None
+        if named is None or not accounts.NAME.fullmatch(named[0]):
+            return None
+        user = accounts.ensure_user(self.engine, named[0], named[1], self.now(), "proxy")
+        if user.role != named[1]:
+            accounts.change_user(self.engine, user.name, role=named[1])
+        return User(user.id, user.name, named[1])
 
     def require(self, request: Request, role: str = "viewer") -> User:
         """The asking user, if the role suffices. Raises `NeedSignIn` or `Refused` 403."""

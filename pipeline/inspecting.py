@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 
-def build(workspace: str, database: str | None = None, host: str = "127.0.0.1", port: int = 8765, **more: Any) -> Any:
+def build(
+    workspace: str,
+    database: str | None = None,
+    host: str = "127.0.0.1",
+    port: int = 8765,
+    who: Callable[[Any], tuple[str, str] | None] | None = None,
+    **more: Any,
+) -> Any:
     """The web app as an ASGI application. `more`: further fields of `InspectorSettings`.
+
+    `who`: gives (name, role) of whoever sends a request, or None; for an application that mounts this one.
 
     Raises `InputError` for a remote workspace or settings that do not fit each other.
     """
     from inspector.app import create_app
 
-    return create_app(settings_for(workspace, database, host, port, **more))
+    return create_app(settings_for(workspace, database, host, port, **more), who=who)
 
 
 def settings_for(workspace: str, database: str | None, host: str, port: int, **more: Any) -> Any:
@@ -30,7 +41,9 @@ def settings_for(workspace: str, database: str | None, host: str, port: int, **m
     home = store.home.resolve()
     url = database or f"sqlite:///{home / 'decisions.sqlite'}"
     try:
-        return InspectorSettings(workspace=str(home), database_url=url, host=host, port=port, **more)
+        return InspectorSettings(
+            workspace=str(home), database_url=url, host=host, port=port, **{"assess": assess, **more}
+        )
     except Unfit as error:
         raise InputError(str(error)) from error
 
@@ -56,3 +69,34 @@ def add_user(workspace: str, database: str | None, name: str, role: str, passwor
         accounts.add_user(open_database(settings.database), name, role, password, time.time_ns() // 1_000_000)
     except (Unfit, Refused) as error:
         raise InputError(str(error)) from error
+
+
+def assess(workspace: str, run_id: str, post_id: int, text: str) -> dict[str, Any]:
+    """Checks and jury on one text; imported on first use because it brings the jury's models with it."""
+    from pipeline.live import assess
+
+    return assess(workspace, run_id, post_id, text)
+
+
+def write_decisions(workspace: str, database: str | None, out: Path, run_id: str | None) -> int:
+    """Write the whole history of decisions (of one run, or all) as Parquet; returns how many rows."""
+    from inspector.decisions import write_decisions
+
+    return write_decisions(out, settings_for(workspace, database, "127.0.0.1", 8765).database, run_id)
+
+
+def write_publication(workspace: str, database: str | None, run_id: str, out: Path) -> dict[str, int]:
+    """Write what may be published of a run as JSON lines, and what is withheld beside it as `withheld.jsonl`.
+
+    Gives how many of each. Raises `InputError` for an unknown run.
+    """
+    from inspector.database import open_database
+    from inspector.reports import write_publication
+    from inspector.runs import Workspace
+    from nouns.errors import InputError, Refused
+
+    settings = settings_for(workspace, database, "127.0.0.1", 8765)
+    try:
+        return write_publication(Workspace(settings.workspace), open_database(settings.database), run_id, out)
+    except Refused as error:
+        raise InputError(error.message) from error

@@ -33,6 +33,8 @@ from feedback.pairs.pairs import (
 from feedback.settings import BuildPairsSettings
 from jury.records import SIDES
 from jury.tables import model_answers, read_jsonl, read_rows
+from nouns.decisions import effective
+from nouns.decisions import read_rows as read_decision_rows
 from nouns.errors import InputError
 from nouns.snapshot import read_table
 
@@ -177,8 +179,8 @@ def read_decisions(path: Path | None) -> dict[int, list[dict[str, Any]]]:
     if missing := sorted(needed - set(frame.columns)):
         raise InputError(f"{file} lacks the column {missing[0]}; it has {', '.join(frame.columns)}.")
     found: dict[int, list[dict[str, Any]]] = {}
-    for row in frame.sort("created_at", "decision_id").iter_rows(named=True):
-        found.setdefault(int(row["post_id"]), []).append(row)
+    for row in effective(read_decision_rows(frame.iter_rows(named=True))):
+        found.setdefault(row.post_id, []).append(row.__dict__)
     return found
 
 

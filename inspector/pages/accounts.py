@@ -33,7 +33,7 @@ def _check_sign_in_token(request: Request, form: PlainForm) -> None:
 
 @router.get("/login")
 def login_page(request: Request, site: Here) -> Response:
-    if site.settings.single_user or site.settings.proxy_user_header:
+    if site.vouched:
         return site.redirect(request, "/")
     if accounts.count_users(site.engine) == 0:
         return site.redirect(request, "/setup")
@@ -124,7 +124,7 @@ def _account_page(site: Site, request: Request, status: int = 200, message: str 
         message=message,
         token=token,
         minimum=accounts.MIN_PASSWORD,
-        has_password=not (site.settings.single_user or site.settings.proxy_user_header),
+        has_password=not site.vouched,
     )
 
 

@@ -15,7 +15,7 @@ from fastapi import APIRouter, Request, Response
 from starlette.datastructures import FormData
 
 from inspector import charts, decisions
-from inspector.decisions import Decision, NewDecision, text_sha256
+from inspector.decisions import NewDecision
 from inspector.fragments import BASE, AnyFilters, Parts, cut
 from inspector.markup import candidate_card, chosen_card, lists_part, note_card, pictures_part, plain_pieces, post_card
 from inspector.pages import Form, Here, field, number, reading
@@ -24,6 +24,7 @@ from inspector.runs import Workspace
 from inspector.site import Site, new_key
 from inspector.text import Piece, Sentence, Sources, differences, domain, links, pieces, prepare_sources, rest_on
 from inspector.why import name_ranks, why_candidate, why_post
+from nouns.decisions import Decision, effective, last_word, text_sha256
 from nouns.errors import Conflict, Refused
 
 router = APIRouter()
@@ -133,8 +134,8 @@ def post_page(request: Request, site: Here, run_id: str, post_id: str) -> Respon
         filters=filters,
         parts=parts.fill(filters.query(), request.scope.get("root_path", "").rstrip("/")),
         history=history,
-        standing={row.decision_id for row in decisions.effective(history)},
-        last_word=decisions.last_word(history),
+        standing={row.decision_id for row in effective(history)},
+        last_word=last_word(history),
         based_on=max((row.seq for row in history), default=0),
         client_key=new_key(),
         draft=decisions.read_draft(site.engine, user.name, run_id, post["post_id"]) if user.may("analyst") else None,

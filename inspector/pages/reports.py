@@ -100,7 +100,7 @@ def history(request: Request, site: Here) -> Response:
 def publication_page(request: Request, site: Here, run_id: str) -> Response:
     site.require(request)
     index = site.index(run_id)
-    published, withheld = reports.publication(index, decisions.history(site.engine, run_id))
+    published, withheld = reports.publication(site.workspace, index, decisions.history(site.engine))
     return site.render(
         request, "publication.html", run_id=run_id, published=published[:200], n=len(published), withheld=withheld
     )
@@ -119,8 +119,7 @@ def _download(lines: Iterable[str], name: str, media_type: str) -> Response:
 def publication_file(request: Request, site: Here, run_id: str, kind: str) -> Response:
     site.require(request)
     index = site.index(run_id)
-    published, _ = reports.publication(index, decisions.history(site.engine, run_id))
-    rows = [entry.to_json() for entry in published]
+    rows, _ = reports.publication(site.workspace, index, decisions.history(site.engine))
     if kind == "jsonl":
         return _download(json_lines(rows), f"publication-{run_id}.jsonl", "application/x-ndjson")
     if kind == "csv":
@@ -142,7 +141,7 @@ def publication_file(request: Request, site: Here, run_id: str, kind: str) -> Re
 
 @router.get("/decisions.{kind}")
 def decisions_file(request: Request, site: Here, kind: str) -> Response:
-    """Effective decisions (Parquet: what build_pairs reads) or the whole history (JSON lines, CSV)."""
+    """The whole history, undone decisions and undos included: as Parquet what build_pairs and exports read."""
     site.require(request)
     run_id = request.query_params.get("run", "") or None
     if run_id:
@@ -150,7 +149,7 @@ def decisions_file(request: Request, site: Here, kind: str) -> Response:
     rows = decisions.history(site.engine, run_id)
     if kind == "parquet":
         buffer = io.BytesIO()
-        decisions.decisions_frame(decisions.effective(rows)).write_parquet(buffer, compression="zstd")
+        decisions.decisions_frame(rows).write_parquet(buffer, compression="zstd")
         return Response(
             buffer.getvalue(),
             media_type="application/vnd.apache.parquet",

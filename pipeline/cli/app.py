@@ -295,6 +295,36 @@ def inspect_command(
     )
 
 
+@app.command("decisions")
+def decisions_command(
+    out: Annotated[Path, typer.Option(help="Parquet file to write.")],
+    run: Annotated[str | None, typer.Option(help="Only decisions made in this run.")] = None,
+    workspace: Workspace = DEFAULT_WORKSPACE,
+    database: Annotated[str | None, typer.Option(help="Database URL of the decisions.")] = None,
+    json: Json = False,
+) -> None:
+    """Write every decision that analysts made, undone ones too, for build-pairs and export."""
+    import pipeline.inspecting as inspecting
+
+    n = inspecting.write_decisions(workspace, database, out, run)
+    emit({"decisions": n, "path": str(out)}) if json else say(f"{n} decisions: {out}")
+
+
+@app.command("publication")
+def publication_command(
+    run: Annotated[str, typer.Argument(help="Id of a run.")],
+    out: Annotated[Path, typer.Option(help="File of JSON lines to write; withheld.jsonl is written beside it.")],
+    workspace: Workspace = DEFAULT_WORKSPACE,
+    database: Annotated[str | None, typer.Option(help="Database URL of the decisions.")] = None,
+    json: Json = False,
+) -> None:
+    """Write the notes of a run that analysts accepted and that may be published."""
+    import pipeline.inspecting as inspecting
+
+    n = inspecting.write_publication(workspace, database, run, out)
+    emit(n) if json else say(f"{n['published']} notes may be published: {out}; {n['withheld']} are withheld")
+
+
 @app.command()
 def doctor(
     workspace: Workspace = DEFAULT_WORKSPACE, config: Config = None, set: Set = None, json: Json = False

@@ -16,6 +16,7 @@ from inspector import decisions
 from inspector.app import create_app
 from inspector.settings import InspectorSettings
 from inspector.site import now_ms
+from nouns.decisions import effective
 from tests.inspector.conftest import PASSWORD, Desk, assess_by_length
 from tests.inspector.worlds import World
 from tests.servers_postgres import free_port
@@ -110,7 +111,7 @@ def test_an_analysts_hour_by_keyboard_alone(office):
     page.get_by_text("Stored:").wait_for()
     page.keyboard.press("u")  # undo, and be back
     page.wait_for_url(f"**/posts/{world.posts[0]}?**undone=**")
-    assert decisions.effective(office.rows()) == []
+    assert effective(office.rows()) == []
 
     page.keyboard.press("r")  # reject with the first and the third reason
     page.keyboard.press("1")

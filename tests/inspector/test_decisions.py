@@ -14,6 +14,7 @@ from sqlalchemy.engine import Engine
 
 from inspector import database, decisions
 from inspector.decisions import NewDecision
+from nouns.decisions import COLUMNS, last_word, read_rows, text_sha256
 from nouns.errors import Conflict, InputError, Refused
 
 NOW = 1_790_000_000_000
@@ -30,7 +31,7 @@ def engine(url: str) -> Engine:
 
 
 def new(post: int = 1, kind: str = "accept", analyst: str = "ana", key: str = "", **more) -> NewDecision:
-    values = {"candidate_id": "c1", "text": "A text.", "text_sha256": decisions.text_sha256("A text.")} | more
+    values = {"candidate_id": "c1", "text": "A text.", "text_sha256": text_sha256("A text.")} | more
     key = key or f"{analyst}-{kind}-{post}-{len(json.dumps(more, default=str))}-0"
     return NewDecision(run_id="r", post_id=post, kind=kind, analyst=analyst, client_key=key, **values)
 
@@ -49,7 +50,7 @@ def test_whoever_hurries_is_told_that_another_writes_and_nothing_is_stored(engin
 def test_the_newest_effective_decision_has_the_last_word(engine):
     decisions.record(engine, new(kind="reject", reasons=("notHelpfulIncorrect",)), NOW)
     decisions.record(engine, new(kind="accept", analyst="bo"), NOW + 1)
-    assert decisions.last_word(decisions.history(engine, "r")).kind == "accept"
+    assert last_word(decisions.history(engine, "r")).kind == "accept"
 
 
 def test_undo_adds_a_row_and_the_decision_before_it_counts_again(engine):
@@ -58,7 +59,7 @@ def test_undo_adds_a_row_and_the_decision_before_it_counts_again(engine):
     decisions.undo(engine, second.decision_id, "ana", "undo-key-1", NOW + 2)
     rows = decisions.history(engine, "r")
     assert [row.kind for row in rows] == ["reject", "accept", "undo"]
-    assert decisions.last_word(rows).kind == "reject"
+    assert last_word(rows).kind == "reject"
 
 
 def test_undoing_twice_changes_nothing(engine):
@@ -179,23 +180,11 @@ def test_decisions_leave_as_the_table_that_build_pairs_reads(engine, url, tmp_pa
         engine, new(post=big, kind="flag", candidate_id=None, text=None, text_sha256=None), NOW + 1
     )
     decisions.undo(engine, row.decision_id, "ana", "undo-key-1", NOW + 2)
-    assert decisions.write_decisions(tmp_path / "decisions.parquet", url) == 1
+    assert decisions.write_decisions(tmp_path / "decisions.parquet", url) == 3
     frame = pl.read_parquet(tmp_path / "decisions.parquet")
-    assert dict(frame.schema) == {
-        "decision_id": pl.String,
-        "run_id": pl.String,
-        "post_id": pl.Int64,
-        "kind": pl.String,
-        "candidate_id": pl.String,
-        "other_id": pl.String,
-        "text": pl.String,
-        "text_sha256": pl.String,
-        "reasons": pl.List(pl.String),
-        "analyst": pl.String,
-        "created_at": pl.Int64,
-    }
-    assert frame["post_id"].to_list() == [big]
-    assert frame["reasons"].to_list() == [["notHelpfulIncorrect", "notHelpfulOther"]]
+    assert tuple(frame.columns) == COLUMNS
+    assert frame["reasons"].to_list()[0] == ["notHelpfulIncorrect", "notHelpfulOther"]
+    assert read_rows(frame.iter_rows(named=True)) == decisions.history(engine)
 
 
 def test_without_decisions_the_table_is_empty_but_typed(url, tmp_path):

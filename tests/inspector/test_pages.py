@@ -10,6 +10,7 @@ import zstandard
 
 from inspector import decisions
 from inspector.pages.posts import swapped
+from nouns.decisions import effective, text_sha256
 from tests.inspector.conftest import hidden
 from tests.inspector.worlds import write_world
 
@@ -82,7 +83,7 @@ def test_accepting_stores_the_exact_text_and_leads_to_the_next_unseen_post(desk)
     assert str(desk.world.winner_post) not in answer.headers["location"].partition("?")[0]
     row = decisions.history(desk.site.engine)[0]
     assert (row.kind, row.analyst, row.created_at) == ("accept", "ana", desk.clock.now)
-    assert row.text_sha256 == decisions.text_sha256(row.text)
+    assert row.text_sha256 == text_sha256(row.text)
     page = ana.get(answer.headers["location"]).text
     assert "Stored:" in page
     assert "Undo" in page
@@ -96,7 +97,7 @@ def test_undo_from_the_next_page_takes_the_decision_back(desk):
     answer = ana.post(path, data=hidden(page[at:]))
     assert answer.status_code == 303
     assert f"/posts/{desk.world.winner_post}" in answer.headers["location"]
-    assert decisions.effective(decisions.history(desk.site.engine)) == []
+    assert effective(decisions.history(desk.site.engine)) == []
 
 
 def test_rejecting_without_a_reason_says_what_is_missing_and_stores_nothing(desk):
@@ -341,8 +342,8 @@ def test_a_candidate_can_be_preferred_to_a_note_of_people_blind_and_the_other_wa
         stored = decisions.history(desk.site.engine)[-1]
         assert (stored.kind, stored.candidate_id, stored.other_id, stored.blind) == ("prefer", chosen, other, True)
         texts = {rival: note["text"], winner: row["winner_text"]}
-        assert stored.text_sha256 == decisions.text_sha256(texts[chosen])
-        assert stored.other_sha256 == decisions.text_sha256(texts[other])
+        assert stored.text_sha256 == text_sha256(texts[chosen])
+        assert stored.other_sha256 == text_sha256(texts[other])
         shown = ana.get(answer.headers["location"]).text
         assert "You preferred <b>A</b>" in shown
         assert "written by people" in shown

@@ -516,3 +516,19 @@ def test_real_passwords_are_hashed_with_argon2id_at_full_strength():
     parameters = extract_parameters(accounts.make_hasher().hash("x" * 12))
     assert parameters.type.name == "ID"
     assert parameters.memory_cost >= 64 * 1024  # KiB: the second recommended option of RFC 9106
+
+
+def test_an_application_around_this_one_says_who_is_asking_and_what_they_may(world):
+    people = {"airflow-ana": ("ana", "analyst"), "airflow-vic": ("vic", "viewer")}
+    settings = InspectorSettings(workspace=str(world.workspace), assess=assess_by_length, frame_ancestors="'self'")
+    app = create_app(settings, who=lambda request: people.get(request.headers.get("x-airflow", "")))
+    ana, vic, nobody = (Browser(app, headers={"x-airflow": name}) for name in ("airflow-ana", "airflow-vic", "?"))
+    path = f"/runs/{world.run_id}/posts/{world.winner_post}"
+    assert nobody.get(path).status_code == 401
+    assert 'class="decide"' not in vic.get(path).text
+    page = ana.get(path)
+    assert page.headers["x-frame-options"] == "SAMEORIGIN"
+    assert "frame-ancestors 'self'" in page.headers["content-security-policy"]
+    assert ana.decide(path, "accept").status_code == 303
+    people["airflow-ana"] = ("ana", "viewer")
+    assert ana.decide(path, "flag", page=page.text).status_code == 403

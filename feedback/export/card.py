@@ -203,7 +203,8 @@ def trl_yaml(method: str, settings: ExportSettings, label_smoothing: float = 0.0
             "learning_rate": "1.0e-4  # TRL's recommendation for LoRA reward models",
         },
         "grpo": {
-            "reward_funcs": "[feedback.tune.reward.jury_reward]  # reads SUPERNOTES_REWARD_*; see its docstring",
+            "reward_funcs": "[feedback.tune.reward.jury_reward, feedback.tune.reward.sides_reward, feedback.tune.reward.checks_reward, feedback.tune.reward.length_reward]  # read SUPERNOTES_REWARD_*; see that module",
+            "reward_weights": "[1.0, 0.0, 0.0, 0.0]  # the first is the total; its parts are logged, not added again",
             "num_generations": 8,
             "max_completion_length": 256,
             "learning_rate": "1.0e-6",

@@ -79,10 +79,12 @@ class PostText:
         return any(run in said and run not in quoted for run in self._runs)
 
 
-def notes_in(messages: Sequence[Mapping[str, Any]]) -> tuple[str, str]:
-    """The messages' words that are notes, as `spoken`, and the rest of their text."""
-    notes, rest = [], []
-    for message in messages:
-        notes += [line.removeprefix("|") for found in _NOTE.findall(message["content"]) for line in found.split("\n")]
-        rest.append(_NOTE.sub("", message["content"]))
-    return spoken(" ".join(notes)), "\n".join(rest)
+def notes_in(messages: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The texts of the notes that a prompt shows, as it shows them."""
+    found = [inner for message in messages for inner in _NOTE.findall(message["content"])]
+    return ["\n".join(line.removeprefix("| ") for line in inner.rstrip("\n").split("\n")) for inner in found]
+
+
+def beside_notes(messages: Sequence[Mapping[str, Any]]) -> str:
+    """What a prompt says beside its notes."""
+    return "\n".join(_NOTE.sub("", message["content"]) for message in messages)

@@ -19,13 +19,15 @@ from feedback.export import card
 from feedback.export.folder import ConfigWriter, is_test, write_checksums
 from feedback.export.layouts import FROM_LABELS, FROM_PAIRS, SCHEMAS, WITH_PROMPT, assistant, schema_of, to_arrow
 from feedback.export.lengths import Lengths, enough, write_lengths
-from feedback.export.redaction import PostText, notes_in
+from feedback.export.redaction import PostText, beside_notes, notes_in, spoken
 from feedback.pairs.stage import read_decisions
 from feedback.settings import ExportSettings
 from jury.tables import read_jsonl, read_rows, write_jsonl
 from nouns.errors import InputError
 from nouns.snapshot import read_table
+from synthesis.draft.prompts import ReplyForm, as_reply, reply_form
 from synthesis.revise.revise import OBJECTIONS
+from synthesis.settings import DraftCandidatesSettings
 
 ROWS_AT_ONCE = 10_000
 POSTS_AT_ONCE = 500
@@ -48,6 +50,7 @@ def export(
     pairs: Path,
     revisions: Path | None = None,
     decisions: Path | None = None,
+    draft_settings: DraftCandidatesSettings | None = None,
     run_id: str = "",
     progress: Any = lambda *a, **k: None,
 ) -> dict[str, Any]:
@@ -63,6 +66,7 @@ def export(
     if not formats:
         raise InputError(f"export.formats is empty; choose from {', '.join(SCHEMAS)}.")
     job = _Job(out, settings, snapshot, jury, clusters, candidates, checks, verdicts, selections, revisions, run_id)
+    job.form = reply_form(draft_settings or DraftCandidatesSettings())
     decided = read_decisions(decisions)
     with ExitStack() as stack:
         writers = {
@@ -109,6 +113,7 @@ class _Job:
         self.revisions = revisions if revisions and (Path(revisions) / "candidates.parquet").is_file() else None
         self.run_id, self.jury_id = run_id, Path(jury).name
         self.jury = jury
+        self.form: ReplyForm = "text"
         self.left_out_pairs: Counter[str] = Counter()
         self.left_out: Counter[str] = Counter()
         self.redacted: set[str] = set()
@@ -173,7 +178,7 @@ class _Job:
             frame = frame.filter(~pl.any_horizontal(test.fill_null(False) for test in gone))
         why["source_note_deleted"] = n - frame.height
         if prompts:
-            frame = self._redact(frame, why)
+            frame = self._replies(self._redact(frame, why))
         frame = frame.join(self.keys, on="post_id", how="left", maintain_order="left").with_columns(
             pl.col("test").fill_null(False),
             pl.col("split_key").fill_null(pl.col("post_id").cast(pl.String)),
@@ -199,8 +204,8 @@ class _Job:
         for request, post, messages in unique.iter_rows():
             if post in posts:
                 cleaned, changed = posts[post].take_out(messages)
-                notes, rest = notes_in(cleaned)
-                prompts[request] = cleaned, changed, posts[post].leaves_with(rest, notes), notes
+                notes = spoken(" ".join(notes_in(cleaned)))
+                prompts[request] = cleaned, changed, posts[post].leaves_with(beside_notes(cleaned), notes), notes
             else:
                 prompts[request] = messages, False, False, ""
         made = pl.DataFrame(
@@ -233,6 +238,20 @@ class _Job:
         kept = stays.filter(pl.Series(keep, dtype=pl.Boolean))
         why["post_text_in_note"] += stays.height - kept.height
         return kept
+
+    def _replies(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """Every answer to the prompt in the form the prompt asks for."""
+
+        def replied(said: Any) -> Any:
+            if said is None:
+                return None
+            return [replied(text) for text in said] if isinstance(said, list) else as_reply(said, self.form)
+
+        columns = [name for name in _TEXTS if name in frame.columns] if self.form == "json" else []
+        made = [
+            pl.Series(name, [replied(v) for v in frame[name].to_list()], dtype=frame.schema[name]) for name in columns
+        ]
+        return frame.with_columns(*made, reply_form=pl.lit(self.form))
 
     def _post_texts(self, posts: pl.Series) -> dict[int, str]:
         found = (
@@ -373,10 +392,12 @@ class _Chunk:
 def _grpo(chunk: _Chunk) -> pl.DataFrame:
     """One row for each drafting prompt with what the reward function is told."""
     drafts = chunk.full().filter(pl.col("round") == 0)
-    firsts = drafts.unique("request_id", keep="first", maintain_order=True)
-    return chunk.with_prompt(
-        firsts.select("request_id", "post_id", "cluster_id", "classification", "source_note_ids", "language")
+    known = drafts.group_by("request_id", maintain_order=True).agg(
+        pl.col("post_id", "cluster_id", "classification", "language").first(),
+        # An extractive writer names the notes it took sentences from; the prompt showed all of them.
+        pl.col("source_note_ids").explode().drop_nulls().unique().sort(),
     )
+    return chunk.with_prompt(known)
 
 
 def _scored(chunk: _Chunk) -> pl.DataFrame:

@@ -15,7 +15,7 @@ CONFIG_OF = {"dpo": "dpo", "kto": "kto", "grpo": "grpo", "stable_alignment": "sc
 COLUMNS = {
     "dpo": ("prompt", "chosen", "rejected"),
     "kto": ("prompt", "completion", "label"),
-    "grpo": ("prompt", "post_id", "classification", "source_note_ids", "language"),
+    "grpo": ("prompt", "post_id", "classification", "source_note_ids", "language", "reply_form"),
     "stable_alignment": ("prompt", "completions", "scores"),
     "hindsight": ("prompt", "response", "feedback"),
 }
@@ -72,7 +72,8 @@ def to_dataset(frame: pl.DataFrame, method: str) -> Any:
     """The columns a trainer needs, as a `datasets.Dataset`."""
     from datasets import Dataset
 
-    return Dataset.from_list(frame.select(COLUMNS[method]).to_dicts())
+    present = [name for name in COLUMNS[method] if name in frame.columns]  # exports of older versions lack reply_form
+    return Dataset.from_list(frame.select(present).to_dicts())
 
 
 def label_smoothing(frame: pl.DataFrame, asked: float) -> float:

@@ -21,6 +21,7 @@ from jury.records import RaterModel
 from jury.settings import JudgeCandidatesSettings
 from jury.tables import read_rows
 from nouns.errors import InputError
+from synthesis.check.settings import CheckCandidatesSettings
 
 
 def tune_writer(
@@ -35,13 +36,14 @@ def tune_writer(
     journal: Path | None = None,
     cache: Path | None = None,
     judge_settings: JudgeCandidatesSettings | None = None,
+    check_settings: CheckCandidatesSettings | None = None,
     seed: int = 0,
     progress: Any = lambda *a, **k: None,
 ) -> dict[str, Any]:
     """Tune the writer on the export folder `data`: adapter/, log.jsonl, report.json, training.png in `out`.
 
     Counted in rows. `journal` keeps checkpoints beyond a kill. GRPO also needs jury, snapshot, parameters and clusters: the
-    proxy jury is its reward.
+    checks and the proxy jury are its reward.
     """
     from feedback.tune.training import tune
 
@@ -59,6 +61,7 @@ def tune_writer(
             parameters=parameters,
             clusters=clusters,
             settings=judge_settings,
+            check_settings=check_settings,
             seed=seed,
             cache=cache,
         )

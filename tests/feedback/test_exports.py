@@ -16,6 +16,7 @@ from feedback.export.redaction import PLACEHOLDER, PostText
 from feedback.export.stage import export
 from feedback.settings import ExportSettings
 from nouns.errors import InputError
+from synthesis.draft.prompts import as_reply, read_reply
 
 INPUTS = ("snapshot", "jury", "clusters", "candidates", "checks", "verdicts", "selections", "revisions", "pairs")
 ALL = ExportSettings(h4=True, test_share=0.3)
@@ -117,11 +118,37 @@ def test_scored_lists_have_equal_lengths_and_ties_share_ranks(made):
         assert row["gate_pass"].count(False) >= 1  # the candidate that failed its check
 
 
+@pytest.mark.parametrize("structured", [True, False])
+def test_every_answer_goes_through_the_parser_of_its_own_prompt(run, tmp_path, structured):
+    """From prompt to target to parser one form, the run's: put in, the target gives the note back."""
+    from synthesis.settings import DraftCandidatesSettings
+
+    writing = DraftCandidatesSettings(structured=structured)
+    decided = decisions(run, tmp_path)
+    (tmp_path / "out").mkdir()
+    inputs = with_post_text(run, tmp_path, writing=writing)
+    export(tmp_path / "out", ALL, **inputs, decisions=decided, draft_settings=writing)
+    candidates = pl.read_parquet(run.root / "candidates" / "candidates.parquet")
+    notes = {" ".join(text.split()) for text in candidates["text"]}
+    seen = 0
+    for config, columns in {"dpo": ("chosen", "rejected"), "reward": ("chosen", "rejected"), "kto": ("completion",), "scored": ("completions",), "hindsight": ("response",)}.items():  # fmt: skip
+        for record in rows_of(tmp_path / "out", config).iter_rows(named=True):
+            prompt = (record.get("prompt") or record["chosen"][:-1])[0]["content"]
+            assert ("JSON object" in prompt) == structured == (record["reply_form"] == "json")
+            for name in columns:
+                said = record[name]
+                for reply in [said[-1]["content"]] if name in ("chosen", "rejected", "completion") else [said] if isinstance(said, str) else said:  # fmt: skip
+                    note = read_reply(reply, record["reply_form"])
+                    assert as_reply(note, record["reply_form"]) == reply
+                    seen += note in notes
+    assert seen > 50
+
+
 def test_sft_holds_what_analysts_accepted_or_wrote(made):
     out, _ = made
     rows = {row["decision_id"]: row for row in rows_of(out, "sft").iter_rows(named=True)}
     assert set(rows) == {"d1", "d2"}
-    assert rows["d2"]["completion"][0]["content"].startswith("An edited note")
+    assert read_reply(rows["d2"]["completion"][0]["content"], "json").startswith("An edited note")
 
 
 def test_the_publication_file_holds_accepted_texts_with_their_provenance(made):
@@ -236,7 +263,7 @@ https://news.example.org/photo"""
 """As people write posts: entities, blank lines, a link, and an attempt at the frame of our prompts."""
 
 
-def with_post_text(run, tmp_path, also="", note="The bridge was not sold.", post=POST):
+def with_post_text(run, tmp_path, also="", note="The bridge was not sold.", post=POST, writing=None):
     """The run's inputs with the prompts that are really sent, and the post's text in the snapshot; `also` ends each prompt."""
     from nouns.post import Note, Post
     from synthesis.draft.prompts import draft_request
@@ -251,7 +278,8 @@ def with_post_text(run, tmp_path, also="", note="The bridge was not sold.", post
     posts = pl.read_parquet(inputs["snapshot"] / "posts.parquet").with_columns(text=pl.lit(post))
     posts.write_parquet(folder / "posts.parquet")
     notes = [Note(1, 1, note, MISLEADING)]
-    sent = draft_request(Post(1, post), "c", notes, DraftCandidatesSettings(), language="en", n=1, seed=1).messages
+    writing = writing or DraftCandidatesSettings()
+    sent = draft_request(Post(1, post), "c", notes, writing, language="en", n=1, seed=1).messages
     messages = [{"role": message.role, "content": message.content} for message in sent]
     messages[-1]["content"] += also
     for stage, names in (("pairs", ("pairs", "labels")), ("candidates", ("prompts", "candidates"))):
@@ -263,7 +291,7 @@ def with_post_text(run, tmp_path, also="", note="The bridge was not sold.", post
                 kind = PROMPTS["messages"]
                 frame = frame.with_columns(pl.Series(column, [messages] * frame.height, dtype=kind))
             frame.write_parquet(tmp_path / stage / f"{name}.parquet")
-    (tmp_path / "out").mkdir()
+    (tmp_path / "out").mkdir(exist_ok=True)
     return inputs | {"snapshot": folder, "pairs": tmp_path / "pairs", "candidates": tmp_path / "candidates"}
 
 

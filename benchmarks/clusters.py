@@ -53,8 +53,8 @@ def make_snapshot(root: Path, notes: int) -> None:
 
 
 def stage(root: str, answer: Any) -> None:
-    from synthesis.cluster.stage import cluster_notes
     from synthesis.settings import ClusterNotesSettings
+    from tests.calling import cluster_notes
     from texts import embedding
 
     embedding.EMBEDDERS["planted"] = Planted

@@ -122,8 +122,8 @@ def make_run(root: Path, n_pairs: int) -> dict[str, Path]:
 
 
 def _export(inputs: dict[str, Path], out: Path, formats: tuple[str, ...], jsonl: bool, answer) -> None:  # type: ignore[no-untyped-def]
-    from feedback.export.stage import export
     from feedback.settings import ExportSettings
+    from tests.calling import export
 
     settings = ExportSettings(formats=formats or ExportSettings().formats, jsonl=jsonl)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -137,7 +137,7 @@ def generate(folder: Path, rows: int, shards: int, compression: str, seed: int =
 
 def _ingest(folder: Path, work: Path) -> dict:
     from ingest.settings import IngestSettings
-    from ingest.stage import ingest
+    from tests.calling import ingest
 
     out = work / "snapshot"
     shutil.rmtree(out, ignore_errors=True)

@@ -76,14 +76,10 @@ def make_world(root: Path, posts: int) -> None:
 
 
 def run(root: Path, posts: Sequence[int], report: Any, few: bool = False) -> None:
-    from jury.judge.stage import judge_candidates
-    from jury.select.stage import select_winners
     from jury.settings import JudgeCandidatesSettings, SelectWinnersSettings
     from pipeline.gather import gather
-    from synthesis.check.stage import check_candidates
-    from synthesis.draft.stage import draft_candidates
-    from synthesis.revise.stage import revise_candidates
     from synthesis.settings import CheckCandidatesSettings, DraftCandidatesSettings, ReviseCandidatesSettings
+    from tests.calling import check_candidates, draft_candidates, judge_candidates, revise_candidates, select_winners
 
     writer = DraftCandidatesSettings(subsets=1, extractive_candidates=3) if few else DraftCandidatesSettings()
     how: dict[str, Any] = {"judge_settings": JudgeCandidatesSettings(), "model": Rater()}

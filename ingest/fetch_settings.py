@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from nouns.stage import speed
+
 
 @dataclass(frozen=True)
 class FetchSettings:
@@ -17,11 +19,6 @@ class FetchSettings:
     # A guard against a server that answers every number. X had about 20 rating shards in 2026.
     max_shards: int = 1000
     # Attempts for each file, with waits of about 1, 2, 4 ... seconds times `backoff_seconds` between them.
-    attempts: int = 6
-    backoff_seconds: float = 1.0
-    timeout_seconds: float = 60.0
-
-
-PERFORMANCE_FIELDS = frozenset(
-    {"FetchSettings.attempts", "FetchSettings.backoff_seconds", "FetchSettings.timeout_seconds"}
-)
+    attempts: int = speed(6)
+    backoff_seconds: float = speed(1.0)
+    timeout_seconds: float = speed(60.0)

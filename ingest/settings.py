@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from nouns.stage import speed
+
 
 @dataclass(frozen=True)
 class IngestSettings:
@@ -14,20 +16,10 @@ class IngestSettings:
     # longest real lines, requests with many suggestions, stay under 1 MiB.
     max_line_bytes: int = 4 << 20
     # Bytes of decompressed text parsed at once by one thread.
-    block_bytes: int = 16 << 20
+    block_bytes: int = speed(16 << 20)
     # Ratings sorted in memory at once; more are sorted in runs on disk (48 bytes each) and merged. Rows.
-    run_rows: int = 2_000_000
+    run_rows: int = speed(2_000_000)
     # Parsing threads; 0 means one for each core.
-    threads: int = 0
+    threads: int = speed(0)
     # Memory that DuckDB may use to sort the text tables before it spills to disk. Megabytes.
-    sort_memory_mb: int = 1024
-
-
-PERFORMANCE_FIELDS = frozenset(
-    {
-        "IngestSettings.block_bytes",
-        "IngestSettings.run_rows",
-        "IngestSettings.threads",
-        "IngestSettings.sort_memory_mb",
-    }
-)
+    sort_memory_mb: int = speed(1024)

@@ -55,6 +55,8 @@ from ingest.rejects import Rejects, escape, sorted_batches
 from ingest.settings import IngestSettings
 from nouns import snapshot
 from nouns.errors import InputError
+from nouns.run import Run
+from nouns.stage import Counts, Tools
 
 Progress = Callable[..., None]
 _SNOWFLAKE_EPOCH = 1_288_834_974_657  # ms; an id holds its time: (id >> 22) + this
@@ -81,14 +83,11 @@ class _Run:
 
 
 def ingest(
-    out: Path,
+    run: Run,
     settings: IngestSettings,
-    *,
-    source: Path,
-    posts: Path | None = None,
-    as_of: int | None = None,
-    progress: Progress = lambda *args, **kwargs: None,
-) -> dict[str, Any]:
+    out: Path,
+    tools: Tools,
+) -> Counts:
     """Read X's public files in `source` into the tables of a snapshot in the empty directory `out`.
 
     The unit of `in`, `out` and `rejected` is a data line of a file (a record, for posts): each was written to a table or
@@ -98,6 +97,8 @@ def ingest(
     before it, with the statuses of that time. Raises InputError for input that can't be used; what it says is meant for
     the user. The counts also hold `tables`, `files` (bytes, XXH3-128 of the file as stored), and `notices`.
     """
+    source = run.given["source"]
+    posts, as_of = run.given.get("posts"), run.given.get("as_of")
     out = Path(out)
     source = Path(source)
     shards, found_posts, other = find_shards(source)
@@ -112,21 +113,21 @@ def ingest(
     post_file = _choose_posts(posts, found_posts, source)
     scratch = out / ".scratch"
     scratch.mkdir()
-    run = _Run(out, scratch, settings, as_of, progress, Rejects(scratch))
+    work = _Run(out, scratch, settings, as_of, tools.progress, Rejects(scratch))
     if other:
-        run.notices.append(
+        work.notices.append(
             f"{len(other)} file{'s were' if len(other) > 1 else ' was'} not recognised and left alone: "
             f"{', '.join(other[:8])}{' ...' if len(other) > 8 else ''}"
         )
     try:
         for name in ("notes", "note_status_history", "user_enrollment", "note_requests"):
-            _ingest_table(run, name, shards.get(name, []))
-        _ingest_posts(run, post_file, source)
-        _ingest_ratings(run, shards.get("ratings", []))
-        _reconcile(run)
-        run.rejects.write(out, settings.sort_memory_mb)
-        counts = _counts(run)
-        _write_json(out / "schema_report.json", {"files": run.columns, "notices": run.notices})
+            _ingest_table(work, name, shards.get(name, []))
+        _ingest_posts(work, post_file, source)
+        _ingest_ratings(work, shards.get("ratings", []))
+        _reconcile(work)
+        work.rejects.write(out, settings.sort_memory_mb)
+        counts = _counts(work)
+        _write_json(out / "schema_report.json", {"files": work.columns, "notices": work.notices})
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise OSError(
@@ -138,7 +139,7 @@ def ingest(
         raise
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-    progress("ingest: done", counts["in"], counts["in"])
+    tools.progress("ingest: done", counts["in"], counts["in"])
     return counts
 
 

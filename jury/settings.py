@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from jury.train.settings import TrainJurySettings
+from nouns.stage import speed
 
 __all__ = [
-    "PERFORMANCE_FIELDS",
     "JudgeCandidatesSettings",
     "SelectWinnersSettings",
     "TrainJurySettings",
@@ -39,7 +39,7 @@ class JudgeCandidatesSettings:
     pool: str = "proxy"  # which raters the jury may come from; the appeal is drawn from all others
     aggregator: str = "bridging_intercept"  # whose score counts; the others are written beside it
     seed: int = 1  # added to the run's seed, so that a jury can be redrawn alone
-    batch: int = 512  # texts rated together
+    batch: int = speed(512)  # texts rated together
 
     def __post_init__(self) -> None:
         _one_of("aggregator", self.aggregator, AGGREGATOR_NAMES)
@@ -63,7 +63,3 @@ class SelectWinnersSettings:
         10  # notes of a text's language the jury must have learnt from; 0 trusts it in any language
     )
     appeal_must_confirm: bool = True  # the second jury, too, must prefer the winner to the best existing note
-
-
-PERFORMANCE_FIELDS: frozenset[str] = frozenset({"JudgeCandidatesSettings.batch"})
-"""Fields that never change an output."""

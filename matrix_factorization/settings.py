@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from matrix_factorization.model.penalties import Regularisation
+from nouns.stage import speed
 
 MOST_EXTRA_FACTORS = 20
 """More are refused: a rater's system grows with the cube, and the pilot data hold one factor in all."""
@@ -81,7 +82,7 @@ class FitRatersSettings:
     # Start of every random stream of this stage.
     seed: int = 0
     # Threads of the compiled kernels; 0 takes the processors allowed. Never changes the result.
-    threads: int = 0
+    threads: int = speed(0)
     # Ratings per note of the fit the raters come from, for adopted parameters only, whose files do not say: 0 takes X's
     # 36.9 (communitynotes diligence_model.py: 29,377,568 ratings / 795,977 notes).
     adopted_ratings_per_note: float = 0.0
@@ -95,6 +96,4 @@ class FitRatersSettings:
             raise ValueError(f"extra_factors = {self.extra_factors} is not between 0 and {MOST_EXTRA_FACTORS}.")
 
 
-PERFORMANCE_FIELDS: frozenset[str] = frozenset({"FitRatersSettings.threads"})
-
-__all__ = ["PERFORMANCE_FIELDS", "FitRatersSettings", "StatusSettings"]
+__all__ = ["FitRatersSettings", "StatusSettings"]

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 from nouns.errors import InputError
+from nouns.run import Run
 from pipeline.plan import Plan
 from storage.store import Store
 
@@ -14,15 +14,17 @@ MAX_TEXT = 4000  # characters an analyst may send
 
 
 @lru_cache(maxsize=4)
-def _opened(workspace: str, run_id: str) -> tuple[Plan, dict[str, Path], Any]:
+def _opened(workspace: str, run_id: str) -> tuple[Plan, Run, Any]:
     """A run's inputs and its seated jury, kept between keystrokes."""
     from jury.judge.stage import open_bench, seat_juries
 
     plan = Plan(Store(workspace), run_id)
-    paths = {name: entry.path for name, entry in plan._run_inputs("select_winners").items()}
+    paths = plan.open("select_winners")
     settings = plan.settings.judge_candidates
-    draw, _ = seat_juries(settings, paths["jury"], paths["parameters"], plan.settings.run.seed)
-    bench = open_bench(draw, settings, paths["jury"], paths["parameters"], plan.store.home / ".cache" / "embeddings")
+    draw, _ = seat_juries(settings, paths.path("train_jury"), paths.path("fit_raters"), plan.settings.run.seed)
+    bench = open_bench(
+        draw, settings, paths.path("train_jury"), paths.path("fit_raters"), plan.store.home / ".cache" / "embeddings"
+    )
     return plan, paths, bench
 
 
@@ -37,7 +39,7 @@ def assess(workspace: str, run_id: str, post_id: int | str, text: str) -> dict[s
     from jury.judge.context import read_contexts
     from jury.judge.judge import PostTexts, judge
     from nouns.post import MISLEADING, NOT_MISLEADING
-    from synthesis.check import check_text, passed
+    from synthesis.check.check import check_text, passed
     from synthesis.draft.stage import read_items
     from texts.note import note_length
 
@@ -47,7 +49,7 @@ def assess(workspace: str, run_id: str, post_id: int | str, text: str) -> dict[s
         )
     post = int(post_id)
     plan, paths, bench = _opened(workspace, run_id)
-    items = list(read_items(paths["snapshot"], paths["clusters"], paths["parameters"], [post]))
+    items = list(read_items(paths.path("ingest"), paths.path("cluster_notes"), paths.path("fit_raters"), [post]))
     if not items:
         raise InputError(f"Post {post_id} is not among the posts run {run_id} wrote for.")
     item = items[0]
@@ -81,7 +83,7 @@ def assess(workspace: str, run_id: str, post_id: int | str, text: str) -> dict[s
     }
     if not text.strip():
         return out
-    contexts = read_contexts(paths["snapshot"], paths["parameters"], paths["clusters"], [post])
+    contexts = read_contexts(paths.path("ingest"), paths.path("fit_raters"), paths.path("cluster_notes"), [post])
     judged = contexts[post].judged_candidate(
         "live", text, MISLEADING, item.language, [note.note_id for note in sources]
     )

@@ -1,57 +1,32 @@
-"""One plan function for all stages: which inputs, which settings, which implementation, and whether anything is to do.
+"""One plan for all stages: which inputs, which settings, and whether anything is to do.
 
-A DAG task and a command-line verb call `create_run` and `run_stage` and nothing else. They pass each other short
-strings: a workspace, a run id, a stage's name. What a run was asked to do stands in `runs/ID/run.json`.
+A DAG task and a command-line verb call `create_run` and `Plan.run`. They pass each other short strings: a workspace, a
+run id, a stage's name. What a run was asked to do stands in `runs/ID/run.json`; what a stage needs, where its result is
+kept and which settings count stand in `nouns/stages.py`.
 
-Where things go: `ingest` writes `snapshots/ID`, `train_jury` writes `models/jury-ID`, `export` writes `exports/ID`; all
-other stages write `runs/ID/<stage>`. For the first three `runs/ID/<stage>/manifest.json` says which directory it was.
 Ids are the first twelve hex digits of a fingerprint: equal inputs and settings give equal ids.
 """
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import importlib
-import inspect
 import json
+import shutil
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
-from nouns.errors import InputError, ModelServerGone, StageFailed, SupernotesError
-from nouns.stages import ALL_STAGES, RUN_STAGES, SHARDED_STAGES
-from pipeline.progress import Progress, silent
-from pipeline.settings import Settings, as_dict, output_settings, settings_of_run
+from nouns.errors import InputError, ModelServerGone, NotMade, StageFailed, SupernotesError
+from nouns.run import Run
+from nouns.stage import Counts, Progress, Stage, Tools, silent
+from nouns.stages import ALL_STAGES, RUN_STAGES, STAGES, stage_named
+from pipeline.code import stage_code
+from pipeline.settings import Settings, as_dict, changed, output_settings, settings_of_run
+from storage import runs
 from storage.store import TIMING, Manifest, Store, canonical_json, digest_of, file_sha256, list_files
-
-STEP_OF: dict[str, str] = {
-    "ingest": "ingest.stage",
-    "fit_raters": "matrix_factorization.score.stage",
-    "train_jury": "jury.train.stage",
-    "cluster_notes": "synthesis.cluster.stage",
-    "draft_candidates": "synthesis.draft.stage",
-    "check_candidates": "synthesis.check.stage",
-    "judge_candidates": "jury.judge.stage",
-    "revise_candidates": "synthesis.revise.stage",
-    "select_winners": "jury.select.stage",
-    "build_pairs": "feedback.pairs.stage",
-    "export": "feedback.export.stage",
-    "learn_outcomes": "feedback.outcomes.stage",
-    "tune_writer": "feedback.tune.stage",
-    "compare_writers": "feedback.tune.stage",
-}
-"""The module that holds the stage's function."""
-
-_BELOW = {
-    "ingest": ("ingest", "nouns", "texts"),
-    "matrix_factorization": ("ingest", "matrix_factorization", "nouns", "texts"),
-    "synthesis": ("jury", "matrix_factorization", "nouns", "synthesis", "texts"),
-    "jury": ("jury", "matrix_factorization", "nouns", "texts"),
-    "feedback": ("feedback", "jury", "matrix_factorization", "nouns", "synthesis", "texts"),
-}
 
 
 @dataclass(frozen=True)
@@ -105,40 +80,52 @@ class Input:
     digest: str
 
 
-@functools.cache
-def code_digest(room: str) -> str:
-    """Digest of the sources a room's stages rest on, so that changed code never passes old output off as new.
+@dataclass(frozen=True)
+class Inputs:
+    """What a stage of a run reads: finished stages of this run and of a second one, and what the request gave."""
 
-    The note spec is left out: it is data that the checks alone read (`stage_code`).
-    """
-    digest = hashlib.sha256()
-    for package in _BELOW[room]:
-        root = Path(importlib.import_module(package).__file__ or "").parent
-        for path in sorted(root.rglob("*")):
-            if path.name == "note_spec.toml" or "__pycache__" in path.parts:
-                continue
-            if path.suffix in {".py", ".txt", ".toml", ".json", ".npz"}:
-                digest.update(path.relative_to(root.parent).as_posix().encode())
-                digest.update(path.read_bytes())
-    return digest.hexdigest()[:16]
+    needs: Mapping[str, Input]
+    given: Mapping[str, Input | tuple[Input, ...] | str | int]
+    other: Mapping[str, Input]
+    second: str = ""
 
+    def names(self) -> dict[str, str]:
+        """Digest by name, for the manifest: stages by their names, a second run's with its id before them."""
+        found = {name: entry.digest for name, entry in self.needs.items()}
+        found |= {f"second/{name}": entry.digest for name, entry in self.other.items()}
+        for name, value in self.given.items():
+            if isinstance(value, Input):
+                found[name] = value.digest
+            elif isinstance(value, tuple):
+                found |= {f"{name}_{number}": entry.digest for number, entry in enumerate(value)}
+        return dict(sorted(found.items()))
 
-def spec_digest() -> str:
-    """Digest of the note spec (synthesis/note_spec.toml)."""
-    root = Path(importlib.import_module("synthesis").__file__ or "").parent
-    return hashlib.sha256((root / "note_spec.toml").read_bytes()).hexdigest()[:16]
+    def digests(self) -> dict[str, Any]:
+        """What enters the fingerprint: the digests, and the values that were given."""
+        values = {name: value for name, value in self.given.items() if isinstance(value, (str, int))}
+        return self.names() | dict(sorted(values.items()))
 
+    def run(self, run_id: str, posts: Iterable[int] | None = None) -> Run:
+        """The run as a stage sees it."""
 
-def stage_code(stage: str) -> str:
-    """Digest of what a stage's code rests on; a changed note spec repeats the checks and what follows, but no draft."""
-    code = code_digest(STEP_OF[stage].split(".")[0])
-    return f"{code}-{spec_digest()}" if stage in ("check_candidates", "revise_candidates") else code
+        def path_of(value: Any) -> Any:
+            if isinstance(value, tuple):
+                return tuple(entry.path for entry in value)
+            return value.path if isinstance(value, Input) else value
+
+        return Run(
+            run_id,
+            {name: entry.path for name, entry in self.needs.items()},
+            {name: path_of(value) for name, value in self.given.items()},
+            None if posts is None else tuple(posts),
+            Run(self.second, {name: entry.path for name, entry in self.other.items()}) if self.other else None,
+        )
 
 
 class Plan:
     """The stages of one run in one workspace."""
 
-    def __init__(self, store: Store, run_id: str, progress: Callable[[str], Any] | None = None) -> None:
+    def __init__(self, store: Store, run_id: str, progress: Progress | None = None) -> None:
         text = store.read_text(f"runs/{run_id}/run.json")
         if text is None:
             known = ", ".join(store.list("runs")) or "none"
@@ -153,36 +140,38 @@ class Plan:
 
     # -- the public verbs ------------------------------------------------------------------------------------------
 
-    def run(self, stage: str, progress: Progress = silent, **options: Any) -> StageResult:
+    def run(self, name: str, progress: Progress = silent, second: str = "") -> StageResult:
         """Carry out one stage of this run, or find it done.
 
-        `options`: `later` (a later run's id) for `learn_outcomes`, `new` (the id of a run by another writer) for
-        `compare_writers`.
+        `second`: the run that a stage compares with: a later snapshot's for `learn_outcomes` (default: this one), another
+        writer's for `compare_writers`.
         """
-        if stage not in ALL_STAGES:
-            raise InputError(f"{stage!r} is not a stage; the stages are {', '.join(ALL_STAGES)}.")
-        if self.request.held_out and stage in RUN_STAGES[RUN_STAGES.index("judge_candidates") :]:
+        stage = stage_named(name)
+        if self.request.held_out and name in RUN_STAGES[RUN_STAGES.index("judge_candidates") :]:
             raise InputError(
-                f"The run {self.run_id} holds drafts of held-out posts only, to compare writers; it has no {stage}. Take the run it was made for."
+                f"The run {self.run_id} holds drafts of held-out posts only, to compare writers; it has no {name}. Take the run it was made for."
             )
-        method: Callable[..., StageResult] = getattr(self, f"_{stage}")
         try:
-            return method(progress, **options)
+            if stage.replaced_by and getattr(self.request, stage.replaced_by):
+                return self._replaced(stage)
+            return self._sharded(stage, progress) if stage.per_post else self._whole(stage, progress, second)
         except SupernotesError:
             raise
+        except OSError as error:
+            if error.errno is None:
+                raise StageFailed(f"{name} failed: {type(error).__name__}: {error}. Nothing of it was kept.") from error
+            raise StageFailed(
+                f"{name} stopped: {error.strerror or error} ({error.filename or self.store.root}). Nothing of the stage "
+                "was kept; make room or mend the path, then run the same command again: finished stages are not repeated."
+            ) from error
         except Exception as error:
-            if isinstance(error, OSError) and error.errno is not None:
-                raise StageFailed(
-                    f"{stage} stopped: {error.strerror or error} ({error.filename or self.store.root}). Nothing of the stage "
-                    "was kept; make room or mend the path, then run the same command again: finished stages are not repeated."
-                ) from error
-            raise StageFailed(f"{stage} failed: {type(error).__name__}: {error}. Nothing of it was kept.") from error
+            raise StageFailed(f"{name} failed: {type(error).__name__}: {error}. Nothing of it was kept.") from error
 
     def shards(self) -> list[list[int]]:
         """The eligible posts in shards of `run.posts_per_shard`, in the order of their ids. Empty: nothing is eligible."""
         import polars as pl
 
-        directory = self._need("cluster_notes").path
+        directory = self.input("cluster_notes").path
         size = self.settings.run.posts_per_shard
         if self.request.held_out:
             from feedback.tune.stage import held_out_posts
@@ -198,184 +187,79 @@ class Plan:
 
         A shard of a stage that is gathered already is not repeated: the gathered stage is its result.
         """
-        if stage not in SHARDED_STAGES:
-            raise InputError(f"{stage!r} is not run in shards; these are: {', '.join(SHARDED_STAGES)}.")
+        record = stage_named(stage)
+        if not record.per_post:
+            raise InputError(
+                f"{stage!r} is not run in shards; these are: {', '.join(s.name for s in STAGES if s.per_post)}."
+            )
         gathered = self.store.manifest(f"runs/{self.run_id}/{stage}")
-        if gathered and gathered.fingerprint == self._stage_fingerprint(stage, self._shard_inputs(stage)):
+        if gathered and gathered.fingerprint == self._fingerprint(record, self._inputs(record)):
             return StageResult(stage, "skipped", f"runs/{self.run_id}/{stage}", gathered.counts)
         shards = self.shards()
         if not 0 <= index < len(shards):
             raise InputError(f"{stage} has {len(shards)} shards; there is no shard {index}.")
-        return self._shard(stage, index, shards[index], progress)
-
-    # -- the stages ------------------------------------------------------------------------------------------------
-
-    def _ingest(self, progress: Progress) -> StageResult:
-        source = local_source(self.request.source, self.store)
-        inputs = {"source": Input(source, source_digest(source, self.store))}
-        if self.request.posts:
-            inputs["posts"] = _outside(self.request.posts)
-        extra = {"as_of": self.request.as_of}
-        return self._execute("ingest", "snapshots/{id}", inputs, extra, progress)
-
-    def _fit_raters(self, progress: Progress) -> StageResult:
-        snapshot = self._need("ingest")
-        has_ratings = self._counts("ingest").get("tables", {}).get("ratings", {}).get("out", 0) > 0
-        adopt = self.request.raters or (self.request.jury and str(self._jury().path))
-        if not has_ratings and not adopt:
-            raise InputError(
-                f"{self.request.source!r} holds no ratings, so raters cannot be fitted. Give --raters (a fit_raters output "
-                "or X's scorer files) or --jury (a trained jury)."
-            )
-        inputs = {"snapshot": snapshot}
-        if adopt:
-            inputs["adopt"] = _outside(adopt) if self.request.raters else self._jury()
-        return self._execute("fit_raters", f"runs/{self.run_id}/fit_raters", inputs, {}, progress)
-
-    def _train_jury(self, progress: Progress) -> StageResult:
-        if self.request.jury:
-            jury = self._jury()
-            manifest = Manifest.from_json((jury.path / "manifest.json").read_text(encoding="utf-8"))
-            path = self._relative(jury.path)
-            self._point("train_jury", path, manifest)
-            return StageResult("train_jury", "skipped", path, manifest.counts)
-        inputs = {"snapshot": self._need("ingest"), "parameters": self._need("fit_raters")}
-        for number, directory in enumerate(self.request.extra):
-            inputs[f"extra_{number}"] = _outside(directory)
-        return self._execute("train_jury", "models/jury-{id}", inputs, {}, progress)
-
-    def _cluster_notes(self, progress: Progress) -> StageResult:
-        inputs = {"snapshot": self._need("ingest"), "parameters": self._need("fit_raters")}
-        extra = {"as_of": self.request.as_of}
-        return self._execute("cluster_notes", f"runs/{self.run_id}/cluster_notes", inputs, extra, progress)
-
-    def _draft_candidates(self, progress: Progress) -> StageResult:
-        return self._sharded("draft_candidates", progress)
-
-    def _check_candidates(self, progress: Progress) -> StageResult:
-        return self._sharded("check_candidates", progress)
-
-    def _judge_candidates(self, progress: Progress) -> StageResult:
-        return self._sharded("judge_candidates", progress)
-
-    def _revise_candidates(self, progress: Progress) -> StageResult:
-        return self._sharded("revise_candidates", progress)
-
-    def _select_winners(self, progress: Progress) -> StageResult:
-        return self._sharded("select_winners", progress)
-
-    def _build_pairs(self, progress: Progress) -> StageResult:
-        inputs = self._run_inputs("build_pairs")
-        if self.request.decisions:
-            inputs["decisions"] = _outside(self.request.decisions)
-        return self._execute("build_pairs", f"runs/{self.run_id}/build_pairs", inputs, {}, progress)
-
-    def _export(self, progress: Progress) -> StageResult:
-        inputs = self._run_inputs("export")
-        if self.request.decisions:
-            inputs["decisions"] = _outside(self.request.decisions)
-        return self._execute("export", "exports/{id}", inputs, {"run_id": self.run_id}, progress)
-
-    def _learn_outcomes(self, progress: Progress, later: str = "") -> StageResult:
-        """What became of this run's texts, seen from the snapshot and parameters of a later run."""
-        after = Plan(self.store, later) if later else self
-        inputs = {
-            name: self._need(self._PRODUCER[name])
-            for name in ("clusters", "candidates", "verdicts", "selections", "revisions")
-        }
-        inputs |= {"snapshot": after._need("ingest"), "parameters": after._need("fit_raters")}
-        return self._execute("learn_outcomes", f"runs/{self.run_id}/learn_outcomes", inputs, {}, progress)
-
-    def _tune_writer(self, progress: Progress) -> StageResult:
-        """A writer tuned on this run's export, into models/writer-ID."""
-        inputs = {name: self._need(self._PRODUCER[name]) for name in ("snapshot", "parameters", "jury", "clusters")}
-        inputs["data"] = self._need("export")
-        journal = self.store.home / "runs" / self.run_id / ".journal" / "tune_writer"
-        journal.mkdir(parents=True, exist_ok=True)
-        return self._execute("tune_writer", "models/writer-{id}", inputs, {}, progress, journal)
-
-    def _compare_writers(self, progress: Progress, new: str = "") -> StageResult:
-        """This run's writer against the writer of the run `new`, on the same held-out posts before the gold jury."""
-        if not new:
-            raise InputError(
-                "compare-writers needs --new: the id of a run whose drafts were written by the other writer."
-            )
-        other = Plan(self.store, new)
-        inputs = {name: self._need(self._PRODUCER[name]) for name in ("snapshot", "parameters", "jury", "clusters")}
-        inputs |= {"current": self._need("draft_candidates"), "current_checks": self._need("check_candidates")}
-        inputs |= {"new": other._need("draft_candidates"), "new_checks": other._need("check_candidates")}
-        share = {"test_share": self.settings.export.test_share}
-        return self._execute("compare_writers", f"runs/{new}/compare_writers", inputs, share, progress)
+        return self._shard(record, index, shards[index], progress)
 
     # -- inputs ----------------------------------------------------------------------------------------------------
 
-    _UPSTREAM: ClassVar[dict[str, tuple[str, ...]]] = {
-        "draft_candidates": ("snapshot", "parameters", "clusters"),
-        "check_candidates": ("snapshot", "clusters", "candidates"),
-        "judge_candidates": ("snapshot", "parameters", "jury", "clusters", "candidates", "checks"),
-        "revise_candidates": ("snapshot", "parameters", "jury", "clusters", "candidates", "checks", "verdicts"),
-        "select_winners": (
-            "snapshot",
-            "parameters",
-            "jury",
-            "clusters",
-            "candidates",
-            "checks",
-            "verdicts",
-            "revisions",
-        ),
-        "build_pairs": ("snapshot", "clusters", "candidates", "checks", "verdicts", "revisions", "selections"),
-        "export": (
-            "snapshot",
-            "jury",
-            "clusters",
-            "candidates",
-            "checks",
-            "verdicts",
-            "revisions",
-            "selections",
-            "pairs",
-        ),
-    }
-    _PRODUCER: ClassVar[dict[str, str]] = {
-        "snapshot": "ingest",
-        "parameters": "fit_raters",
-        "jury": "train_jury",
-        "clusters": "cluster_notes",
-        "candidates": "draft_candidates",
-        "checks": "check_candidates",
-        "verdicts": "judge_candidates",
-        "revisions": "revise_candidates",
-        "selections": "select_winners",
-        "pairs": "build_pairs",
-    }
-
-    def _run_inputs(self, stage: str) -> dict[str, Input]:
-        return {name: self._need(self._PRODUCER[name]) for name in self._UPSTREAM[stage]}
-
-    def _need(self, stage: str) -> Input:
-        """A finished earlier stage of this run as an input. Raises `InputError` naming the command that makes it."""
+    def input(self, stage: str) -> Input:
+        """A finished stage of this run as an input. Raises `NotMade` naming the command that makes it."""
         manifest = self.store.manifest(f"runs/{self.run_id}/{stage}")
         if manifest is None:
-            raise InputError(
-                f"Run {self.run_id} has no finished {stage} yet. Run it first: supernotes {stage.replace('_', '-')} "
+            raise NotMade(
+                f"Run {self.run_id} has no finished {stage} yet. Run it first: supernotes {stage_named(stage).verb} "
                 f"--run {self.run_id} --workspace {self.store.root}"
             )
-        path = self.where(stage)
-        local = Path(path) if Path(path).is_absolute() else self.store.local(path)
-        return Input(local, manifest.digest)
+        return Input(runs.local(self.store, self.run_id, stage), manifest.digest)
+
+    def open(self, stage: str, posts: Iterable[int] | None = None) -> Run:
+        """The run as that stage sees it: what it needs, and nothing else; `posts`: those alone."""
+        inputs = self._inputs(stage_named(stage))
+        return inputs.run(self.run_id, posts)
 
     def where(self, stage: str) -> str:
         """The directory of a finished stage, relative to the workspace (absolute if it lies outside)."""
-        pointer = self.store.read_text(f"runs/{self.run_id}/{stage}/pointer.json")
-        return json.loads(pointer)["path"] if pointer else f"runs/{self.run_id}/{stage}"
+        return runs.where(self.store, self.run_id, stage)
 
-    def _counts(self, stage: str) -> dict[str, Any]:
-        manifest = self.store.manifest(f"runs/{self.run_id}/{stage}")
-        return manifest.counts if manifest else {}
+    def _inputs(self, stage: Stage, second: str = "") -> Inputs:
+        """What a stage reads, each under the digest of its content."""
+        other: dict[str, Input] = {}
+        if stage.second:
+            if not second and stage.name == "compare_writers":
+                raise InputError(
+                    "compare-writers needs --new: the id of a run whose drafts were written by the other writer."
+                )
+            after = Plan(self.store, second) if second else self
+            other = {name: after.input(name) for name in stage.second}
+        return Inputs(
+            {name: self.input(name) for name in stage.needs},
+            {name: value for name in stage.given if (value := self._given(name)) is not None},
+            other,
+            second,
+        )
 
-    def _jury(self) -> Input:
-        return find_jury(self.store, self.request.jury or "")
+    def _given(self, name: str) -> Input | tuple[Input, ...] | str | int | None:
+        """What the request says under a name of `Stage.given`; None where it says nothing."""
+        if name == "run_id":
+            return self.run_id
+        value = getattr(self.request, name)
+        if name == "source":
+            source = local_source(value, self.store)
+            return Input(source, source_digest(source, self.store))
+        if name == "jury":
+            return find_jury(self.store, value) if value else None
+        if name == "extra":
+            return tuple(_outside(directory) for directory in value)
+        return _outside(value) if isinstance(value, str) and value else value or None
+
+    def _replaced(self, stage: Stage) -> StageResult:
+        """What the request gave in the stage's place becomes its result."""
+        given = self._given(stage.replaced_by)
+        assert isinstance(given, Input)
+        manifest = Manifest.from_json((given.path / "manifest.json").read_text(encoding="utf-8"))
+        path = self._relative(given.path)
+        runs.point(self.store, self.run_id, stage.name, path, manifest)
+        return StageResult(stage.name, "skipped", path, manifest.counts)
 
     def _relative(self, path: Path) -> str:
         try:
@@ -385,52 +269,74 @@ class Plan:
 
     # -- carrying out ----------------------------------------------------------------------------------------------
 
-    def _execute(
-        self,
-        stage: str,
-        pattern: str,
-        inputs: dict[str, Input],
-        extra: dict[str, Any],
-        progress: Progress,
-        journal: Path | None = None,
-    ) -> StageResult:
-        """Run a whole stage into `pattern` (whose {id} is the fingerprint's beginning) unless it is there already."""
-        settings = output_settings(self.settings, stage)
-        code = stage_code(stage)
-        named = {name: entry.digest for name, entry in sorted(inputs.items())}
-        seed = self.settings.run.seed
-        fingerprint = digest_of(
-            {"stage": stage, "code": code, "settings": settings, "inputs": named, "seed": seed} | extra
-        )
-        rel = pattern.format(id=fingerprint[:12])
+    def _fingerprint(self, stage: Stage, inputs: Inputs, **more: Any) -> str:
+        """Equal for equal work: the stage's name and code, every setting that counts, what it reads, the seed."""
+        if self.request.held_out and stage.per_post:
+            more |= {"held_out": [self.settings.export.test_share, self.settings.compare_writers.posts]}
+        described = {
+            "stage": stage.name,
+            "code": stage_code(stage.name),
+            "settings": self._settings(stage),
+            "inputs": inputs.digests(),
+            "seed": self.settings.run.seed,
+        }
+        return digest_of(described | more)
+
+    def _settings(self, stage: Stage) -> dict[str, Any]:
+        """The settings that can change a stage's output: its own, and those of the stages in `also` under their names."""
+        return output_settings(self.settings, stage.name) | {
+            name: output_settings(self.settings, name) for name in stage.also
+        }
+
+    def _whole(self, stage: Stage, progress: Progress, second: str = "") -> StageResult:
+        """Run a whole stage (whose {id} is the fingerprint's beginning) unless its result is there already."""
+        inputs = self._inputs(stage, second)
+        if stage.name == "fit_raters":
+            self._refuse_without_ratings(inputs)
+        fingerprint = self._fingerprint(stage, inputs)
+        rel = stage.keeps.format(id=fingerprint[:12], run=self.run_id, second=second, name=stage.name)
+        started = time.monotonic()
         with self.store.lock(rel):
             found = self.store.manifest(rel)
             if found and found.fingerprint == fingerprint:
-                self._point(stage, rel, found)
-                return StageResult(stage, "skipped", rel, found.counts)
-            reusable = None if "{id}" in pattern else self._same_elsewhere(stage, fingerprint)
+                runs.point(self.store, self.run_id, stage.name, rel, found)
+                return StageResult(stage.name, "skipped", rel, found.counts)
+            reusable = None if "{id}" in stage.keeps else self._same_elsewhere(stage.name, fingerprint)
             with self.store.scratch(rel) as scratch:
-                started = time.monotonic()
                 if reusable is not None:
                     _copy_outputs(self.store.local(reusable[0]), scratch, reusable[1])
                     counts = reusable[1].counts
                 else:
-                    counts = self._call(stage, scratch, inputs, extra, progress, journal=journal)
-                manifest = self.store.publish(
-                    scratch,
-                    rel,
-                    stage=stage,
-                    fingerprint=fingerprint,
-                    code=code,
-                    settings=settings,
-                    inputs=named,
-                    seed=seed,
-                    counts=counts,
-                    seconds=time.monotonic() - started,
-                )
-        self._point(stage, rel, manifest)
+                    counts = self._call(stage, scratch, inputs, fingerprint, progress)
+                manifest = self._publish(stage, scratch, rel, inputs, fingerprint, counts, time.monotonic() - started)
+        runs.point(self.store, self.run_id, stage.name, rel, manifest)
         state = "ran" if reusable is None else "skipped"
-        return StageResult(stage, state, rel, manifest.counts, time.monotonic() - started)
+        return StageResult(stage.name, state, rel, manifest.counts, time.monotonic() - started)
+
+    def _refuse_without_ratings(self, inputs: Inputs) -> None:
+        tables = self.store.manifest(f"runs/{self.run_id}/ingest")
+        ratings = tables.counts.get("tables", {}).get("ratings", {}).get("out", 0) if tables else 0
+        if not ratings and not inputs.given:
+            raise InputError(
+                f"{self.request.source!r} holds no ratings, so raters cannot be fitted. Give --raters (a fit_raters output "
+                "or X's scorer files) or --jury (a trained jury)."
+            )
+
+    def _publish(
+        self, stage: Stage, scratch: Path, rel: str, inputs: Inputs, fingerprint: str, counts: Counts, seconds: float
+    ) -> Manifest:
+        return self.store.publish(
+            scratch,
+            rel,
+            stage=stage.name,
+            fingerprint=fingerprint,
+            code=stage_code(stage.name),
+            settings=self._settings(stage),
+            inputs=inputs.names(),
+            seed=self.settings.run.seed,
+            counts=counts,
+            seconds=seconds,
+        )
 
     def _same_elsewhere(self, stage: str, fingerprint: str) -> tuple[str, Manifest] | None:
         """The same stage on the same inputs in another run of the workspace, if there is one."""
@@ -444,37 +350,33 @@ class Plan:
 
     def _call(
         self,
-        stage: str,
+        stage: Stage,
         out: Path,
-        inputs: dict[str, Input],
-        extra: dict[str, Any],
+        inputs: Inputs,
+        fingerprint: str,
         progress: Progress,
-        posts: Sequence[int] | None = None,
-        journal: Path | None = None,
-    ) -> dict[str, Any]:
-        """Call the stage's function with what its signature asks for."""
-        function = getattr(importlib.import_module(STEP_OF[stage]), stage)
-        offered: dict[str, Any] = {name: entry.path for name, entry in inputs.items() if not name.startswith("extra_")}
-        offered |= {
-            "extra": tuple(entry.path for name, entry in inputs.items() if name.startswith("extra_")),
-            "posts": posts if stage in SHARDED_STAGES else offered.get("posts"),
-            "cache": self.store.home / ".cache" / "embeddings",
-            "journal": journal,
-            "seed": self.settings.run.seed,
-            "progress": progress,
-            "check_settings": self.settings.check_candidates,
-            "draft_settings": self._drafting(),
-            "judge_settings": self.settings.judge_candidates,
-            "select_settings": self.settings.select_winners,
-            "recorded": Path(self.request.recorded) if self.request.recorded else None,
-        } | extra
-        parameters = inspect.signature(function).parameters
-        arguments = {
-            name: offered.get(name) for name in parameters if name in offered or _is_optional_path(parameters[name])
-        }
-        arguments = {name: value for name, value in arguments.items() if name not in ("out", "settings")}
-        settings = self._drafting() if stage == "draft_candidates" else getattr(self.settings, stage)
-        return function(out, settings, **arguments)
+        posts: Iterable[int] | None = None,
+    ) -> Counts:
+        """Call the stage's function: the run as it sees it, its settings, where to write, what to work with."""
+        function = getattr(importlib.import_module(stage.step), stage.name)
+        work = self.store.home / "runs" / self.run_id / ".journal" / stage.name / fingerprint[:16]
+        work.mkdir(parents=True, exist_ok=True)
+        tools = Tools(
+            seed=self.settings.run.seed,
+            progress=progress,
+            vectors=self.store.home / ".cache" / "embeddings",
+            calls=work,
+            checkpoints=work,
+        )
+        also = {name: self._settings_of(name) for name in stage.also}
+        counts: Counts = function(inputs.run(self.run_id, posts), self._settings_of(stage.name), out, tools, **also)
+        if not stage.calls_model:  # paid calls outlive the stage; checkpoints of what is finished do not
+            shutil.rmtree(work, ignore_errors=True)
+        return counts
+
+    def _settings_of(self, stage: str) -> Any:
+        """A stage's settings; the writer's with an adapter of the workspace as a directory of this machine."""
+        return self._drafting() if stage == "draft_candidates" else getattr(self.settings, stage)
 
     def _drafting(self) -> Any:
         """The writer's settings, an adapter of the workspace as a directory of this machine."""
@@ -483,108 +385,45 @@ class Plan:
             return settings
         return replace(settings, adapter=str(self.store.local(settings.adapter.removesuffix("/adapter")) / "adapter"))
 
-    def _point(self, stage: str, rel: str, manifest: Manifest) -> None:
-        """Note in the run which directory outside it a stage's result is."""
-        here = f"runs/{self.run_id}/{stage}"
-        if rel == here:
-            return
-        self.store.write_text(f"{here}/pointer.json", canonical_json({"path": rel}) + "\n")
-        self.store.write_text(f"{here}/manifest.json", manifest.to_json())
-
     # -- shards ----------------------------------------------------------------------------------------------------
 
-    def _shard_inputs(self, stage: str) -> dict[str, Input]:
-        inputs = self._run_inputs(stage)
-        if self.request.recorded and stage in ("draft_candidates", "revise_candidates", "check_candidates"):
-            inputs["recorded"] = _outside(self.request.recorded)
-        return inputs
-
-    def _stage_fingerprint(self, stage: str, inputs: dict[str, Input], **more: Any) -> str:
-        if self.request.held_out and stage in SHARDED_STAGES:
-            more |= {"held_out": [self.settings.export.test_share, self.settings.compare_writers.posts]}
-        return digest_of(
-            {
-                "stage": stage,
-                "code": stage_code(stage),
-                "settings": self._stage_settings(stage),
-                "inputs": {name: entry.digest for name, entry in sorted(inputs.items())},
-                "seed": self.settings.run.seed,
-            }
-            | more
-        )
-
-    def _stage_settings(self, stage: str) -> dict[str, Any]:
-        """The settings that can change a per-post stage; revising also drafts, checks and judges."""
-        settings = output_settings(self.settings, stage)
-        if stage in ("revise_candidates", "select_winners"):
-            for other in ("draft_candidates", "check_candidates", "judge_candidates"):
-                settings[other] = output_settings(self.settings, other)
-        if stage == "revise_candidates":
-            from synthesis.revise.asks import model_judges
-
-            if model_judges(self.settings.draft_candidates, self.settings.check_candidates):
-                # the finalists that a model examines are those that could win
-                settings["select_winners"] = output_settings(self.settings, "select_winners")
-        return settings
-
-    def _shard(self, stage: str, index: int, posts: list[int], progress: Progress) -> StageResult:
-        inputs = self._shard_inputs(stage)
-        fingerprint = self._stage_fingerprint(stage, inputs, posts=[str(post) for post in posts])
-        rel = f"runs/{self.run_id}/.shards/{stage}/{fingerprint[:16]}"
+    def _shard(self, stage: Stage, index: int, posts: list[int], progress: Progress) -> StageResult:
+        inputs = self._inputs(stage)
+        fingerprint = self._fingerprint(stage, inputs, posts=[str(post) for post in posts])
+        rel = f"runs/{self.run_id}/.shards/{stage.name}/{fingerprint[:16]}"
         with self.store.lock(rel):
             found = self.store.manifest(rel)
             if found and found.fingerprint == fingerprint:
-                return StageResult(stage, "skipped", rel, found.counts)
-            journal = self.store.home / "runs" / self.run_id / ".journal" / stage / fingerprint[:16]
-            journal.mkdir(parents=True, exist_ok=True)
+                return StageResult(stage.name, "skipped", rel, found.counts)
             with self.store.scratch(rel) as scratch:
                 started = time.monotonic()
-                counts = self._call(stage, scratch, inputs, {}, progress, posts, journal)
+                counts = self._call(stage, scratch, inputs, fingerprint, progress, posts)
                 if self.settings.run.require_complete and not self.request.recorded:
-                    _refuse_without_server(scratch, f"{stage}, shard {index}", self.settings.draft_candidates.base_url)
-                manifest = self.store.publish(
-                    scratch,
-                    rel,
-                    stage=stage,
-                    fingerprint=fingerprint,
-                    code=stage_code(stage),
-                    settings=self._stage_settings(stage),
-                    inputs={name: entry.digest for name, entry in sorted(inputs.items())},
-                    seed=self.settings.run.seed,
-                    counts=counts,
-                    seconds=time.monotonic() - started,
-                )
-        return StageResult(stage, "ran", rel, manifest.counts, time.monotonic() - started)
+                    _refuse_without_server(
+                        scratch, f"{stage.name}, shard {index}", self.settings.draft_candidates.base_url
+                    )
+                manifest = self._publish(stage, scratch, rel, inputs, fingerprint, counts, time.monotonic() - started)
+        return StageResult(stage.name, "ran", rel, manifest.counts, time.monotonic() - started)
 
-    def _sharded(self, stage: str, progress: Progress) -> StageResult:
+    def _sharded(self, stage: Stage, progress: Progress) -> StageResult:
         """All shards of a per-post stage, then one directory with their rows in the order of the posts' ids."""
         from pipeline.gather import gather
 
-        rel = f"runs/{self.run_id}/{stage}"
-        inputs = self._shard_inputs(stage)
-        fingerprint = self._stage_fingerprint(stage, inputs)
+        rel = f"runs/{self.run_id}/{stage.name}"
+        inputs = self._inputs(stage)
+        fingerprint = self._fingerprint(stage, inputs)
         with self.store.lock(rel):
             found = self.store.manifest(rel)
             if found and found.fingerprint == fingerprint:
-                return StageResult(stage, "skipped", rel, found.counts)
+                return StageResult(stage.name, "skipped", rel, found.counts)
             started = time.monotonic()
-            reusable = self._same_elsewhere(stage, fingerprint)
+            reusable = self._same_elsewhere(stage.name, fingerprint)
             if reusable is not None:
                 with self.store.scratch(rel) as scratch:
                     _copy_outputs(self.store.local(reusable[0]), scratch, reusable[1])
-                    manifest = self.store.publish(
-                        scratch,
-                        rel,
-                        stage=stage,
-                        fingerprint=fingerprint,
-                        code=reusable[1].code,
-                        settings=reusable[1].settings,
-                        inputs=reusable[1].inputs,
-                        seed=reusable[1].seed,
-                        counts=reusable[1].counts,
-                        seconds=time.monotonic() - started,
-                    )
-                return StageResult(stage, "skipped", rel, manifest.counts, time.monotonic() - started)
+                    seconds = time.monotonic() - started
+                    manifest = self._publish(stage, scratch, rel, inputs, fingerprint, reusable[1].counts, seconds)
+                return StageResult(stage.name, "skipped", rel, manifest.counts, seconds)
             shards = self.shards()
             results = []
             total = sum(len(posts) for posts in shards)
@@ -598,26 +437,16 @@ class Plan:
             worked = sum(self._seconds_of(r.path) for r in results if r.state == "skipped")
             with self.store.scratch(rel) as scratch:
                 if not results:  # nothing is eligible: the stage still writes its tables, empty
-                    counts = self._call(stage, scratch, inputs, {}, progress, [])
+                    counts = self._call(stage, scratch, inputs, fingerprint, progress, [])
                 else:
                     counts = gather([self.store.local(r.path) for r in results], [r.counts for r in results], scratch)
-                if stage == "select_winners":
+                if stage.name == "select_winners":
                     counts = self._add_excluded_posts(scratch, counts)
-                manifest = self.store.publish(
-                    scratch,
-                    rel,
-                    stage=stage,
-                    fingerprint=fingerprint,
-                    code=stage_code(stage),
-                    settings=self._stage_settings(stage),
-                    inputs={name: entry.digest for name, entry in sorted(inputs.items())},
-                    seed=self.settings.run.seed,
-                    counts=counts,
-                    seconds=worked + time.monotonic() - started,
-                )
+                seconds = worked + time.monotonic() - started
+                manifest = self._publish(stage, scratch, rel, inputs, fingerprint, counts, seconds)
             for result in results:
                 self.store.remove(result.path)
-        return StageResult(stage, "ran", rel, manifest.counts, time.monotonic() - started)
+        return StageResult(stage.name, "ran", rel, manifest.counts, time.monotonic() - started)
 
     def _seconds_of(self, rel: str) -> float:
         """How long a finished directory took to make; 0 if nobody knows."""
@@ -630,7 +459,7 @@ class Plan:
 
         from jury.select.select import excluded_selections
 
-        posts = pl.read_parquet(self._need("cluster_notes").path / "posts.parquet")
+        posts = pl.read_parquet(self.input("cluster_notes").path / "posts.parquet")
         lines = excluded_selections(posts.filter(~pl.col("eligible")).sort("post_id"))
         rejected = dict(counts.get("rejected", {}))
         n = 0
@@ -670,13 +499,7 @@ def _refuse_without_server(out: Path, what: str, address: str) -> None:
         )
 
 
-def _is_optional_path(parameter: inspect.Parameter) -> bool:
-    return parameter.kind is inspect.Parameter.KEYWORD_ONLY and parameter.default is inspect.Parameter.empty
-
-
 def _copy_outputs(source: Path, target: Path, manifest: Manifest) -> None:
-    import shutil
-
     for name in [*manifest.outputs, "calls.jsonl.zst"]:
         if (source / name).exists():
             (target / name).parent.mkdir(parents=True, exist_ok=True)
@@ -787,7 +610,7 @@ def create_run(store: Store, request: RunRequest, settings: Settings) -> str:
     source = local_source(request.source, store)
     if settings.draft_candidates.adapter == "current":  # now: a run stays what it was when another writer is promoted
         drafting = replace(settings.draft_candidates, adapter=current_adapter(store))
-        settings = replace(settings, draft_candidates=drafting)
+        settings = changed(settings, draft_candidates=drafting)
     content: dict[str, Any] = {"source": source_digest(source, store), "as_of": request.as_of}
     for name in ("posts", "raters", "recorded", "decisions"):
         value = getattr(request, name)

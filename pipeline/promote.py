@@ -14,13 +14,13 @@ from typing import Any
 from nouns.errors import InputError
 from pipeline.plan import CURRENT_WRITER, Plan, StageResult, create_run, current_adapter
 from pipeline.progress import Progress, silent
-from pipeline.settings import Settings
+from pipeline.settings import Settings, changed
 from storage.store import Store
 
 
 def with_feedback_settings(plan: Plan, settings: Settings) -> Plan:
     """The plan with the given settings for the feedback stages; those of its run stay as they were."""
-    plan.settings = dataclasses.replace(
+    plan.settings = changed(
         plan.settings,
         learn_outcomes=settings.learn_outcomes,
         tune_writer=settings.tune_writer,
@@ -41,7 +41,7 @@ def run_of_writer(store: Store, run_id: str, adapter: str, settings: Settings, p
         )
     request = dataclasses.replace(Plan(store, run_id).request, held_out=True)
     draft = dataclasses.replace(settings.draft_candidates, adapter=adapter, extractive_always=False)
-    other = create_run(store, request, dataclasses.replace(settings, draft_candidates=draft))
+    other = create_run(store, request, changed(settings, draft_candidates=draft))
     plan = Plan(store, other)
     for stage in ("ingest", "fit_raters", "train_jury", "cluster_notes", "draft_candidates", "check_candidates"):
         progress(f"{stage} of the writer {adapter or 'without adapter'}")
@@ -63,7 +63,7 @@ def compare_adapter(
     before = run_of_writer(store, run_id, current, settings, progress)
     after = run_of_writer(store, run_id, adapter, settings, progress)
     plan = with_feedback_settings(Plan(store, before), settings)
-    result = plan.run("compare_writers", progress, new=after)
+    result = plan.run("compare_writers", progress, after)
     return read_comparison(store, result) | {"current_run": before, "new_run": after}
 
 

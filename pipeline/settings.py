@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import importlib
 import json
 import os
 import tomllib
@@ -21,15 +22,12 @@ import typing
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from feedback import settings as feedback_settings
-from ingest import fetch_settings as mf_fetching
-from ingest import settings as ingest_settings
-from jury import settings as jury_settings
-from matrix_factorization import settings as mf_settings
+from ingest.fetch_settings import FetchSettings
 from nouns.errors import InputError
-from synthesis import settings as synthesis_settings
+from nouns.stage import Stage, changes_output, speed
+from nouns.stages import STAGES
 
 PREFIX = "SUPERNOTES_"
 
@@ -40,68 +38,55 @@ class RunSettings:
 
     # Posts that one task or one pass of a per-post stage treats: bounds memory (0.64 GB at 1,000, 0.43 GB at 250) and how much of
     # the time is starting tasks (docs/airflow.md).
-    posts_per_shard: int = 1000
+    posts_per_shard: int = speed(1000)
     seed: int = 20241109  # the one seed from which every stage's randomness derives
     # Fail a per-post stage whose model server was away for good, so that the retry asks for what is missing; false: go on with
     # the answers there are, finished for ever.
-    require_complete: bool = True
+    require_complete: bool = speed(True)
 
 
-@dataclass(frozen=True)
-class Settings:
-    """One table per stage, and one for the run."""
+def _class_of(stage: Stage) -> type:
+    return getattr(importlib.import_module(f"{stage.step.split('.')[0]}.settings"), stage.settings_class)
 
-    run: RunSettings = field(default_factory=RunSettings)
-    fetch_snapshot: mf_fetching.FetchSettings = field(default_factory=mf_fetching.FetchSettings)
-    ingest: ingest_settings.IngestSettings = field(default_factory=ingest_settings.IngestSettings)
-    fit_raters: mf_settings.FitRatersSettings = field(default_factory=mf_settings.FitRatersSettings)
-    train_jury: jury_settings.TrainJurySettings = field(default_factory=jury_settings.TrainJurySettings)
-    cluster_notes: synthesis_settings.ClusterNotesSettings = field(
-        default_factory=synthesis_settings.ClusterNotesSettings
-    )
-    draft_candidates: synthesis_settings.DraftCandidatesSettings = field(
-        default_factory=synthesis_settings.DraftCandidatesSettings
-    )
-    check_candidates: synthesis_settings.CheckCandidatesSettings = field(
-        default_factory=synthesis_settings.CheckCandidatesSettings
-    )
-    judge_candidates: jury_settings.JudgeCandidatesSettings = field(
-        default_factory=jury_settings.JudgeCandidatesSettings
-    )
-    revise_candidates: synthesis_settings.ReviseCandidatesSettings = field(
-        default_factory=synthesis_settings.ReviseCandidatesSettings
-    )
-    select_winners: jury_settings.SelectWinnersSettings = field(default_factory=jury_settings.SelectWinnersSettings)
-    build_pairs: feedback_settings.BuildPairsSettings = field(default_factory=feedback_settings.BuildPairsSettings)
-    export: feedback_settings.ExportSettings = field(default_factory=feedback_settings.ExportSettings)
-    learn_outcomes: feedback_settings.LearnOutcomesSettings = field(
-        default_factory=feedback_settings.LearnOutcomesSettings
-    )
-    tune_writer: feedback_settings.TuneWriterSettings = field(default_factory=feedback_settings.TuneWriterSettings)
-    compare_writers: feedback_settings.CompareWritersSettings = field(
-        default_factory=feedback_settings.CompareWritersSettings
+
+if TYPE_CHECKING:
+
+    class Settings:
+        """One table per stage, one for the run, one for fetching X's files; frozen."""
+
+        def __init__(self, **tables: Any) -> None: ...
+
+        def __getattr__(self, name: str) -> Any: ...
+
+else:
+    Settings = dataclasses.make_dataclass(
+        "Settings",
+        [
+            ("run", RunSettings, field(default_factory=RunSettings)),
+            ("fetch_snapshot", FetchSettings, field(default_factory=FetchSettings)),
+            *((stage.name, _class_of(stage), field(default_factory=_class_of(stage))) for stage in STAGES),
+        ],
+        frozen=True,
+        namespace={"__doc__": "One table per stage, one for the run, one for fetching X's files; frozen."},
     )
 
 
-PERFORMANCE_FIELDS: frozenset[str] = frozenset(
-    {"run.posts_per_shard", "run.require_complete"}
-    | {name.replace("FetchSettings", "FetchSnapshotSettings") for name in mf_fetching.PERFORMANCE_FIELDS}
-    | set(ingest_settings.PERFORMANCE_FIELDS)
-    | set(getattr(mf_settings, "PERFORMANCE_FIELDS", ()))
-    | set(getattr(synthesis_settings, "PERFORMANCE_FIELDS", ()))
-    | set(getattr(jury_settings, "PERFORMANCE_FIELDS", ()))
-)
-"""`table.field` names that never change an output: batch sizes, threads, addresses, timeouts. Not part of a fingerprint."""
+def changed(settings: Settings, **tables: Any) -> Settings:
+    """The settings with other tables, each a whole settings record of its stage."""
+    return typing.cast(Settings, dataclasses.replace(typing.cast(Any, settings), **tables))
 
 
-def _snake(name: str) -> str:
-    """'JudgeCandidatesSettings.batch' and 'judge_candidates.batch' name the same field."""
-    table, _, key = name.partition(".")
-    table = table.removesuffix("Settings")
-    return "".join(f"_{c.lower()}" if c.isupper() else c for c in table).lstrip("_") + "." + key
-
-
-_PERFORMANCE = frozenset(_snake(name) for name in PERFORMANCE_FIELDS)
+def speed_fields(cls: type, where: str = "") -> frozenset[str]:
+    """`table.field` names below a settings class that never change an output: threads, addresses, timeouts."""
+    hints = typing.get_type_hints(cls)
+    found: set[str] = set()
+    for entry in dataclasses.fields(cls):
+        name = f"{where}.{entry.name}" if where else entry.name
+        if dataclasses.is_dataclass(hints[entry.name]):
+            found |= speed_fields(typing.cast(type, hints[entry.name]), name)
+        elif not changes_output(entry):
+            found.add(name)
+    return frozenset(found)
 
 
 def load_settings(
@@ -201,8 +186,9 @@ def as_dict(settings: Any) -> dict[str, Any]:
 
 def output_settings(settings: Settings, stage: str) -> dict[str, Any]:
     """The settings of a stage that can change its output: what enters its fingerprint."""
-    table = as_dict(getattr(settings, stage))
-    return {key: value for key, value in table.items() if f"{stage}.{key}" not in _PERFORMANCE}
+    table = getattr(settings, stage)
+    left_out = speed_fields(type(table))
+    return {key: value for key, value in as_dict(table).items() if key not in left_out}
 
 
 def settings_from_dict(values: dict[str, Any]) -> Settings:

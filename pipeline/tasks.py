@@ -302,7 +302,7 @@ def learn_outcomes(params: Mapping[str, Any], events: Mapping[Any, Any]) -> str:
     later = params.get("later") or extra.get("run_id") or newest_run_of(workspace)
     store = Store(workspace)
     run_id = params.get("run") or _last_selected_before(store, str(later))
-    return Plan(store, str(run_id)).run("learn_outcomes", _logging("learn_outcomes"), later=str(later)).path
+    return Plan(store, str(run_id)).run("learn_outcomes", _logging("learn_outcomes"), str(later)).path
 
 
 def _last_selected_before(store: Any, later: str) -> str:

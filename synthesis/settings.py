@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from synthesis.check.settings import PERFORMANCE_FIELDS as _CHECK_PERFORMANCE_FIELDS
+from nouns.stage import speed
 from synthesis.check.settings import CheckCandidatesSettings
 
 __all__ = [
-    "PERFORMANCE_FIELDS",
     "CheckCandidatesSettings",
     "ClusterNotesSettings",
     "DraftCandidatesSettings",
@@ -69,23 +68,25 @@ class DraftCandidatesSettings:
     judge_prompt: str = "judge-v2"
     max_length: int = 280  # characters as X counts them (facts.md section 3)
     max_context: int = 0  # tokens the model reads and writes together; prompts are made to fit. 0: no limit known
-    judge_base_url: str = ""  # a second model that judges, on its own server; '' the writer's
+    judge_base_url: str = speed("")  # a second model that judges, on its own server; '' the writer's
     judge_model: str = ""  # ... and its name there; '' the writing model judges
-    base_url: str = "http://127.0.0.1:8000/v1"  # OpenAI-compatible server
+    base_url: str = speed("http://127.0.0.1:8000/v1")  # OpenAI-compatible server
     model: str = ""  # name the server knows, or a local directory for transformers and vllm; a LoRA adapter's name too
     model_revision: str = ""  # recorded with every call
-    api_key_env: str = "SUPERNOTES_API_KEY"  # name of the environment variable that holds the key, never the key
+    api_key_env: str = speed("SUPERNOTES_API_KEY")  # name of the environment variable that holds the key, never the key
     structured: bool = True  # ask for JSON by schema; a server that ignores it is noticed and read as plain text
-    concurrency: int = 32  # requests at a time, at most; adapts downwards when the server is overloaded
-    timeout: float = 120.0  # seconds for one attempt
-    deadline: float = 900.0  # seconds for one request with all its attempts
-    attempts: int = 6  # per request
-    circuit_failures: int = 20  # failures in a row after which the server is left alone for the rest of the stage ...
-    circuit_seconds: float = 30.0  # ... if they last at least this long: a server that restarts is waited for
+    concurrency: int = speed(32)  # requests at a time, at most; adapts downwards when the server is overloaded
+    timeout: float = speed(120.0)  # seconds for one attempt
+    deadline: float = speed(900.0)  # seconds for one request with all its attempts
+    attempts: int = speed(6)  # per request
+    circuit_failures: int = speed(
+        20
+    )  # failures in a row after which the server is left alone for the rest of the stage ...
+    circuit_seconds: float = speed(30.0)  # ... if they last at least this long: a server that restarts is waited for
     # A LoRA adapter on top of `model`: its directory (one of the workspace: models/writer-ID/adapter); the name a server has given it; or
     # 'current': the writer that was promoted in the workspace, if any. A vLLM server is made to load a directory it does not have yet.
     adapter: str = ""
-    adapter_on_server: str = ""  # that directory as the model server sees it; '': the same path
+    adapter_on_server: str = speed("")  # that directory as the model server sees it; '': the same path
     request_extra: str = (
         ""  # JSON object merged into each request, such as {"chat_template_kwargs": {"enable_thinking": false}}
     )
@@ -111,16 +112,3 @@ class ReviseCandidatesSettings:
             raise ValueError(
                 f"rounds = {self.rounds}; revise 0, 1 or 2 times: more rounds fit the jury, not the readers."
             )
-
-
-PERFORMANCE_FIELDS: frozenset[str] = _CHECK_PERFORMANCE_FIELDS | {
-    "DraftCandidatesSettings.base_url",
-    "DraftCandidatesSettings.api_key_env",
-    "DraftCandidatesSettings.concurrency",
-    "DraftCandidatesSettings.timeout",
-    "DraftCandidatesSettings.deadline",
-    "DraftCandidatesSettings.attempts",
-    "DraftCandidatesSettings.circuit_failures",
-    "DraftCandidatesSettings.circuit_seconds",
-    "DraftCandidatesSettings.adapter_on_server",
-}

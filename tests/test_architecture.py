@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import ast
+import inspect
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from nouns.stages import ALL_STAGES, RUN_STAGES, SHARDED_STAGES
+from nouns.stages import RUN_STAGES, SHARDED_STAGES, STAGES
 
 ROOT = Path(__file__).resolve().parent.parent
 ROOMS = (
@@ -60,17 +61,20 @@ def test_a_stage_has_one_name_everywhere():
     import typer.main
 
     from pipeline.cli.app import app
-    from pipeline.plan import STEP_OF, Plan
     from pipeline.settings import Settings
 
     verbs = set(typer.main.get_command(app).commands)
     tables = set(Settings.__dataclass_fields__)
-    assert set(STEP_OF) == set(ALL_STAGES)
-    for stage in ALL_STAGES:
-        assert stage in tables, f"no settings table [{stage}]"
-        assert hasattr(importlib.import_module(STEP_OF[stage]), stage), f"no function {stage}"
-        assert stage.replace("_", "-") in verbs, f"no verb for {stage}"
-        assert hasattr(Plan, f"_{stage}"), f"the plan does not know {stage}"
+    for stage in STAGES:
+        function = getattr(importlib.import_module(stage.step), stage.name)
+        parameters = list(inspect.signature(function).parameters)
+        assert parameters == ["run", "settings", "out", "tools", *stage.also], f"{stage.name} takes {parameters}"
+        annotation = inspect.signature(function).parameters["settings"].annotation
+        assert annotation == stage.settings_class, f"{stage.name}: {annotation}"
+        assert stage.name in tables, f"no settings table [{stage.name}]"
+        assert stage.verb in verbs, f"no verb for {stage.name}"
+        earlier = [other.name for other in STAGES[: STAGES.index(stage)]]
+        assert set(stage.needs) | set(stage.second) <= set(earlier), f"{stage.name} needs what comes after it"
     assert set(SHARDED_STAGES) < set(RUN_STAGES)
 
 

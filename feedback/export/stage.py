@@ -24,7 +24,9 @@ from feedback.pairs.stage import read_decisions
 from feedback.settings import ExportSettings
 from jury.tables import read_jsonl, read_rows, write_jsonl
 from nouns.errors import InputError
+from nouns.run import Run
 from nouns.snapshot import read_table
+from nouns.stage import Counts, Tools
 from synthesis.draft.prompts import ReplyForm, as_reply, reply_form
 from synthesis.revise.revise import OBJECTIONS
 from synthesis.settings import DraftCandidatesSettings
@@ -37,23 +39,13 @@ _TEXTS = ("chosen", "rejected", "text", "completions", "response", "improved", "
 
 
 def export(
-    out: Path,
+    run: Run,
     settings: ExportSettings,
+    out: Path,
+    tools: Tools,
     *,
-    snapshot: Path,
-    jury: Path,
-    clusters: Path,
-    candidates: Path,
-    checks: Path,
-    verdicts: Path,
-    selections: Path,
-    pairs: Path,
-    revisions: Path | None = None,
-    decisions: Path | None = None,
-    draft_settings: DraftCandidatesSettings | None = None,
-    run_id: str = "",
-    progress: Any = lambda *a, **k: None,
-) -> dict[str, Any]:
+    draft_candidates: DraftCandidatesSettings | None = None,
+) -> Counts:
     """Write the configs named in `settings.formats`, card, dictionary, YAML files, provenance, publication, checksums.
 
     Counted in preference pairs: in = rows of pairs.parquet, out = exported ones, rejected = left out by reason (a source
@@ -65,9 +57,10 @@ def export(
     formats = [name for name in SCHEMAS if name in settings.formats or (name == "h4" and settings.h4)]
     if not formats:
         raise InputError(f"export.formats is empty; choose from {', '.join(SCHEMAS)}.")
-    job = _Job(out, settings, snapshot, jury, clusters, candidates, checks, verdicts, selections, revisions, run_id)
-    job.form = reply_form(draft_settings or DraftCandidatesSettings())
-    decided = read_decisions(decisions)
+    job = _Job(out, settings, run)
+    job.form = reply_form(draft_candidates or DraftCandidatesSettings())
+    pairs, progress = run.path("build_pairs"), tools.progress
+    decided = read_decisions(run.given.get("decisions"))
     with ExitStack() as stack:
         writers = {
             name: stack.enter_context(
@@ -75,8 +68,8 @@ def export(
             )
             for name in formats
         }
-        seen, written = _from_rows(job, Path(pairs) / "pairs.parquet", FROM_PAIRS, writers, progress)
-        _from_rows(job, Path(pairs) / "labels.parquet", FROM_LABELS, writers, progress)
+        seen, written = _from_rows(job, pairs / "pairs.parquet", FROM_PAIRS, writers, progress)
+        _from_rows(job, pairs / "labels.parquet", FROM_LABELS, writers, progress)
         _from_posts(job, writers, decided, progress)
         published = _publication(job, decided)
         rows = {name: writer.rows for name, writer in writers.items()}
@@ -94,25 +87,14 @@ def export(
 class _Job:
     """What every part of an export needs to know, read once: splits, deleted notes, post texts."""
 
-    def __init__(
-        self,
-        out: Path,
-        settings: ExportSettings,
-        snapshot: Path,
-        jury: Path,
-        clusters: Path,
-        candidates: Path,
-        checks: Path,
-        verdicts: Path,
-        selections: Path,
-        revisions: Path | None,
-        run_id: str,
-    ) -> None:
-        self.out, self.settings, self.snapshot = out, settings, snapshot
-        self.candidates, self.checks, self.verdicts, self.selections = candidates, checks, verdicts, selections
-        self.revisions = revisions if revisions and (Path(revisions) / "candidates.parquet").is_file() else None
-        self.run_id, self.jury_id = run_id, Path(jury).name
-        self.jury = jury
+    def __init__(self, out: Path, settings: ExportSettings, run: Run) -> None:
+        self.out, self.settings, self.snapshot = out, settings, run.path("ingest")
+        self.candidates, self.checks = run.path("draft_candidates"), run.path("check_candidates")
+        self.verdicts, self.selections = run.path("judge_candidates"), run.path("select_winners")
+        revisions = run.path("revise_candidates") if run.has("revise_candidates") else None
+        self.revisions = revisions if revisions and (revisions / "candidates.parquet").is_file() else None
+        self.jury, clusters = run.path("train_jury"), run.path("cluster_notes")
+        self.run_id, self.jury_id = str(run.given.get("run_id", run.run_id)), self.jury.name
         self.form: ReplyForm = "text"
         self.left_out_pairs: Counter[str] = Counter()
         self.left_out: Counter[str] = Counter()
@@ -127,7 +109,7 @@ class _Job:
         )
         self.posts: list[int] = posts.filter(pl.col("eligible"))["post_id"].to_list()
         self.deleted_texts, self.deleted_requests = self._deleted(clusters)
-        self.selected = {int(line["post_id"]): line for line in read_jsonl(Path(selections) / "selections.jsonl")}
+        self.selected = {int(line["post_id"]): line for line in read_jsonl(self.selections / "selections.jsonl")}
 
     def _deleted(self, clusters: Path) -> tuple[pl.Series, pl.Series]:
         """Text ids and prompts that rest on a note the snapshot no longer holds."""

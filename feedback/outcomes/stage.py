@@ -15,7 +15,9 @@ import pyarrow as pa
 from feedback.pairs.pairs import similarity
 from feedback.settings import LearnOutcomesSettings
 from jury.tables import read_jsonl, read_rows, write_jsonl, write_rows
+from nouns.run import Run
 from nouns.snapshot import read_table
+from nouns.stage import Counts, Tools
 
 OUTCOMES = pa.schema(
     [
@@ -55,23 +57,20 @@ HELPFUL = "CURRENTLY_RATED_HELPFUL"
 
 
 def learn_outcomes(
-    out: Path,
+    run: Run,
     settings: LearnOutcomesSettings,
-    *,
-    snapshot: Path,
-    parameters: Path,
-    clusters: Path,
-    candidates: Path,
-    verdicts: Path,
-    selections: Path,
-    revisions: Path | None = None,
-    progress: Any = lambda *a, **k: None,
-) -> dict[str, Any]:
+    out: Path,
+    tools: Tools,
+) -> Counts:
     """Write outcomes.parquet, pairs.parquet, withdrawals.jsonl and report.json.
 
     `snapshot` and `parameters` are the *later* ones, the rest is of the run that judged. Counted in judged texts (existing notes and
     winners): out = those with enough later ratings, rejected: not_published, deleted, too_few_ratings.
     """
+    snapshot, parameters = run.other().path("ingest"), run.other().path("fit_raters")
+    candidates = run.path("draft_candidates")
+    verdicts, selections = run.path("judge_candidates"), run.path("select_winners")
+    revisions = run.path("revise_candidates") if run.has("revise_candidates") else None
     existing = read_rows(verdicts, "existing", None).filter(pl.col("unjudged_reason").is_null())
     winners = {
         int(line["post_id"]): line
@@ -120,7 +119,7 @@ def learn_outcomes(
     (out / "report.json").write_text(
         json.dumps(report, indent=1, sort_keys=True, allow_nan=False) + "\n", encoding="utf-8"
     )
-    progress("outcomes read", len(rows), len(rows))
+    tools.progress("outcomes read", len(rows), len(rows))
     return {
         "in": existing.height + len(winners),
         "out": len(rows),

@@ -36,7 +36,9 @@ from jury.tables import model_answers, read_jsonl, read_rows
 from nouns.decisions import effective
 from nouns.decisions import read_rows as read_decision_rows
 from nouns.errors import InputError
+from nouns.run import Run
 from nouns.snapshot import read_table
+from nouns.stage import Counts, Tools
 
 POSTS_AT_ONCE = 500
 
@@ -95,24 +97,21 @@ LABELS = pa.schema(
 
 
 def build_pairs(
-    out: Path,
+    run: Run,
     settings: BuildPairsSettings,
-    *,
-    snapshot: Path,
-    clusters: Path,
-    candidates: Path,
-    checks: Path,
-    verdicts: Path,
-    revisions: Path | None = None,
-    selections: Path | None = None,
-    decisions: Path | None = None,
-    progress: Any = lambda *a, **k: None,
-) -> dict[str, Any]:
+    out: Path,
+    tools: Tools,
+) -> Counts:
     """Write pairs.parquet, labels.parquet and report.json.
 
     Counted in possible pairs that the rules proposed: out = written, rejected = refused by reason. Posts are read a few
     hundred at a time; texts of the pairs kept are in memory until the surface test has had its say, prompts never are.
     """
+    snapshot, clusters, candidates = (run.path(s) for s in ("ingest", "cluster_notes", "draft_candidates"))
+    checks, verdicts = run.path("check_candidates"), run.path("judge_candidates")
+    revisions = run.path("revise_candidates") if run.has("revise_candidates") else None
+    selections = run.path("select_winners") if run.has("select_winners") else None
+    decisions = run.given.get("decisions")
     unknown = sorted(set(settings.rules) - set(RULES))
     if unknown:
         raise InputError(f"build_pairs.rules names {unknown[0]!r}, which is no rule; choose from {', '.join(RULES)}.")
@@ -124,7 +123,7 @@ def build_pairs(
     posts = _posts(clusters)
     winners = _winners(selections)
     for start in range(0, len(posts), POSTS_AT_ONCE):
-        progress("pairing", start, len(posts))
+        tools.progress("pairing", start, len(posts))
         for material in _materials(
             posts[start : start + POSTS_AT_ONCE],
             snapshot,

@@ -17,55 +17,46 @@ from feedback.tune.settings import TuneWriterSettings
 from jury.judge.context import PostContext, read_contexts
 from jury.judge.judge import Bench, PostTexts, judge
 from jury.judge.stage import open_bench, seat_juries, stopped_by_checks
-from jury.records import RaterModel
 from jury.settings import JudgeCandidatesSettings
 from jury.tables import read_rows
 from nouns.errors import InputError
+from nouns.run import Run
+from nouns.stage import Counts, Tools
 from synthesis.check.settings import CheckCandidatesSettings
 
 
 def tune_writer(
-    out: Path,
+    run: Run,
     settings: TuneWriterSettings,
+    out: Path,
+    tools: Tools,
     *,
-    data: Path,
-    jury: Path | None = None,
-    snapshot: Path | None = None,
-    parameters: Path | None = None,
-    clusters: Path | None = None,
-    journal: Path | None = None,
-    cache: Path | None = None,
-    judge_settings: JudgeCandidatesSettings | None = None,
-    check_settings: CheckCandidatesSettings | None = None,
-    seed: int = 0,
-    progress: Any = lambda *a, **k: None,
-) -> dict[str, Any]:
-    """Tune the writer on the export folder `data`: adapter/, log.jsonl, report.json, training.png in `out`.
+    judge_candidates: JudgeCandidatesSettings | None = None,
+    check_candidates: CheckCandidatesSettings | None = None,
+) -> Counts:
+    """Tune the writer on the run's export: adapter/, log.jsonl, report.json, training.png in `out`.
 
-    Counted in rows. `journal` keeps checkpoints beyond a kill. GRPO also needs jury, snapshot, parameters and clusters: the
-    checks and the proxy jury are its reward.
+    Counted in rows. `tools.checkpoints` keeps what a killed attempt has learned. With GRPO the reward is the checks, then the proxy jury.
     """
     from feedback.tune.training import tune
 
     reward: Callable[..., list[float]] | None = None
     if settings.method == "grpo":
-        if jury is None or snapshot is None or parameters is None or clusters is None:
-            raise InputError(
-                "tune_writer with method 'grpo' needs jury, snapshot, parameters and clusters: the jury is its reward."
-            )
         from feedback.tune.reward import make_jury_reward
 
         reward = make_jury_reward(
-            jury=jury,
-            snapshot=snapshot,
-            parameters=parameters,
-            clusters=clusters,
-            settings=judge_settings,
-            check_settings=check_settings,
-            seed=seed,
-            cache=cache,
+            jury=run.path("train_jury"),
+            snapshot=run.path("ingest"),
+            parameters=run.path("fit_raters"),
+            clusters=run.path("cluster_notes"),
+            settings=judge_candidates,
+            check_settings=check_candidates,
+            seed=tools.seed,
+            cache=tools.vectors,
         )
-    report = tune(out, settings, data, reward=reward, checkpoints=journal, progress=progress)
+    report = tune(
+        out, settings, run.path("export"), reward=reward, checkpoints=tools.checkpoints, progress=tools.progress
+    )
     return {
         "in": report["rows"] + report["too_long"],
         "out": report["rows"],
@@ -76,52 +67,47 @@ def tune_writer(
 
 
 def compare_writers(
-    out: Path,
+    run: Run,
     settings: CompareWritersSettings,
+    out: Path,
+    tools: Tools,
     *,
-    snapshot: Path,
-    parameters: Path,
-    jury: Path,
-    clusters: Path,
-    current: Path,
-    current_checks: Path,
-    new: Path,
-    new_checks: Path,
-    cache: Path | None = None,
-    seed: int = 0,
-    judge_settings: JudgeCandidatesSettings | None = None,
-    test_share: float = ExportSettings().test_share,
-    proxy_model: RaterModel | None = None,
-    gold_model: RaterModel | None = None,
-    progress: Any = lambda *a, **k: None,
-) -> dict[str, Any]:
+    judge_candidates: JudgeCandidatesSettings | None = None,
+    export: ExportSettings | None = None,
+) -> Counts:
     """Write comparison.json: both writers' drafts on held-out posts before the gold jury, and the decision.
 
-    `current` and `new` are draft_candidates directories of the two writers on the same posts, `..._checks` their checks.
-    Held out are the posts that every export with `test_share` puts into its test split. Counted in posts; posts that only one writer was
+    The second run holds the other writer's drafts on the same posts.
+    Held out are the posts that every export with `export.test_share` puts into its test split. Counted in posts; posts that only one writer was
     asked on are left out.
     """
     if settings.pool != "gold":
         raise InputError(
             f"compare_writers.pool = {settings.pool!r}; writers are compared before 'gold': raters that taught neither."
         )
-    how = judge_settings or JudgeCandidatesSettings()
-    posts = held_out_posts(clusters, settings.posts, test_share)
+    how = judge_candidates or JudgeCandidatesSettings()
+    snapshot, parameters, jury = run.path("ingest"), run.path("fit_raters"), run.path("train_jury")
+    clusters, other, seed, cache = run.path("cluster_notes"), run.other(), tools.seed, tools.vectors
+    posts = held_out_posts(clusters, settings.posts, (export or ExportSettings()).test_share)
     contexts = read_contexts(snapshot, parameters, clusters, posts)
     main, appeal = seat_juries(how, jury, parameters, seed + settings.seed)
     if appeal is None:
         raise InputError("The jury has no second pool of raters, so there is no jury that taught neither writer.")
-    proxy = open_bench(main, how, jury, parameters, cache, proxy_model, "proxy")
-    gold = open_bench(appeal, how, jury, parameters, cache, gold_model, "gold")
-    before = read_drafts(posts, current, current_checks, contexts, proxy, gold, settings.n)
-    progress("current writer judged", 1, 2)
-    after = read_drafts(posts, new, new_checks, contexts, proxy, gold, settings.n)
-    progress("new writer judged", 2, 2)
+    proxy = open_bench(main, how, jury, parameters, cache, tools.rater_model, "proxy")
+    gold = open_bench(appeal, how, jury, parameters, cache, tools.second_model, "gold")
+    before = read_drafts(
+        posts, run.path("draft_candidates"), run.path("check_candidates"), contexts, proxy, gold, settings.n
+    )
+    tools.progress("current writer judged", 1, 2)
+    after = read_drafts(
+        posts, other.path("draft_candidates"), other.path("check_candidates"), contexts, proxy, gold, settings.n
+    )
+    tools.progress("new writer judged", 2, 2)
     both = sorted(set(before) & set(after))
     rng = np.random.default_rng(seed + settings.seed)
-    one, other = {post: before[post] for post in both}, {post: after[post] for post in both}
-    embeddings = (embed_drafts(one, cache), embed_drafts(other, cache)) if both else None
-    comparison = compare(one, other, settings, rng, embeddings)
+    one, two = {post: before[post] for post in both}, {post: after[post] for post in both}
+    embeddings = (embed_drafts(one, cache), embed_drafts(two, cache)) if both else None
+    comparison = compare(one, two, settings, rng, embeddings)
     write_comparison(out, comparison)
     return {
         "in": len(posts),

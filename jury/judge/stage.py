@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,35 +15,29 @@ from jury.judge.judge import Bench, PostTexts, existing_row, judge, post_texts, 
 from jury.records import RaterModel, Unjudged
 from jury.settings import JudgeCandidatesSettings
 from jury.tables import SCHEMAS, read_rows, write_rows
+from nouns.run import Run
+from nouns.stage import Counts, Tools
 
 
 def judge_candidates(
-    out: Path,
+    run: Run,
     settings: JudgeCandidatesSettings,
-    *,
-    snapshot: Path,
-    parameters: Path,
-    jury: Path,
-    clusters: Path,
-    candidates: Path,
-    checks: Path,
-    posts: Sequence[int] | None = None,
-    cache: Path | None = None,
-    seed: int = 0,
-    model: RaterModel | None = None,
-    progress: Any = lambda *a, **k: None,
-) -> dict[str, Any]:
+    out: Path,
+    tools: Tools,
+) -> Counts:
     """Write verdicts.parquet (one row a candidate) and existing.parquet (one row a note of the post).
 
     Counted in candidates. Only candidates whose checks all passed are judged; the others are Unjudged('failed_checks'),
-    candidates that were never checked Unjudged('unchecked'). `model` replaces the trained jury's model (tests, experiments).
+    candidates that were never checked Unjudged('unchecked'). `tools.rater_model` stands in for the trained jury's model.
     """
-    main, _ = seat_juries(settings, jury, parameters, seed)
-    bench = open_bench(main, settings, jury, parameters, cache, model)
-    contexts = read_contexts(snapshot, parameters, clusters, posts)
+    snapshot, parameters, jury = run.path("ingest"), run.path("fit_raters"), run.path("train_jury")
+    candidates, posts = run.path("draft_candidates"), run.posts
+    main, _ = seat_juries(settings, jury, parameters, tools.seed)
+    bench = open_bench(main, settings, jury, parameters, tools.vectors, tools.rater_model)
+    contexts = read_contexts(snapshot, parameters, run.path("cluster_notes"), posts)
     drafted = read_rows(candidates, "candidates", posts).sort("post_id", "candidate_id")
-    stopped = stopped_by_checks(drafted, read_rows(checks, "checks", posts))
-    verdicts, existing = judge_all(bench, contexts, drafted, stopped, settings.batch, progress)
+    stopped = stopped_by_checks(drafted, read_rows(run.path("check_candidates"), "checks", posts))
+    verdicts, existing = judge_all(bench, contexts, drafted, stopped, settings.batch, tools.progress)
     write_rows(out / "verdicts.parquet", SCHEMAS["verdicts"], verdicts)
     write_rows(out / "existing.parquet", SCHEMAS["existing"], existing)
     reasons = Counter(_code(row["unjudged_reason"]) for row in verdicts if row["unjudged_reason"] is not None)

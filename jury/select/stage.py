@@ -18,42 +18,37 @@ from jury.select.baseline import baseline_rows, best_of_both, read_writers
 from jury.select.select import Apart, Choice, Contender, Standing, choose, hear_appeal, selection_line
 from jury.settings import JudgeCandidatesSettings, SelectWinnersSettings
 from jury.tables import SCHEMAS, model_answers, read_rows, write_jsonl, write_rows
+from nouns.run import Run
+from nouns.stage import Counts, Tools
 
 STANCES = {"misleading": "MISINFORMED_OR_POTENTIALLY_MISLEADING", "not_misleading": "NOT_MISLEADING"}
 
 
 def select_winners(
-    out: Path,
+    run: Run,
     settings: SelectWinnersSettings,
+    out: Path,
+    tools: Tools,
     *,
-    snapshot: Path,
-    parameters: Path,
-    jury: Path,
-    clusters: Path,
-    candidates: Path,
-    checks: Path,
-    verdicts: Path,
-    revisions: Path | None = None,
-    posts: Sequence[int] | None = None,
-    cache: Path | None = None,
-    seed: int = 0,
-    judge_settings: JudgeCandidatesSettings | None = None,
-    model: RaterModel | None = None,
-    progress: Any = lambda *a, **k: None,
-) -> dict[str, Any]:
+    judge_candidates: JudgeCandidatesSettings | None = None,
+) -> Counts:
     """Write selections.jsonl (a line for every post treated), losers.parquet (a row for every other candidate) and baseline.parquet
     (a row for every post on which a language model and the extractive writer both drafted; see jury/select/baseline.py).
 
     Counted in posts: out = winners, rejected = abstentions by reason code. Posts are those of the shard (None: all
     eligible ones), also the ones for which nothing was drafted.
     """
-    judge_settings = judge_settings or JudgeCandidatesSettings()
+    snapshot, parameters, jury = run.path("ingest"), run.path("fit_raters"), run.path("train_jury")
+    clusters, candidates, checks = (run.path(s) for s in ("cluster_notes", "draft_candidates", "check_candidates"))
+    verdicts, posts = run.path("judge_candidates"), run.posts
+    revisions = run.path("revise_candidates") if run.has("revise_candidates") else None
+    how = judge_candidates or JudgeCandidatesSettings()
     treated = read_rows(clusters, "posts", posts).filter(pl.col("eligible"))["post_id"].sort().to_list()
     contexts = read_contexts(snapshot, parameters, clusters, treated)
     contenders = read_contenders(treated, candidates, checks, verdicts, revisions)
     standing = read_standing(treated, clusters, verdicts)
     spoken = read_spoken(jury)
-    apart = _apart(contexts, lambda: model or load_jury(jury, "proxy", cache))
+    apart = _apart(contexts, lambda: tools.rater_model or load_jury(jury, "proxy", tools.vectors))
     choices = [
         choose(post, contenders.get(post, []), standing.get(post, []), settings, spoken, apart(post))
         for post in treated
@@ -62,11 +57,11 @@ def select_winners(
     pairs = best_of_both(contenders, writers, settings)
     appeal = None
     if pairs or any(choice.winner is not None for choice in choices):
-        _, draw = seat_juries(judge_settings, jury, parameters, seed)
+        _, draw = seat_juries(how, jury, parameters, tools.seed)
         if draw is not None:
-            appeal = open_bench(draw, judge_settings, jury, parameters, cache, model, judge_settings.appeal_model)
-    heard = _second_opinion(choices, contexts, judge_settings, appeal)
-    against = baseline_rows(pairs, writers, contexts, appeal, judge_settings.batch)
+            appeal = open_bench(draw, how, jury, parameters, tools.vectors, tools.rater_model, how.appeal_model)
+    heard = _second_opinion(choices, contexts, how, appeal)
+    against = baseline_rows(pairs, writers, contexts, appeal, how.batch)
     lines: list[dict[str, Any]] = []
     losers: list[dict[str, Any]] = []
     codes: Counter[str] = Counter()
@@ -77,7 +72,7 @@ def select_winners(
         losers += final.losers
         if final.reason_code is not None:
             codes[final.reason_code] += 1
-    progress("selected", len(lines), len(lines))
+    tools.progress("selected", len(lines), len(lines))
     write_jsonl(out / "selections.jsonl", lines)
     write_rows(out / "losers.parquet", SCHEMAS["losers"], losers)
     write_rows(out / "baseline.parquet", SCHEMAS["baseline"], against)

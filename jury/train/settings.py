@@ -48,6 +48,3 @@ class TrainJurySettings:
     extra: tuple[str, ...] = ()
     # Pictures of the report (PNG).
     plots: bool = True
-
-
-PERFORMANCE_FIELDS: frozenset[str] = frozenset()

@@ -45,6 +45,8 @@ from jury.train.report import write_html, write_plots
 from jury.train.settings import TrainJurySettings
 from jury.train.threads import on_one_thread
 from nouns.errors import InputError
+from nouns.run import Run
+from nouns.stage import Counts, Tools
 from texts.language import detect_language
 
 POOLS = ("proxy", "gold")
@@ -100,20 +102,18 @@ def load_raters(directory: Path) -> Raters:
 
 
 def train_jury(
-    out: Path,
+    run: Run,
     settings: TrainJurySettings,
-    *,
-    snapshot: Path,
-    parameters: Path,
-    cache: Path | None = None,
-    extra: Sequence[Path] = (),
-    progress=lambda *a, **k: None,
-) -> dict[str, Any]:
+    out: Path,
+    tools: Tools,
+) -> Counts:
     """Train the jury of `snapshot` + `parameters` (+ `extra` labelled folders) into the empty directory `out`.
 
     The unit of `in` and `out` is a rating: `out` are those by raters with parameters of notes with text and fitted parameters.
     Raises GateFailed if the model loses to the rater-intercept baseline on held-out posts, InputError where there is too little to learn from.
     """
+    snapshot, parameters = run.path("ingest"), run.path("fit_raters")
+    extra, cache, progress = run.given.get("extra", ()), tools.vectors, tools.progress
     out = Path(out)
     data, counts = gather(settings, snapshot=snapshot, parameters=parameters, extra=extra)
     options = fit_options(settings)

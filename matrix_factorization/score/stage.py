@@ -18,6 +18,8 @@ from matrix_factorization.score.outputs import describe, frames
 from matrix_factorization.settings import FitRatersSettings
 from matrix_factorization.solve.several import several_factors
 from nouns.errors import InputError
+from nouns.run import Run
+from nouns.stage import Counts, Tools
 
 __all__ = ["fit_raters", "fold_in"]
 
@@ -25,18 +27,18 @@ Progress = Callable[..., None]
 
 
 def fit_raters(
-    out: Path,
+    run: Run,
     settings: FitRatersSettings,
-    *,
-    snapshot: Path | None = None,
-    adopt: Path | None = None,
-    progress: Progress = lambda *a, **k: None,
-) -> dict[str, Any]:
-    """Rater and note parameters: fitted on a snapshot's ratings, or taken over from `adopt`.
+    out: Path,
+    tools: Tools,
+) -> Counts:
+    """Rater and note parameters: fitted on a snapshot's ratings, or taken over (`raters`, or those of the jury that was given).
 
     Counts are in ratings: those of the final fit, and by reason those left out of it (their notes and raters have parameters
     nevertheless, see `source`). When adopting, in ratings of the snapshot that had a rater with adopted parameters.
     """
+    adopt = run.given.get("raters") or run.given.get("jury")
+    snapshot = run.path("ingest") if run.has("ingest") else None
     began = time.perf_counter()
     if adopt is not None:
         raters, notes, fit, counts = score_with_adopted(adopt, snapshot, settings)
@@ -49,13 +51,13 @@ def fit_raters(
                 f"the snapshot {snapshot} holds no ratings, so there is nothing to fit; adopt parameters instead."
             )
         facts = note_facts(snapshot, events)
-        scoring = score(events, facts, settings, tag_outliers_of(snapshot, events), progress)
+        scoring = score(events, facts, settings, tag_outliers_of(snapshot, events), tools.progress)
         raters, notes = frames(scoring)
         fit = describe(scoring)
         counts = {"in": fit["n_ratings_seen"], "out": fit["n_ratings"], "rejected": fit["rejected"]}
         counts |= {"n_raters": raters.height, "n_notes": notes.height, "warnings": fit["warnings"]}
         if settings.extra_factors:
-            tables, fit["extra_factors"] = several_factors(scoring.table, settings, progress)
+            tables, fit["extra_factors"] = several_factors(scoring.table, settings, tools.progress)
             for name, table in tables.items():
                 _write(table, out / name)
         if settings.plots:

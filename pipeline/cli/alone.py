@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from nouns.errors import InputError
+from nouns.run import Run
+from nouns.stage import Tools
 from pipeline.plan import Plan
 from pipeline.progress import Progress, silent
-from pipeline.settings import Settings
+from pipeline.settings import Settings, changed
 from storage.store import MANIFEST, Store
 
 
@@ -77,7 +79,7 @@ def _snapshot_of(
             _invent_notes(sorted(source.iterdir()), source / "notes-00000.tsv")
     snapshot = scratch / "snapshot"
     snapshot.mkdir()
-    ingest(snapshot, settings.ingest, source=source, posts=None, as_of=None, progress=progress)
+    ingest(Run(given={"source": source}), settings.ingest, snapshot, Tools(progress=progress))
     return snapshot
 
 
@@ -142,7 +144,8 @@ def fit_raters_alone(
         result = scratch / "result"
         result.mkdir()
         began = time.monotonic()
-        fit_raters(result, settings.fit_raters, snapshot=snapshot, adopt=adopt, progress=progress)
+        loose = Run(directories={"ingest": snapshot} if snapshot else {}, given={"raters": adopt} if adopt else {})
+        fit_raters(loose, settings.fit_raters, result, Tools(progress=progress))
         # Outside a run nothing compares bytes, and whoever scripts against fit.json wants the seconds beside the loss.
         fit = json.loads((result / "fit.json").read_text(encoding="utf-8")) | {
             "seconds": round(time.monotonic() - began, 3)
@@ -191,16 +194,12 @@ def dry_run_requests(store: Store, run_id: str, posts: list[int] | None) -> Iter
     from synthesis.draft.stage import draft_requests_json
 
     plan = Plan(store, run_id)
-    inputs = plan._run_inputs("draft_candidates")
     wanted = posts if posts is not None else [post for shard in plan.shards() for post in shard]
     size = plan.settings.run.posts_per_shard
     for start in range(0, len(wanted), size):
         yield from draft_requests_json(
             plan.settings.draft_candidates,
-            snapshot=inputs["snapshot"].path,
-            parameters=inputs["parameters"].path,
-            clusters=inputs["clusters"].path,
-            posts=wanted[start : start + size],
+            plan.open("draft_candidates", wanted[start : start + size]),
             seed=plan.settings.run.seed,
         )
 
@@ -209,19 +208,23 @@ def export_alone(store: Store, run_id: str, formats: tuple[str, ...], out: Path 
     """Export chosen formats of a run, into the workspace or into `out`."""
     import dataclasses
 
+    from feedback.export.stage import export
+
     plan = Plan(store, run_id)
     settings = plan.settings.export
     if formats:
         settings = dataclasses.replace(settings, formats=formats)
     if out is None:
-        plan.settings = dataclasses.replace(plan.settings, export=settings)
+        plan.settings = changed(plan.settings, export=settings)
         result = plan.run("export")
         return result.counts | {"path": result.path}
-    plan.settings = dataclasses.replace(plan.settings, export=settings)
+    plan.settings = changed(plan.settings, export=settings)
     with _scratch_beside(out) as name:
         scratch = Path(name) / "result"
         scratch.mkdir()
-        counts = plan._call("export", scratch, plan._run_inputs("export"), {"run_id": run_id}, silent)
+        counts = export(
+            plan.open("export"), settings, scratch, Tools(), draft_candidates=plan.settings.draft_candidates
+        )
         _publish(scratch, out)
     return counts | {"path": str(out)}
 

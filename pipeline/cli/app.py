@@ -16,7 +16,7 @@ from typing import Annotated, Any
 import typer
 
 from nouns.errors import InputError, SupernotesError
-from nouns.stages import RUN_STAGES, verb
+from nouns.stages import RUN_STAGES, STAGES, verb
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -612,18 +612,6 @@ def evaluate_jury(
         print_evaluation(result)
 
 
-for _stage, _help in {
-    "train_jury": "The rater-response model with its held-out evaluation.",
-    "cluster_notes": "Claims within posts, stories across posts, and which posts are worth a supernote.",
-    "check_candidates": "Per check: passed, failed with a reason, or unreadable.",
-    "judge_candidates": "What the simulated jury makes of every candidate that passed.",
-    "revise_candidates": "Revisions from the jury's predicted objections.",
-    "select_winners": "Per post a winner, or an explained abstention.",
-    "build_pairs": "Preference pairs and labels.",
-}.items():
-    _register(_stage, _help)
-
-
 @app.command("learn-outcomes")
 def learn_outcomes(
     later: Annotated[
@@ -636,7 +624,7 @@ def learn_outcomes(
     json: Json = False,
 ) -> None:
     """How published supernotes and judged notes were really received, from a later snapshot."""
-    _feedback("learn_outcomes", run, workspace, _settings(config, set), json, later=later)
+    _feedback("learn_outcomes", run, workspace, _settings(config, set), json, later or "")
 
 
 @app.command("tune-writer")
@@ -679,7 +667,7 @@ def compare_writers(
             result = compare_adapter(store, run_id, adapter_of(store, adapter), settings, progress)
         else:
             plan = with_feedback_settings(Plan(store, run_id), settings)
-            result = read_comparison(store, plan.run("compare_writers", progress, new=new or ""))
+            result = read_comparison(store, plan.run("compare_writers", progress, new or ""))
     if json:
         emit(result)
         return
@@ -717,7 +705,7 @@ def promote_writer(
     say(f"current writer: {now['path']}" if now else "current writer: the model without an adapter")
 
 
-def _feedback(stage: str, run_id: str | None, workspace: str, settings: Any, as_json: bool, **options: Any) -> None:
+def _feedback(stage: str, run_id: str | None, workspace: str, settings: Any, as_json: bool, second: str = "") -> None:
     from pipeline.plan import Plan
     from pipeline.progress import reporting
     from pipeline.promote import with_feedback_settings
@@ -726,7 +714,7 @@ def _feedback(stage: str, run_id: str | None, workspace: str, settings: Any, as_
     store = Store(workspace)
     plan = with_feedback_settings(Plan(store, run_id or newest_run(store)), settings)
     with reporting(stage) as progress:
-        result = plan.run(stage, progress, **options)
+        result = plan.run(stage, progress, second)
     if as_json:
         emit({"run_id": plan.run_id, "stage": stage} | result.to_json())
     else:
@@ -743,6 +731,11 @@ def _feedback(stage: str, run_id: str | None, workspace: str, settings: Any, as_
             for warning in counts.get("warnings", ()):
                 say(f"  warning: {warning}")
             say(f"  next: supernotes compare-writers --adapter {result.path}/adapter --workspace {workspace}")
+
+
+for _stage in STAGES:  # verbs that need no word of their own
+    if _stage.verb not in {command.name for command in app.registered_commands} | {"ingest", "export"}:
+        _register(_stage.name, _stage.help)
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from nouns.stages import ALL_STAGES
+from storage.runs import where
 from storage.store import Store
 
 LAST_RUNS = 10  # earlier runs that a run is compared with
@@ -59,7 +60,7 @@ def measures_of(store: Store, run_id: str, stage: str) -> dict[str, float]:
         found = json.loads(kept)
         if found["of"] == key:
             return found["measures"]
-    rel = _where(store, run_id, stage)
+    rel = where(store, run_id, stage)
     timing = json.loads(store.read_text(f"{rel}/timing.json") or "{}")
     measures = from_counts(manifest.counts, timing.get("seconds"))
     if stage == "judge_candidates":
@@ -69,12 +70,6 @@ def measures_of(store: Store, run_id: str, stage: str) -> dict[str, float]:
     measures = {name: round(measures[name], 6) for name in sorted(measures)}
     store.write_text(kept_at, json.dumps({"of": key, "measures": measures}, sort_keys=True) + "\n")
     return measures
-
-
-def _where(store: Store, run_id: str, stage: str) -> str:
-    """The directory of a stage's result, in the run or, for what runs share, outside it."""
-    pointer = store.read_text(f"runs/{run_id}/{stage}/pointer.json")
-    return str(json.loads(pointer)["path"]) if pointer else f"runs/{run_id}/{stage}"
 
 
 def from_counts(counts: Mapping[str, Any], seconds: float | None = None) -> dict[str, float]:
@@ -126,7 +121,7 @@ def earlier_runs(store: Store, run_id: str, stage: str) -> list[str]:
     """At most `LAST_RUNS` other runs that finished `stage` before this one did, the last first."""
     finished = {}
     for run in store.list("runs"):
-        timing = store.read_text(f"{_where(store, run, stage)}/timing.json")
+        timing = store.read_text(f"{where(store, run, stage)}/timing.json")
         if timing is not None:
             finished[run] = str(json.loads(timing).get("finished_at", ""))
     here = finished.get(run_id)

@@ -12,6 +12,7 @@ from nouns.stages import RUN_STAGES
 from pipeline.show.frames import Run, open_run
 from pipeline.show.metrics import drifts
 from pipeline.show.text import open_in, read_selections, report_path, stage_timings
+from storage.runs import where
 from storage.store import Store
 
 _TEMPLATE = """<!doctype html>
@@ -85,8 +86,7 @@ def _copy_of(store: Store, run_id: str, target: Path) -> Run:
     (target / "run.json").write_text(described, encoding="utf-8")
     for stage in RUN_STAGES:
         if store.manifest(f"runs/{run_id}/{stage}"):
-            pointer = store.read_text(f"runs/{run_id}/{stage}/pointer.json")
-            rel = json.loads(pointer)["path"] if pointer else f"runs/{run_id}/{stage}"
+            rel = where(store, run_id, stage)
             if not Path(rel).is_absolute():
                 (target / stage).symlink_to(store.local(rel).resolve())
     return open_run(target)

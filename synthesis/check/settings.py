@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from nouns.stage import speed
+
 
 @dataclass(frozen=True)
 class CheckCandidatesSettings:
-    """What a candidate has to hold to. Every field changes the output except those in `PERFORMANCE_FIELDS`."""
+    """What a candidate has to hold to. Every field changes the output except those marked `speed`."""
 
     max_length: int = 280  # characters as X counts them (facts.md, section 3)
     require_link: str = "if_available"  # 'if_available': when a source has a link; 'always'; 'never'
     check_liveness: bool = False  # open every link (needs the network; output then depends on it)
-    liveness_timeout: float = 4.0  # seconds per link
+    liveness_timeout: float = speed(4.0)  # seconds per link
     min_alignment: float = 0.6  # similarity (0 to 1) from which a place in a source counts as the same place
     alignment_margin: float = 0.1  # how much better (0 to 1) another value must fit for the candidate's to fail
     min_overlap: float = 0.34  # share of a sentence's content words that the sources together must have
@@ -37,6 +39,5 @@ class CheckCandidatesSettings:
             raise ValueError(f"judge = {self.judge!r} is not known; choose one of {', '.join(JUDGE)}.")
 
 
-PERFORMANCE_FIELDS: frozenset[str] = frozenset({"CheckCandidatesSettings.liveness_timeout"})
 REQUIRE_LINK = ("if_available", "always", "never")
 JUDGE = ("auto", "on", "off")

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from nouns.post import CheckResult, Note
-from synthesis.check.check import Tools, check_text, check_text_json, passed
+from nouns.run import Run
+from nouns.stage import Counts, Tools
+from synthesis.check.check import Tools as CheckTools
+from synthesis.check.check import check_text, check_text_json, passed
 from synthesis.check.duplicates import near_duplicates
 from synthesis.check.settings import CheckCandidatesSettings
 from synthesis.check.support import load_nli
@@ -45,22 +47,20 @@ class CheckedCandidate:
 
 
 def check_candidates(
-    out: Path,
+    run: Run,
     settings: CheckCandidatesSettings,
-    *,
-    snapshot: Path,
-    clusters: Path,
-    candidates: Path,
-    posts: Sequence[int] | None = None,
-    progress: Callable[..., None] = lambda *a, **k: None,
-) -> dict[str, Any]:
+    out: Path,
+    tools: Tools,
+) -> Counts:
     """Write checks.parquet: per candidate one row for each check passed and one for each failure.
 
     Counted in candidates: in = candidates of these posts, out = those that passed everything, rejected by the first check that
     did not pass. No model is called here: what only a model can judge is asked after the jury's verdict and the revisions, about the
     finalists alone (`synthesis/check/judge.py`).
     """
-    tools = Tools(nli=load_nli(settings.nli_model) if settings.nli_model else None)
+    snapshot, clusters = run.path("ingest"), run.path("cluster_notes")
+    candidates, posts = run.path("draft_candidates"), run.posts
+    checking = CheckTools(nli=load_nli(settings.nli_model) if settings.nli_model else None)
     table = pl.scan_parquet(Path(candidates) / "candidates.parquet")
     if posts is not None:
         table = table.filter(pl.col("post_id").is_in([int(post) for post in posts]))
@@ -77,7 +77,7 @@ def check_candidates(
     results: list[tuple[int, CheckResult]] = []
     codes: Counter[str] = Counter()
     for done, post_id in enumerate(post_ids):
-        progress("candidates checked", done, len(post_ids))
+        tools.progress("candidates checked", done, len(post_ids))
         mine = rows.filter(pl.col("post_id") == post_id)
         drafted = [
             CheckedCandidate(
@@ -92,7 +92,7 @@ def check_candidates(
             settings,
             post_text=post_texts.get(post_id),
             language=language,
-            tools=tools,
+            tools=checking,
         )
         for candidate in drafted:
             outcomes = checked[candidate.candidate_id]
@@ -116,7 +116,7 @@ def check_post(
     *,
     post_text: str | None = None,
     language: str | None = None,
-    tools: Tools | None = None,
+    tools: CheckTools | None = None,
 ) -> dict[str, list[CheckResult]]:
     """Results by candidate id for all candidates of one post.
 

@@ -11,6 +11,8 @@ import numpy as np
 import polars as pl
 
 from nouns.post import Note
+from nouns.run import Run
+from nouns.stage import Counts, Tools
 from synthesis.cluster.cluster import AverageLinkage, Clustered, Story, claim_text, find_stories, stance_of, subjects
 from synthesis.cluster.eligibility import NoteFacts, exclusion
 from synthesis.reading import note_table, notes_of_rows
@@ -51,20 +53,19 @@ def write_table(rows: list[dict[str, Any]], schema: dict[str, Any], path: Path) 
 
 
 def cluster_notes(
-    out: Path,
+    run: Run,
     settings: ClusterNotesSettings,
-    *,
-    snapshot: Path,
-    parameters: Path | None = None,
-    as_of: int | None = None,
-    cache: Path | None = None,
-    progress: Progress = lambda *a, **k: None,
-) -> dict[str, Any]:
+    out: Path,
+    tools: Tools,
+) -> Counts:
     """Write posts.parquet (every post with a note), clusters.parquet and stories.parquet.
 
     Counts are in posts: `in` all, `out` those worth a supernote, `rejected` the others by reason. Notes are held as one
     table of texts and half-precision vectors: about 1 kB a note.
     """
+    snapshot = run.path("ingest")
+    parameters = run.path("fit_raters") if run.has("fit_raters") else None
+    as_of, cache, progress = run.given.get("as_of"), tools.vectors, tools.progress
     table = note_table(snapshot, parameters).collect()
     notes = notes_of_rows(table)
     locked = dict(zip(table["note_id"].to_list(), table["locked"].fill_null(False).to_list(), strict=True))

@@ -12,6 +12,8 @@ from typing import Any
 import polars as pl
 
 from nouns.post import Candidate, Completion, Request
+from nouns.run import Run
+from nouns.stage import Counts, Tools
 from synthesis.cluster.cluster import Clustered
 from synthesis.cluster.stage import write_table
 from synthesis.draft.draft import (
@@ -55,25 +57,21 @@ FAILURES = {"request_id": pl.String, "post_id": pl.Int64, "reason_code": pl.Stri
 
 
 def draft_candidates(
-    out: Path,
+    run: Run,
     settings: DraftCandidatesSettings,
-    *,
-    snapshot: Path,
-    clusters: Path,
-    parameters: Path | None = None,
-    posts: Sequence[int] | None = None,
-    recorded: Path | None = None,
-    journal: Path | None = None,
-    seed: int = 0,
-    progress: Progress = lambda *a, **k: None,
-) -> dict[str, Any]:
+    out: Path,
+    tools: Tools,
+) -> Counts:
     """Write candidates.parquet, prompts.parquet, failures.parquet and calls.jsonl.zst.
 
     Counts are in texts asked for: `out` candidates, `rejected` the others by reason (no answer, unreadable, same text). A draft of a
     language model that is too long comes back shortened as a further candidate, its `parent_id` naming the long one; a post costs
     at most `settings.subsets` + `settings.shorten` calls here, and never more than `settings.max_calls`.
-    `posts`: the eligible posts to treat; None treats all.
+    Without posts of its own the run treats all eligible ones.
     """
+    snapshot, clusters = run.path("ingest"), run.path("cluster_notes")
+    parameters = run.path("fit_raters") if run.has("fit_raters") else None
+    recorded, journal, seed, progress = run.given.get("recorded"), tools.calls, tools.seed, tools.progress
     from synthesis.generation.extractive import Extractive
 
     extractive = Extractive(settings.max_length)
@@ -87,7 +85,7 @@ def draft_candidates(
     failures: list[dict[str, Any]] = []
     accounts: Counter[str] = Counter()
     spent: Counter[str] = Counter()
-    items = list(read_items(snapshot, clusters, parameters, posts))
+    items = list(read_items(snapshot, clusters, parameters, run.posts))
     progress("writing", 0, len(items))
     for start in range(0, len(items), BLOCK):  # a bounded number of prompts in memory and in flight
         block = items[start : start + BLOCK]
@@ -252,17 +250,9 @@ def _as_borrowed(note: Any, borrowed: bool) -> Any:
     return replace(note, borrowed=True) if borrowed else note
 
 
-def draft_requests_json(
-    settings: DraftCandidatesSettings,
-    *,
-    snapshot: Path,
-    clusters: Path,
-    parameters: Path | None = None,
-    posts: Sequence[int] | None = None,
-    seed: int = 0,
-) -> Iterator[dict[str, Any]]:
+def draft_requests_json(settings: DraftCandidatesSettings, run: Run, *, seed: int = 0) -> Iterator[dict[str, Any]]:
     """The exact requests as JSON-able objects, ids as strings; calls no model."""
-    for item in read_items(snapshot, clusters, parameters, posts):
+    for item in read_items(run.path("ingest"), run.path("cluster_notes"), run.path("fit_raters"), run.posts):
         for request in requests_for(item, settings, samples=settings.samples, seed=seed):
             yield {
                 "request_id": request.request_id,

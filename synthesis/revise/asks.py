@@ -12,8 +12,11 @@ import polars as pl
 
 from jury.tables import read_rows
 from nouns.errors import InputError
+from nouns.run import Run
+from nouns.stage import Tools
 from synthesis.revise.revise import Ask
 from synthesis.revise.stage import Written
+from synthesis.settings import CheckCandidatesSettings, DraftCandidatesSettings
 
 
 class SynthesisRoom:
@@ -23,8 +26,7 @@ class SynthesisRoom:
         self,
         generator: Any,
         items: dict[int, Any],
-        snapshot: Path,
-        clusters: Path,
+        run: Run,
         draft_settings: Any,
         check_settings: Any,
         seed: int,
@@ -32,7 +34,7 @@ class SynthesisRoom:
     ) -> None:
         """`left`: calls that each post may still make for revisions; posts that are not in it may make any number."""
         self._generator, self._items = generator, items
-        self._snapshot, self._clusters = snapshot, clusters
+        self._run = run
         self._draft_settings, self._check_settings = draft_settings, check_settings
         self._seed = seed
         self._left = dict(left or {})
@@ -115,14 +117,8 @@ class SynthesisRoom:
     def check(self, candidates: Path, out: Path, posts: Sequence[int]) -> None:
         from synthesis.check.stage import check_candidates
 
-        check_candidates(
-            out,
-            self._check_settings,
-            snapshot=self._snapshot,
-            clusters=self._clusters,
-            candidates=candidates,
-            posts=posts,
-        )
+        drafted = {**self._run.directories, "draft_candidates": candidates}
+        check_candidates(Run(self._run.run_id, drafted, posts=tuple(posts)), self._check_settings, out, Tools())
 
     def finalists(self) -> int:
         return self._check_settings.judge_finalists if model_judges(self._draft_settings, self._check_settings) else 0
@@ -168,24 +164,11 @@ def calls_left(candidates: Path, posts: Sequence[int], draft_settings: Any, rese
 
 
 def open_writing_room(
-    out: Path,
-    snapshot: Path,
-    parameters: Path,
-    clusters: Path,
-    candidates: Path,
-    posts: Sequence[int],
-    recorded: Path | None,
-    journal: Path | None,
-    draft_settings: Any,
-    check_settings: Any,
-    seed: int,
+    out: Path, run: Run, draft_settings: DraftCandidatesSettings, check_settings: CheckCandidatesSettings, tools: Tools
 ) -> SynthesisRoom:
     """The writing room with the writing model of the settings; the extractive one needs no weights and no server."""
     from synthesis.draft.stage import read_items
-    from synthesis.settings import CheckCandidatesSettings, DraftCandidatesSettings
 
-    draft_settings = draft_settings or DraftCandidatesSettings()
-    check_settings = check_settings or CheckCandidatesSettings()
     reserved = check_settings.judge_finalists if model_judges(draft_settings, check_settings) else 0
     if draft_settings.backend == "extractive":
         from synthesis.generation.extractive import Extractive
@@ -194,7 +177,10 @@ def open_writing_room(
     else:
         from synthesis.generation import open_generator
 
-        generator = open_generator(draft_settings, recorded=recorded, journal=journal, calls=out / "calls.jsonl.zst")
-    items = {item.post.post_id: item for item in read_items(snapshot, clusters, parameters, posts)}
-    left = calls_left(candidates, posts, draft_settings, reserved)
-    return SynthesisRoom(generator, items, snapshot, clusters, draft_settings, check_settings, seed, left)
+        generator = open_generator(
+            draft_settings, recorded=run.given.get("recorded"), journal=tools.calls, calls=out / "calls.jsonl.zst"
+        )
+    found = read_items(run.path("ingest"), run.path("cluster_notes"), run.path("fit_raters"), run.posts)
+    items = {item.post.post_id: item for item in found}
+    left = calls_left(run.path("draft_candidates"), run.posts or (), draft_settings, reserved)
+    return SynthesisRoom(generator, items, run, draft_settings, check_settings, tools.seed, left)

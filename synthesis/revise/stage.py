@@ -14,12 +14,14 @@ import pyarrow.parquet as pq
 from jury.judge.context import PostContext, read_contexts
 from jury.judge.judge import Bench, PostTexts, judge, unjudged_row
 from jury.judge.stage import open_bench, seat_juries, stopped_by_checks
-from jury.records import RaterModel, Unjudged
+from jury.records import Unjudged
 from jury.select.select import rank_of_verdict, refused_by_gates
 from jury.settings import JudgeCandidatesSettings, SelectWinnersSettings
 from jury.tables import SCHEMAS, read_rows, write_jsonl, write_rows
+from nouns.run import Run
+from nouns.stage import Counts, Tools
 from synthesis.revise.revise import Ask, choose_finalists, feedback_in_words, improvement, objections, training_records
-from synthesis.settings import ReviseCandidatesSettings
+from synthesis.settings import CheckCandidatesSettings, DraftCandidatesSettings, ReviseCandidatesSettings
 
 
 class Written(NamedTuple):
@@ -49,66 +51,51 @@ class WritingRoom(Protocol):
 
 
 def revise_candidates(
-    out: Path,
+    run: Run,
     settings: ReviseCandidatesSettings,
+    out: Path,
+    tools: Tools,
     *,
-    snapshot: Path,
-    parameters: Path,
-    jury: Path,
-    clusters: Path,
-    candidates: Path,
-    checks: Path,
-    verdicts: Path,
-    posts: Sequence[int] | None = None,
-    cache: Path | None = None,
-    seed: int = 0,
-    recorded: Path | None = None,
-    journal: Path | None = None,
-    draft_settings: Any = None,
-    check_settings: Any = None,
-    judge_settings: JudgeCandidatesSettings | None = None,
-    select_settings: SelectWinnersSettings | None = None,
-    model: RaterModel | None = None,
-    writing: WritingRoom | None = None,
-    progress: Any = lambda *a, **k: None,
-) -> dict[str, Any]:
+    draft_candidates: DraftCandidatesSettings | None = None,
+    check_candidates: CheckCandidatesSettings | None = None,
+    judge_candidates: JudgeCandidatesSettings | None = None,
+    select_winners: SelectWinnersSettings | None = None,
+) -> Counts:
     """Write candidates, prompts, checks, verdicts, lineage and failures (Parquet), training_records.jsonl and the calls.
 
     All revisions are in candidates.parquet; which of them are real improvements says lineage.parquet (`kept`). Then, where a language
     model writes, it answers the note spec's questions about the best candidates of each post, drafts and revisions alike: rows of
     checks.parquet named 'judge', also for drafts. Counted in revisions asked for: out = kept, rejected = the rest by reason.
-    `writing` and `model` replace the rooms' own (tests).
+    `tools.writer` and `tools.rater_model` stand in for the writing room and the jury (tests).
     """
-    judge_settings = judge_settings or JudgeCandidatesSettings()
+    snapshot, parameters, jury = run.path("ingest"), run.path("fit_raters"), run.path("train_jury")
+    clusters, candidates = run.path("cluster_notes"), run.path("draft_candidates")
+    checks, verdicts, posts = run.path("check_candidates"), run.path("judge_candidates"), run.posts
+    how = judge_candidates or JudgeCandidatesSettings()
     treated = read_rows(clusters, "posts", posts).filter(pl.col("eligible"))["post_id"].sort().to_list()
     contexts = read_contexts(snapshot, parameters, clusters, treated)
-    main, _ = seat_juries(judge_settings, jury, parameters, seed)
-    bench = open_bench(main, judge_settings, jury, parameters, cache, model) if settings.rounds else None
+    main, _ = seat_juries(how, jury, parameters, tools.seed)
+    bench = open_bench(main, how, jury, parameters, tools.vectors, tools.rater_model) if settings.rounds else None
+    writing = tools.writer
     if writing is None:
         from synthesis.revise.asks import open_writing_room
 
         writing = open_writing_room(
             out,
-            snapshot,
-            parameters,
-            clusters,
-            candidates,
-            treated,
-            recorded,
-            journal,
-            draft_settings,
-            check_settings,
-            seed,
+            run.with_posts(treated),
+            draft_candidates or DraftCandidatesSettings(),
+            check_candidates or CheckCandidatesSettings(),
+            tools,
         )
     pool = _judged_pool(treated, candidates, verdicts)
     made = _Made()
     asked = 0
     done: set[str] = set()
     for round_ in range(1, settings.rounds + 1):
-        asks, before = _asks(pool, settings, round_, seed, done)
+        asks, before = _asks(pool, settings, round_, tools.seed, done)
         if not asks or bench is None:
             break
-        progress(f"round {round_}: {len(asks)} revisions", round_ - 1, settings.rounds)
+        tools.progress(f"round {round_}: {len(asks)} revisions", round_ - 1, settings.rounds)
         asked += sum(ask.n for ask in asks)
         written = writing.revise(asks)
         new, clones = _new_texts(written.candidates, pool)
@@ -116,7 +103,7 @@ def revise_candidates(
         made.failures += written.failures
         made.codes.update({"not_written": sum(ask.n for ask in asks) - len(written.candidates), "same_text": clones})
         found = _check(writing, new, candidates, checks, out / f"round-{round_}", treated)
-        judged = _judge(bench, contexts, new, found, judge_settings.batch)
+        judged = _judge(bench, contexts, new, found, how.batch)
         _enter(
             made,
             pool,
@@ -128,7 +115,7 @@ def revise_candidates(
             settings,
             round_,
         )
-    examined = _examine(writing, pool, select_settings or SelectWinnersSettings(), made)
+    examined = _examine(writing, pool, select_winners or SelectWinnersSettings(), made)
     _write(out, made, candidates, checks)
     codes = +made.codes
     kept = sum(row["kept"] for row in made.lineage)

@@ -10,9 +10,9 @@ import yaml
 
 from benchmarks.tiny_writer import make_writer
 from feedback.export.lengths import COUNTED, Lengths
-from feedback.export.stage import export
 from feedback.settings import ExportSettings
 from nouns.errors import InputError
+from tests.calling import export
 from tests.feedback.test_exports import INPUTS
 
 

@@ -13,10 +13,10 @@ import pytest
 from feedback.export.folder import ConfigWriter, is_test
 from feedback.export.layouts import DICTIONARY, SCHEMAS, schema_of
 from feedback.export.redaction import PLACEHOLDER, PostText
-from feedback.export.stage import export
 from feedback.settings import ExportSettings
 from nouns.errors import InputError
 from synthesis.draft.prompts import as_reply, read_reply
+from tests.calling import export
 
 INPUTS = ("snapshot", "jury", "clusters", "candidates", "checks", "verdicts", "selections", "revisions", "pairs")
 ALL = ExportSettings(h4=True, test_share=0.3)

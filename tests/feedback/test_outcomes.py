@@ -5,9 +5,10 @@ import json
 import polars as pl
 import pytest
 
-from feedback.outcomes.stage import drift, learn_outcomes
+from feedback.outcomes.stage import drift
 from feedback.settings import LearnOutcomesSettings
 from nouns import snapshot as snapshots
+from tests.calling import learn_outcomes
 
 INPUTS = ("clusters", "candidates", "verdicts", "selections", "revisions")
 

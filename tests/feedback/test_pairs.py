@@ -22,9 +22,10 @@ from feedback.pairs.pairs import (
     surface_features,
     surface_test,
 )
-from feedback.pairs.stage import PAIRS, build_pairs
+from feedback.pairs.stage import PAIRS
 from feedback.settings import BuildPairsSettings
 from nouns.errors import InputError
+from tests.calling import build_pairs
 
 LOOSE = BuildPairsSettings(matching=False)
 _WORDS = [

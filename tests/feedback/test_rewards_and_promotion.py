@@ -9,12 +9,12 @@ import pytest
 from feedback.settings import CompareWritersSettings
 from feedback.tune.reward import FLOOR, REWARDS, directories_of, jury_reward, make_jury_reward
 from feedback.tune.settings import TuneWriterSettings
-from feedback.tune.stage import compare_writers, tune_writer
 from jury.records import JudgedText
 from jury.settings import JudgeCandidatesSettings
 from nouns.errors import InputError
 from synthesis.check.settings import CheckCandidatesSettings
 from synthesis.draft.prompts import as_reply
+from tests.calling import compare_writers, tune_writer
 from tests.jury.world import CANDIDATES, CHECKS, MISLEADING, PlantedRater, World, a_jury, planted
 
 WHERE = ("jury", "snapshot", "parameters", "clusters")

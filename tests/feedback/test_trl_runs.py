@@ -11,8 +11,8 @@ import pytest
 import yaml
 
 from benchmarks.tiny_writer import make_writer
-from feedback.export.stage import export
 from feedback.settings import ExportSettings
+from tests.calling import export
 from tests.feedback.test_exports import INPUTS
 
 

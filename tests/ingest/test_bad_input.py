@@ -13,9 +13,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ingest.settings import IngestSettings
-from ingest.stage import ingest
 from nouns.errors import InputError
 from nouns.snapshot import SCHEMAS, read_table
+from tests.calling import ingest
 from tests.ingest.test_ingest import (
     MISLEADING,
     NOTE_HEADER,

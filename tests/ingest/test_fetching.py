@@ -16,8 +16,8 @@ import pytest
 
 from ingest.fetch import FetchSettings, fetch_snapshot
 from ingest.settings import IngestSettings
-from ingest.stage import ingest
 from nouns.errors import InputError
+from tests.calling import ingest
 from tests.ingest.test_ingest import NOTE_HEADER, RATING_HEADER, note_rows, rating_rows, tsv
 
 

@@ -16,7 +16,6 @@ import zstandard
 
 from ingest.columns import SPECS, check_specs
 from ingest.settings import IngestSettings
-from ingest.stage import ingest
 from nouns.errors import InputError
 from nouns.snapshot import (
     RATER_INDEX_FILE,
@@ -27,6 +26,7 @@ from nouns.snapshot import (
     read_table,
     write,
 )
+from tests.calling import ingest
 
 EPOCH = 1_288_834_974_657
 T0 = 1_700_000_000_000

@@ -2,13 +2,10 @@ from __future__ import annotations
 
 import pytest
 
-from feedback.pairs.stage import build_pairs
 from feedback.settings import BuildPairsSettings
-from jury.judge.stage import judge_candidates
-from jury.select.stage import select_winners
 from jury.settings import JudgeCandidatesSettings, SelectWinnersSettings
-from synthesis.revise.stage import revise_candidates
 from synthesis.settings import ReviseCandidatesSettings
+from tests.calling import build_pairs, judge_candidates, revise_candidates, select_winners
 from tests.jury.world import PlantedRater, PlantedWriter, World
 
 JUDGE = JudgeCandidatesSettings(n_jurors=60, n_appeal=60)

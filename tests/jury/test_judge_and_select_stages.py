@@ -10,12 +10,11 @@ import pytest
 
 from jury.judge.context import PostContext, read_contexts
 from jury.judge.judge import Bench, PostTexts, judge
-from jury.judge.stage import judge_candidates
 from jury.records import JudgedText, RatedTexts, Ratings, Sibling
-from jury.select.stage import select_winners
 from jury.settings import JudgeCandidatesSettings, SelectWinnersSettings
 from jury.tables import SCHEMAS
 from nouns.errors import InputError
+from tests.calling import judge_candidates, select_winners
 from tests.jury.world import MISLEADING, PlantedRater, World, a_jury, planted
 
 POSTS = {

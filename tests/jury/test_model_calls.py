@@ -9,19 +9,15 @@ from dataclasses import replace
 import polars as pl
 import pytest
 
-from jury.judge.stage import judge_candidates
 from jury.select.baseline import summarise
-from jury.select.stage import select_winners
 from jury.settings import JudgeCandidatesSettings, SelectWinnersSettings
 from nouns.errors import InputError
-from synthesis.check.stage import check_candidates
-from synthesis.draft.stage import draft_candidates
 from synthesis.generation import BACKENDS
 from synthesis.generation.recorded import read_calls
 from synthesis.generation.scripted import Scripted, echo
-from synthesis.revise.stage import revise_candidates
 from synthesis.settings import CheckCandidatesSettings, DraftCandidatesSettings, ReviseCandidatesSettings
 from synthesis.spec import note_spec
+from tests.calling import check_candidates, draft_candidates, judge_candidates, revise_candidates, select_winners
 from tests.jury.world import PlantedRater, World
 from texts.note import note_length
 

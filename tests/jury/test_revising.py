@@ -5,13 +5,11 @@ import json
 import polars as pl
 import pytest
 
-from jury.judge.stage import judge_candidates
-from jury.select.stage import select_winners
 from jury.settings import JudgeCandidatesSettings, SelectWinnersSettings
 from nouns.snapshot import NOT_HELPFUL_TAGS
 from synthesis.revise.revise import OBJECTIONS, choose_finalists, feedback_in_words, improvement, objections
-from synthesis.revise.stage import revise_candidates
 from synthesis.settings import ReviseCandidatesSettings
+from tests.calling import judge_candidates, revise_candidates, select_winners
 from tests.jury.test_selection import verdict
 from tests.jury.world import PlantedRater, PlantedWriter, World
 

@@ -18,7 +18,7 @@ from matrix_factorization.score.flow import NoteFacts, RatingEvents, most_active
 from matrix_factorization.score.gaussian import gaussian_scores
 from matrix_factorization.score.helpfulness import rater_helpfulness, survivors_on_evidence, valid_ratings
 from matrix_factorization.score.outputs import frames
-from matrix_factorization.score.stage import fit_raters, fold_in
+from matrix_factorization.score.stage import fold_in
 from matrix_factorization.score.statuses import (
     HELPFUL,
     NEEDS_MORE,
@@ -33,6 +33,7 @@ from matrix_factorization.settings import FitRatersSettings
 from matrix_factorization.solve.exact import ExactSolver
 from nouns import snapshot as tables
 from nouns.errors import InputError
+from tests.calling import fit_raters
 
 HOUR = 3_600_000
 QUICK = FitRatersSettings(random_starts=1, held_out_splits=1, plots=False)

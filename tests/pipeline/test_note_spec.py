@@ -6,14 +6,14 @@ from pathlib import Path
 
 import synthesis
 from nouns.stages import ALL_STAGES
-from pipeline import plan
+from pipeline.code import stage_code
 
 SPEC = Path(synthesis.__file__).parent / "note_spec.toml"
 
 
 def codes() -> dict[str, str]:
-    plan.code_digest.cache_clear()
-    return {stage: plan.stage_code(stage) for stage in ALL_STAGES}
+    stage_code.cache_clear()
+    return {stage: stage_code(stage) for stage in ALL_STAGES}
 
 
 def test_a_changed_note_spec_repeats_the_checks_and_the_revisions_but_no_draft_and_no_jury(monkeypatch):

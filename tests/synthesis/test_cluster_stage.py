@@ -6,8 +6,8 @@ import polars as pl
 import pytest
 
 from nouns.post import NOT_MISLEADING
-from synthesis.cluster.stage import cluster_notes
 from synthesis.settings import ClusterNotesSettings
+from tests.calling import cluster_notes
 from tests.synthesis.world import (  # fmt: skip
     BRIDGE,
     BRIDGE_OTHER,

@@ -10,12 +10,12 @@ import polars as pl
 import pytest
 
 from nouns.post import MISLEADING, Completion, Note, Post
-from synthesis.cluster.stage import cluster_notes
 from synthesis.draft.draft import candidates_of, generate_whole, requests_for, seed_for
 from synthesis.draft.prompts import draft_request
-from synthesis.draft.stage import draft_candidates, draft_requests_json
+from synthesis.draft.stage import draft_requests_json
 from synthesis.generation.scripted import Scripted
 from synthesis.settings import ClusterNotesSettings, DraftCandidatesSettings
+from tests.calling import as_run, cluster_notes, draft_candidates
 from tests.synthesis.world import bridge_notes, note, write_parameters, write_snapshot
 from texts.note import canonical_urls, note_length
 
@@ -99,7 +99,7 @@ def test_every_candidate_leads_to_its_prompt(tmp_path, world):
 
 def test_a_dry_run_prints_the_requests_and_calls_no_model(world):
     settings = replace(SETTINGS, backend="openai", base_url="http://127.0.0.1:9/v1", model="m")
-    lines = [json.dumps(entry) for entry in draft_requests_json(settings, **world, seed=5)]
+    lines = [json.dumps(entry) for entry in draft_requests_json(settings, as_run(**world), seed=5)]
     assert 2 <= len(lines) <= 2 * settings.subsets
     assert all(isinstance(json.loads(line)["post_id"], str) for line in lines)
 

@@ -22,7 +22,7 @@ from synthesis.generation.openai_server import OpenAIServer
 from synthesis.generation.recorded import Recorded, read_calls
 from synthesis.generation.recording import Recording, call_record, completion_of
 from synthesis.generation.scripted import Scripted
-from synthesis.settings import PERFORMANCE_FIELDS, DraftCandidatesSettings
+from synthesis.settings import DraftCandidatesSettings
 from tests.servers import ChaosServer
 from tests.tiny_model import make_tiny_model
 
@@ -387,12 +387,6 @@ class TestOpening:
         writer = open_generator(SETTINGS, calls=tmp_path / "calls.jsonl.zst", journal=tmp_path / "journal")
         writer.generate([request()])
         assert list(tmp_path.iterdir()) == []
-
-    def test_performance_fields_exist(self):
-        for name in PERFORMANCE_FIELDS:
-            table, field = name.split(".")
-            if table == "DraftCandidatesSettings":
-                assert hasattr(SETTINGS, field)
 
 
 class TestScripted:

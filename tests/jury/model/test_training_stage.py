@@ -14,9 +14,10 @@ from jury.rate_text import rate_lines
 from jury.train.evaluate import Hidden, evaluate_jury, read_evaluation_set
 from jury.train.reasons import values_report
 from jury.train.settings import TrainJurySettings
-from jury.train.stage import gate, load_raters, open_jury, train_jury
+from jury.train.stage import gate, load_raters, open_jury
 from nouns.errors import InputError
 from nouns.snapshot import RATING_TAGS, SCHEMAS
+from tests.calling import train_jury
 from tests.jury.model.planted import make_world
 
 SETTINGS = TrainJurySettings(encoder="none", gold_encoder="none", blocks=("form",), bootstrap=20, plots=False)

@@ -7,9 +7,11 @@ import time
 
 import pytest
 
-from synthesis.check import check_text, instruction_like, near_duplicates, passed
 from synthesis.check.base import MAX_DRAFT, MAX_SOURCE, make_draft
+from synthesis.check.check import check_text, passed
+from synthesis.check.duplicates import near_duplicates
 from synthesis.check.evidence import Evidence
+from synthesis.check.injection import instruction_like
 from tests.synthesis.check import adversarial
 from texts.note import clean_text, find_urls, note_length, split_sentences
 

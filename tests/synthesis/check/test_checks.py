@@ -6,14 +6,16 @@ import pytest
 
 from nouns.errors import InputError
 from nouns.post import MISLEADING, Completion, Note, Post
-from synthesis.check import Tools, admission_report, check_text, check_text_json, near_duplicates, note_spec, passed
 from synthesis.check import check as run_module
 from synthesis.check.base import make_draft
+from synthesis.check.check import Tools, admission_report, check_text, check_text_json, passed
+from synthesis.check.duplicates import near_duplicates
 from synthesis.check.judge import Finalist, judge_finalists, questions_for, read_answers
 from synthesis.check.rubric import score_rubric
 from synthesis.check.settings import CheckCandidatesSettings
 from synthesis.check.support import check_support
 from synthesis.settings import DraftCandidatesSettings
+from synthesis.spec import note_spec
 from texts.values import dates_agree, numbers_agree, read_dates, read_numbers
 
 SOURCE = 'The ferry Aurelia was built in 1974, not 1947. It carried 240 passengers on 6 May 1981, when Captain Ruth Maddow said "we turned back in time". https://ferry.example/aurelia'

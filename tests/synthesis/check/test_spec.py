@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from nouns.errors import InputError
-from synthesis.check import note_spec, read_note_spec
 from synthesis.check.check import CHEAP
+from synthesis.spec import note_spec, read_note_spec
 
 CHECKS = Path(__file__).parents[3] / "synthesis" / "check"
 

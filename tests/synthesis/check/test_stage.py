@@ -8,9 +8,10 @@ import pytest
 
 from nouns.errors import InputError
 from nouns.post import MISLEADING
-from synthesis.check import note_spec
 from synthesis.check.settings import CheckCandidatesSettings
-from synthesis.check.stage import CHECKS_SCHEMA, check_candidates
+from synthesis.check.stage import CHECKS_SCHEMA
+from synthesis.spec import note_spec
+from tests.calling import check_candidates
 
 NOTE = "The ferry Aurelia was built in 1974, not 1947. https://ferry.example/aurelia"
 SPANISH = "El puerto de Lindow cerró en 1990 por falta de pasajeros. https://lindow.example/puerto"

@@ -42,7 +42,7 @@ import httpx
 import psutil
 
 from nouns.stages import RUN_STAGES
-from pipeline.cli.app import sample_directory
+from pipeline.console import sample_directory
 from pipeline.plan import Plan, RunRequest, create_run
 from pipeline.settings import load_settings
 from storage.store import Store

@@ -26,7 +26,7 @@ import psutil
 
 from nouns.stages import RUN_STAGES, SHARDED_STAGES
 from pipeline import tasks
-from pipeline.cli.app import sample_directory
+from pipeline.console import sample_directory
 from pipeline.plan import Plan, RunRequest, create_run
 from pipeline.settings import load_settings
 from storage.store import Store

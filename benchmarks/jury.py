@@ -27,6 +27,7 @@ from jury.model.encoders import Encoder, NoEncoder, make_encoder
 from jury.model.features import MISLEADING
 from jury.model.hierarchical import HierarchicalModel
 from jury.records import JudgedText, Jury, Sibling
+from jury.settings import TrainJurySettings
 from jury.train.data import merge
 from jury.train.evaluate import (
     EvaluationSet,
@@ -39,7 +40,6 @@ from jury.train.evaluate import (
 )
 from jury.train.extra_data import read_folder
 from jury.train.fit import FitOptions, TrainingData, deal_folds, fit_hierarchical
-from jury.train.settings import TrainJurySettings
 from jury.train.stage import fit_options, held_out_report, train_baselines
 
 ALL = ("notes-2025-26", "birdwatch-2021", "notes-2021-23", "posts-2025", "camps-2026")

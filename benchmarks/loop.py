@@ -30,8 +30,7 @@ import polars as pl
 
 from feedback.compare.compare import Draft, compare, distinct, pick
 from feedback.pairs.pairs import PostMaterial, Text, pairs_of_post
-from feedback.settings import BuildPairsSettings, CompareWritersSettings
-from feedback.tune.settings import TuneWriterSettings
+from feedback.settings import BuildPairsSettings, CompareWritersSettings, TuneWriterSettings
 from jury.judge.aggregate import BridgingIntercept, receive
 from jury.judge.draw import Raters, draw_two, split_pools
 from jury.records import JudgedText, Jury, RatedTexts

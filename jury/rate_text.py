@@ -22,8 +22,8 @@ def rate_lines(
 ) -> Iterator[dict[str, Any]]:
     """One result per line, in order. Sides are represented by up to 400 raters of the jury, at even steps of the factor line."""
     from jury.model.store import load_model
+    from jury.opened import open_jury
     from jury.train.evaluate import standard_jury
-    from jury.train.stage import open_jury
 
     directory = open_jury(jury)
     trained = load_model(directory.path, model, cache)

@@ -11,7 +11,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from jury.judge.aggregate import AGGREGATORS
+from jury.settings import AGGREGATOR_NAMES
 from nouns.errors import InputError
 
 REASON = pa.struct([("side", pa.string()), ("tag", pa.string()), ("probability", pa.float32())])
@@ -32,7 +32,7 @@ _RECEPTION = [
     ("sd_within", pa.float32()),
     ("net_helpful_negative", pa.float32()),
     ("net_helpful_positive", pa.float32()),
-    *((f"score_{name}", pa.float32()) for name in AGGREGATORS),
+    *((f"score_{name}", pa.float32()) for name in AGGREGATOR_NAMES),
     ("curve", pa.list_(pa.float32())),
 ]
 

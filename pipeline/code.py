@@ -1,8 +1,8 @@
 """Digest of the code a stage rests on, so that changed code never passes old output off as new.
 
 What counts is the import closure of the stage's module: every module of ours that it reaches, imports inside functions
-included, and the data files those modules name (prompts, word lists, the note spec). Of the declarations of all stages
-only the stage's own record counts, so that a new stage or a new column elsewhere repeats nothing here.
+included, and the data files those modules name (prompts, word lists, the note spec). Settings count by
+their values, not by the file that declares them, and of the declarations of all stages only the stage's own record counts, so that a new stage or a new column elsewhere repeats nothing here.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def closure(module: str) -> list[str]:
     waiting = [module]
     while waiting:
         name = waiting.pop()
-        if name not in seen and name not in DECLARATIONS | STAND_INS:
+        if name not in seen and name not in DECLARATIONS | STAND_INS and not name.endswith(".settings"):
             seen.add(name)
             waiting += _read(name)[0]
     return sorted(seen)

@@ -38,7 +38,6 @@ def describe_run(
     from pathlib import Path
 
     from nouns.errors import InputError
-    from pipeline.cli.app import _as_of
     from pipeline.plan import RunRequest, create_run
     from pipeline.settings import load_settings
     from storage.store import Store
@@ -56,7 +55,7 @@ def describe_run(
         posts=params.get("posts") or None,
         raters=params.get("raters") or None,
         jury=params.get("jury") or None,
-        as_of=_as_of(str(params["as_of"])) if params.get("as_of") else None,
+        as_of=as_of(str(params["as_of"])) if params.get("as_of") else None,
         recorded=params.get("recorded") or None,
         decisions=params.get("decisions") or None,
         extra=tuple(params.get("extra") or ()),
@@ -145,7 +144,7 @@ def run_shard(work: Mapping[str, str], stage: str, index: int) -> str:
 
 def newest_run_of(workspace: str) -> str:
     """The run described last in a workspace."""
-    from pipeline.cli.app import newest_run
+    from pipeline.console import newest_run
     from storage.store import Store
 
     return newest_run(Store(workspace))

@@ -26,8 +26,8 @@ from jury.settings import JudgeCandidatesSettings
 from nouns.errors import InputError
 from nouns.post import MISLEADING
 from synthesis.check.check import check_text, passed
-from synthesis.check.settings import CheckCandidatesSettings
 from synthesis.draft.prompts import read_completion, read_reply
+from synthesis.settings import CheckCandidatesSettings
 from texts.note import clean_text, note_length
 
 Reward = Callable[..., list[float]]

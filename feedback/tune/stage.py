@@ -12,8 +12,7 @@ import polars as pl
 
 from feedback.compare.compare import Comparison, Draft, compare
 from feedback.export.folder import is_test
-from feedback.settings import CompareWritersSettings, ExportSettings
-from feedback.tune.settings import TuneWriterSettings
+from feedback.settings import CompareWritersSettings, ExportSettings, TuneWriterSettings
 from jury.judge.context import PostContext, read_contexts
 from jury.judge.judge import Bench, PostTexts, judge
 from jury.judge.stage import open_bench, seat_juries, stopped_by_checks
@@ -22,7 +21,7 @@ from jury.tables import read_rows
 from nouns.errors import InputError
 from nouns.run import Run
 from nouns.stage import Counts, Tools
-from synthesis.check.settings import CheckCandidatesSettings
+from synthesis.settings import CheckCandidatesSettings
 
 
 def tune_writer(

@@ -7,8 +7,8 @@ from typing import Any
 
 import polars as pl
 
+from feedback.settings import TuneWriterSettings
 from feedback.tune.losses import hindsight_loss, mean_nll, rating_scaled_contrast, token_log_probabilities
-from feedback.tune.settings import TuneWriterSettings
 
 RATING_SCALE = 7.0
 """Stable Alignment's ratings run from 1 to 7; scores on X's scale are stretched onto it within the rows at hand."""

@@ -14,9 +14,9 @@ from typing import Any
 
 import polars as pl
 
+from feedback.settings import TuneWriterSettings
 from feedback.tune.data import CONFIG_OF, fitting, label_smoothing, read_rows, to_dataset
 from feedback.tune.probe import probe_rows, probe_warnings, probed
-from feedback.tune.settings import TuneWriterSettings
 from nouns.errors import InputError
 
 Reward = Callable[..., list[float]]

@@ -511,7 +511,7 @@ def evaluate_jury(
     """Evaluate a trained jury directory on any labelled set; the JSON object of `supernotes evaluate-jury`."""
     from jury.model.baselines import load_baselines
     from jury.model.store import load_model
-    from jury.train.stage import open_jury
+    from jury.opened import open_jury
 
     directory = open_jury(jury)
     known = pl.DataFrame(

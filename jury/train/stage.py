@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +26,10 @@ from jury.judge.draw import Raters, split_pools
 from jury.model.baselines import BaselineModel, fit_baselines, save_baselines
 from jury.model.encoders import Encoder, make_encoder
 from jury.model.hierarchical import HierarchicalModel, Weights, published_noise
-from jury.model.store import load_model, save_weights
+from jury.model.store import save_weights
 from jury.model.topics import topics_of_posts
 from jury.records import JudgedText
+from jury.settings import TrainJurySettings
 from jury.train.data import merge, read_global_intercept, read_raters, read_snapshot_data
 from jury.train.evaluate import EvaluationSet, Hidden, Predictions, evaluate_models, standard_jury
 from jury.train.fit import (
@@ -42,9 +43,8 @@ from jury.train.fit import (
 )
 from jury.train.reasons import values_report
 from jury.train.report import write_html, write_plots
-from jury.train.settings import TrainJurySettings
 from jury.train.threads import on_one_thread
-from nouns.errors import InputError
+from nouns.errors import GateFailed, InputError
 from nouns.run import Run
 from nouns.stage import Counts, Tools
 from texts.language import detect_language
@@ -53,52 +53,6 @@ POOLS = ("proxy", "gold")
 _RATERS = pa.schema([
     ("raterParticipantId", pa.string()), ("intercept", pa.float64()), ("factor1", pa.float64()), ("n_ratings", pa.int64()), ("pool", pa.string()),
 ])  # fmt: skip
-
-
-class GateFailed(RuntimeError):
-    """The trained jury predicts held-out ratings worse than the raters' intercepts alone: it must not judge."""
-
-
-@dataclass(frozen=True)
-class JuryDirectory:
-    """What a trained jury consists of: `model('proxy')`, `model('gold')`, `model('model')`, its raters and mu."""
-
-    path: Path
-    raters: Raters
-    global_intercept: float
-    facts: dict
-
-    def model(self, name: str = "model", cache: Path | None = None) -> HierarchicalModel:
-        return load_model(self.path, name, cache)
-
-    def pool(self, name: str) -> Raters:
-        """The raters of one pool."""
-        return self.raters.take(np.flatnonzero([p == name for p in self.raters.pool]))
-
-
-def open_jury(directory: Path) -> JuryDirectory:
-    """The raters and facts of a trained jury; its models are loaded when asked for."""
-    directory = Path(directory)
-    numbers, table = directory / "jury.json", directory / "raters.parquet"
-    if not numbers.is_file() or not table.is_file():
-        raise InputError(
-            f"{directory} holds no jury: jury.json and raters.parquet are expected; give the directory train-jury wrote."
-        )
-    facts = json.loads(numbers.read_text(encoding="utf-8"))
-    frame = pl.read_parquet(table)
-    raters = Raters(
-        tuple(frame["raterParticipantId"].to_list()),
-        frame["intercept"].to_numpy(),
-        frame["factor1"].to_numpy(),
-        frame["n_ratings"].to_numpy(),
-        tuple(frame["pool"].to_list()),
-    )
-    return JuryDirectory(directory, raters, float(facts["global_intercept"]), facts)
-
-
-def load_raters(directory: Path) -> Raters:
-    """The raters of a jury directory with their pool, sorted by id."""
-    return open_jury(directory).raters
 
 
 def train_jury(

@@ -12,7 +12,7 @@ from pathlib import Path
 def main() -> None:
     """Replace this process by `airflow standalone` with our DAGs folder, sample input and workspace as defaults."""
     from pipeline.airflow import home as airflow_home
-    from pipeline.cli.app import sample_directory, say
+    from pipeline.console import sample_directory, say
 
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--workspace", default="workspace")

@@ -17,6 +17,8 @@ import typer
 
 from nouns.errors import InputError, SupernotesError
 from nouns.stages import RUN_STAGES, STAGES, verb
+from pipeline.console import as_of as read_as_of
+from pipeline.console import emit, newest_run, sample_directory, say
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -38,53 +40,10 @@ RunId = Annotated[str | None, typer.Option("--run", help="Run id; default: the n
 DEFAULT_WORKSPACE = "./workspace"
 
 
-def emit(value: Any) -> None:
-    """One JSON value as one line on standard output."""
-    print(jsonlib.dumps(value, ensure_ascii=False, allow_nan=False), flush=True)
-
-
-def say(text: str = "") -> None:
-    """A line for a person, on standard error: standard output is for results."""
-    print(text, file=sys.stderr, flush=True)
-
-
 def _settings(config: Path | None, flags: list[str] | None) -> Any:
     from pipeline.settings import load_settings
 
     return load_settings(config, flags=flags or ())
-
-
-def _as_of(text: str | None) -> int | None:
-    """Milliseconds since 1970 from an ISO 8601 time (UTC unless it says otherwise) or from the number itself."""
-    if text is None:
-        return None
-    if text.isdigit():
-        value = int(text)
-        if not 1_262_304_000_000 <= value < 4_102_444_800_000:
-            raise InputError(
-                f"--as-of {text}: a number must be milliseconds since 1970 between the years 2010 and 2100."
-            )
-        return value
-    from datetime import UTC, datetime
-
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise InputError(
-            f"--as-of {text!r} is no time; give ISO 8601 such as 2026-02-01 or 2026-02-01T12:00:00Z, or milliseconds."
-        ) from error
-    return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
-
-
-def newest_run(store: Any) -> str:
-    """The id of the run described last in a workspace; runs that only compare writers are passed over."""
-    described = {run: store.read_text(f"runs/{run}/run.json") for run in store.list("runs")}
-    runs = [run for run, text in described.items() if text and not jsonlib.loads(text)["request"].get("held_out")]
-    if not runs:
-        raise InputError(
-            f"The workspace {store.root!r} has no run yet. Make one: supernotes run --input DIR --workspace {store.root}"
-        )
-    return str(max(runs, key=lambda run: (store.modified(f"runs/{run}/run.json"), run)))
 
 
 # -- runs ----------------------------------------------------------------------------------------------------------
@@ -159,7 +118,7 @@ def run(
     """All stages on a directory of X's public files. Finished stages are not repeated: rerun it after a kill."""
     from pipeline.plan import RunRequest
 
-    request = RunRequest(input, posts, raters, jury, _as_of(as_of), recorded, decisions, tuple(extra or ()))
+    request = RunRequest(input, posts, raters, jury, read_as_of(as_of), recorded, decisions, tuple(extra or ()))
     summary = carry_out(workspace, request, _settings(config, set), as_json=json)
     if json:
         emit(summary)
@@ -194,14 +153,6 @@ def demo(workspace: Workspace = DEFAULT_WORKSPACE, config: Config = None, set: S
     from storage.store import Store
 
     show_run(Store(workspace), summary["run_id"], limit=3)
-
-
-def sample_directory() -> Path:
-    """The bundled sample, found beside the installed package or in the current checkout."""
-    for base in (Path(__file__).resolve().parents[2], Path.cwd()):
-        if (base / "data" / "sample").is_dir():
-            return base / "data" / "sample"
-    raise InputError("The bundled sample data/sample was not found. Run the demo in a checkout of the repository.")
 
 
 @app.command()
@@ -440,7 +391,7 @@ def ingest(
     from storage.store import Store
 
     if input is not None:
-        run = create_run(Store(workspace), RunRequest(input, posts, as_of=_as_of(as_of)), _settings(config, set))
+        run = create_run(Store(workspace), RunRequest(input, posts, as_of=read_as_of(as_of)), _settings(config, set))
     stage_of_run("ingest", run, workspace, json)
 
 
@@ -605,7 +556,7 @@ def evaluate_jury(
     """How well a jury predicts real ratings it has not seen, beside the baselines."""
     from pipeline.cli.alone import evaluate_alone, print_evaluation
 
-    result = evaluate_alone(jury, notes, ratings, posts, raters, targets, _as_of(as_of), workspace)
+    result = evaluate_alone(jury, notes, ratings, posts, raters, targets, read_as_of(as_of), workspace)
     if json:
         emit(result)
     else:

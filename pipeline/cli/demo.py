@@ -17,7 +17,7 @@ def run_dags(input: str, posts: str | None, workspace: str, home: Path) -> str:
     """Run the three DAGs one after the other; returns the run's id. Raises `StageFailed` naming the task that failed."""
     from nouns.errors import StageFailed
     from pipeline.airflow import home as airflow_home
-    from pipeline.cli.app import say
+    from pipeline.console import say
 
     airflow_home.prepare_in_process(home)
     logging.disable(logging.INFO)
@@ -54,7 +54,7 @@ def main() -> None:
     arguments = parser.parse_args()
     from nouns.errors import SupernotesError
     from pipeline.cli.app import main as supernotes
-    from pipeline.cli.app import sample_directory, say
+    from pipeline.console import sample_directory, say
 
     started = time.monotonic()
     workspace = arguments.workspace if "://" in arguments.workspace else str(Path(arguments.workspace).resolve())

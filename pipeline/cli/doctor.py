@@ -107,7 +107,7 @@ def _database(workspace: str) -> tuple[str, str]:
 
 
 def _sample() -> tuple[str, str]:
-    from pipeline.cli.app import sample_directory
+    from pipeline.console import sample_directory
 
     return "ok", f"{len(list(sample_directory().iterdir()))} files"
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from synthesis.check.settings import CheckCandidatesSettings
+from synthesis.settings import CheckCandidatesSettings
 from texts.note import Span, clean_text, find_urls, split_sentences
 
 MAX_DRAFT = 2_000  # characters of a candidate that are looked at; longer ones fail the length check anyway

@@ -19,9 +19,9 @@ from synthesis.check.length import check_length
 from synthesis.check.links import check_links, check_liveness
 from synthesis.check.neutrality import check_neutrality
 from synthesis.check.rubric import check_rubric
-from synthesis.check.settings import REQUIRE_LINK, CheckCandidatesSettings
 from synthesis.check.style import check_style
 from synthesis.check.support import Nli, check_support
+from synthesis.settings import REQUIRE_LINK, CheckCandidatesSettings
 from synthesis.spec import note_spec
 from texts.note import canonical_urls, find_urls, note_length
 

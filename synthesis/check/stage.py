@@ -17,8 +17,8 @@ from nouns.stage import Counts, Tools
 from synthesis.check.check import Tools as CheckTools
 from synthesis.check.check import check_text, check_text_json, passed
 from synthesis.check.duplicates import near_duplicates
-from synthesis.check.settings import CheckCandidatesSettings
 from synthesis.check.support import load_nli
+from synthesis.settings import CheckCandidatesSettings
 from synthesis.spec import note_spec
 
 __all__ = ["CHECKS_SCHEMA", "CheckedCandidate", "check_candidates", "check_post", "check_text_json"]

@@ -14,8 +14,7 @@ from jury.tables import read_rows
 from nouns.errors import InputError
 from nouns.run import Run
 from nouns.stage import Tools
-from synthesis.revise.revise import Ask
-from synthesis.revise.stage import Written
+from synthesis.revise.revise import Ask, Written
 from synthesis.settings import CheckCandidatesSettings, DraftCandidatesSettings
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from jury.records import SIDES
 from synthesis.settings import ReviseCandidatesSettings
@@ -33,6 +33,14 @@ _WHO = {"negative": "Readers of one side", "middle": "Readers in the middle", "p
 
 RATING_SCALE = 7
 """Stable Alignment's ratings go from 1 to 7 (Liu et al. 2023, appendix); ours are mapped there from [0, 1]."""
+
+
+class Written(NamedTuple):
+    """What the writing room made of some asks: rows of its candidates, prompts and failures tables."""
+
+    candidates: list[dict[str, Any]]
+    prompts: list[dict[str, Any]]
+    failures: list[dict[str, Any]]
 
 
 @dataclass(frozen=True)

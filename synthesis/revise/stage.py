@@ -6,7 +6,7 @@ import shutil
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import polars as pl
 import pyarrow.parquet as pq
@@ -20,16 +20,16 @@ from jury.settings import JudgeCandidatesSettings, SelectWinnersSettings
 from jury.tables import SCHEMAS, read_rows, write_jsonl, write_rows
 from nouns.run import Run
 from nouns.stage import Counts, Tools
-from synthesis.revise.revise import Ask, choose_finalists, feedback_in_words, improvement, objections, training_records
+from synthesis.revise.revise import (
+    Ask,
+    Written,
+    choose_finalists,
+    feedback_in_words,
+    improvement,
+    objections,
+    training_records,
+)
 from synthesis.settings import CheckCandidatesSettings, DraftCandidatesSettings, ReviseCandidatesSettings
-
-
-class Written(NamedTuple):
-    """What the writing room made of some asks: rows of its candidates, prompts and failures tables."""
-
-    candidates: list[dict[str, Any]]
-    prompts: list[dict[str, Any]]
-    failures: list[dict[str, Any]]
 
 
 class WritingRoom(Protocol):

@@ -15,7 +15,7 @@ import pytest
 
 from nouns.stages import SHARDED_STAGES
 from pipeline import tasks
-from pipeline.cli.app import sample_directory
+from pipeline.console import sample_directory
 from pipeline.plan import Plan, RunRequest, create_run
 from pipeline.settings import load_settings
 from storage.store import Store
@@ -139,7 +139,6 @@ def test_a_dag_may_also_start_by_time(monkeypatch):
 
 def test_yesterdays_inputs_give_yesterdays_outputs(dagbag, sample_run):
     """A backfill by logical date is the run a person would have made with that day as `as_of`: its id says so."""
-    from pipeline.cli.app import _as_of
 
     workspace, _ = sample_run
     day = datetime(2026, 11, 1, tzinfo=UTC)
@@ -155,7 +154,7 @@ def test_yesterdays_inputs_give_yesterdays_outputs(dagbag, sample_run):
         backfilled = tasks.describe_run(params | {"as_of": "logical_date"}, {}, day)
         again = tasks.describe_run(params | {"as_of": "logical_date"}, {}, day)
         other = tasks.describe_run(params | {"as_of": "logical_date"}, {}, datetime(2026, 11, 2, tzinfo=UTC))
-        request = RunRequest(str(SAMPLE), posts=str(SAMPLE / "posts.jsonl"), as_of=_as_of("2026-11-01"))
+        request = RunRequest(str(SAMPLE), posts=str(SAMPLE / "posts.jsonl"), as_of=as_of("2026-11-01"))
         by_hand = create_run(store, request, load_settings(environment={}, flags=FAST))
         assert backfilled["run_id"] == again["run_id"] == by_hand != other["run_id"]
         assert Plan(store, by_hand).request.as_of == int(day.timestamp() * 1000)

@@ -14,7 +14,7 @@ import pytest
 
 from nouns.stages import RUN_STAGES, SHARDED_STAGES
 from pipeline import open_run, tasks
-from pipeline.cli.app import sample_directory
+from pipeline.console import sample_directory
 from storage.store import Store
 from tests.pipeline.fast import FAST
 

@@ -18,7 +18,7 @@ import pytest
 
 from nouns.stages import SHARDED_STAGES
 from pipeline import open_run
-from pipeline.cli.app import sample_directory
+from pipeline.console import sample_directory
 from pipeline.plan import RunRequest, create_run
 from pipeline.settings import load_settings
 from storage.store import Store

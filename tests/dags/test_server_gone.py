@@ -9,7 +9,7 @@ from collections import Counter
 import pytest
 
 from nouns.errors import ModelServerGone
-from pipeline.cli.app import sample_directory
+from pipeline.console import sample_directory
 from pipeline.plan import Plan, RunRequest, create_run
 from pipeline.settings import load_settings
 from storage.store import Store

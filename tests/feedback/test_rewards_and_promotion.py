@@ -6,14 +6,13 @@ from dataclasses import replace
 import polars as pl
 import pytest
 
-from feedback.settings import CompareWritersSettings
+from feedback.settings import CompareWritersSettings, TuneWriterSettings
 from feedback.tune.reward import FLOOR, REWARDS, directories_of, jury_reward, make_jury_reward
-from feedback.tune.settings import TuneWriterSettings
 from jury.records import JudgedText
 from jury.settings import JudgeCandidatesSettings
 from nouns.errors import InputError
-from synthesis.check.settings import CheckCandidatesSettings
 from synthesis.draft.prompts import as_reply
+from synthesis.settings import CheckCandidatesSettings
 from tests.calling import compare_writers, tune_writer
 from tests.jury.world import CANDIDATES, CHECKS, MISLEADING, PlantedRater, World, a_jury, planted
 

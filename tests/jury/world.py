@@ -287,7 +287,7 @@ class PlantedWriter:
         self.spent: dict[str, int] = {}
 
     def revise(self, asks):
-        from synthesis.revise.stage import Written
+        from synthesis.revise.revise import Written
 
         rows, prompts = [], []
         for ask in asks:

@@ -11,7 +11,8 @@ import pytest
 from feedback.export.folder import is_test
 from nouns.errors import InputError
 from pipeline import open_run
-from pipeline.cli.app import main, newest_run
+from pipeline.cli.app import main
+from pipeline.console import newest_run
 from pipeline.plan import Plan, RunRequest, create_run, current_adapter
 from pipeline.promote import adapter_of, compare_adapter, comparison_of, promote_writer, roll_back_writer
 from pipeline.settings import load_settings

@@ -18,7 +18,7 @@ import pytest
 from nouns.errors import InputError, StageFailed
 from nouns.stages import RUN_STAGES
 from pipeline import open_run
-from pipeline.cli.app import sample_directory
+from pipeline.console import sample_directory
 from pipeline.plan import Plan, RunRequest, create_run, run_summary
 from pipeline.settings import load_settings
 from pipeline.show.frames import Run

@@ -14,7 +14,7 @@ import pytest
 
 from nouns.stages import RUN_STAGES
 from pipeline import tasks
-from pipeline.cli.app import sample_directory
+from pipeline.console import sample_directory
 from pipeline.plan import Plan, run_summary
 from storage.store import MANIFEST, Store
 from tests.pipeline.fast import flags

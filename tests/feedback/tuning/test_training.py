@@ -5,9 +5,9 @@ import json
 import polars as pl
 import pytest
 
+from feedback.settings import METHODS, TuneWriterSettings
 from feedback.tune.data import fitting, label_smoothing, read_rows
 from feedback.tune.probe import probe_rows, probe_warnings
-from feedback.tune.settings import METHODS, TuneWriterSettings
 from feedback.tune.training import training_key, tune
 from nouns.errors import InputError
 

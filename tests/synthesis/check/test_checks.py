@@ -12,9 +12,8 @@ from synthesis.check.check import Tools, admission_report, check_text, check_tex
 from synthesis.check.duplicates import near_duplicates
 from synthesis.check.judge import Finalist, judge_finalists, questions_for, read_answers
 from synthesis.check.rubric import score_rubric
-from synthesis.check.settings import CheckCandidatesSettings
 from synthesis.check.support import check_support
-from synthesis.settings import DraftCandidatesSettings
+from synthesis.settings import CheckCandidatesSettings, DraftCandidatesSettings
 from synthesis.spec import note_spec
 from texts.values import dates_agree, numbers_agree, read_dates, read_numbers
 

@@ -8,8 +8,8 @@ import pytest
 
 from nouns.errors import InputError
 from nouns.post import MISLEADING
-from synthesis.check.settings import CheckCandidatesSettings
 from synthesis.check.stage import CHECKS_SCHEMA
+from synthesis.settings import CheckCandidatesSettings
 from synthesis.spec import note_spec
 from tests.calling import check_candidates
 

@@ -38,6 +38,7 @@ def describe_run(
     from pathlib import Path
 
     from nouns.errors import InputError
+    from pipeline.console import as_of
     from pipeline.plan import RunRequest, create_run
     from pipeline.settings import load_settings
     from storage.store import Store

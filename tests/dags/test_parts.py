@@ -15,7 +15,7 @@ import pytest
 
 from nouns.stages import SHARDED_STAGES
 from pipeline import tasks
-from pipeline.console import sample_directory
+from pipeline.console import as_of, sample_directory
 from pipeline.plan import Plan, RunRequest, create_run
 from pipeline.settings import load_settings
 from storage.store import Store

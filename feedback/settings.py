@@ -26,18 +26,24 @@ class BuildPairsSettings:
         "matched",
     )
     minimum_gap: float = 0.02  # score difference, X's scale, below which there is no pair
-    maximum_p_flip: float = 0.40  # probability that the true order is the other one, above which there is no pair
+    maximum_p_flip: float = 0.30  # probability that the true order is the other one, above which a pair is a tie
     max_pairs_per_post: int = 16  # a post with many candidates must not outweigh the others
     max_uses_of_text: int = 4  # pairs of one post in which the same text may be the chosen (or the rejected) one
     max_length_ratio: float = 1.5  # longer text / shorter text, in characters as X counts them, links as 1
     max_link_difference: int = 0  # links by which the two texts may differ
     matching: bool = True  # false: no matching in length and links (then the surface report warns)
-    near_duplicate: float = 0.90  # share of common word pairs (Jaccard) from which two texts are the same one
+    minimum_difference: float = 0.15  # share of the wording, links apart, in which the texts of a pair must differ
+    near_duplicate: float = 0.90  # likeness of wording from which two texts are one text in two copies
+    surface_accuracy: float = (
+        0.56  # to which a classifier on surface features is brought by leaving out what it is surest of
+    )
     max_one_sided_share: float = 0.25  # pairs of a post in which one side prefers the rejected text, at most
     one_sided: float = 0.05  # helpful share by which a side must prefer the rejected text for that
+    max_ties_per_post: int = 4  # ties of one post that are kept, the nearest to even odds first
     kto_desirable: float = 0.40  # lower bound of the score from which a text is desirable (X's Helpful)
     kto_desirable_quantile: float = 0.8  # used where no text reaches that bar: best share of judged texts, of this run
     kto_undesirable_quantile: float = 0.2  # worst share of judged texts (failed checks are always undesirable)
+    kto_max_ratio: float = 4.0  # texts of the commoner kind for one of the rarer, at most; the rest is left out by hash
 
 
 @dataclass(frozen=True)

@@ -116,7 +116,7 @@ STAGES: tuple[Stage, ...] = (
             "revise_candidates", "select_winners",
         ),
         given=("decisions",),
-        makes=("pairs", "labels"),
+        makes=("pairs", "ties", "labels"),
     ),
     Stage(
         "export",

@@ -20,7 +20,7 @@ from feedback.export.folder import ConfigWriter, is_test, write_checksums
 from feedback.export.layouts import FROM_LABELS, FROM_PAIRS, SCHEMAS, WITH_PROMPT, assistant, schema_of, to_arrow
 from feedback.export.lengths import Lengths, enough, write_lengths
 from feedback.export.redaction import PostText, beside_notes, notes_in, spoken
-from feedback.pairs.stage import read_decisions
+from feedback.pairs.stage import effective_by_post, read_history
 from feedback.settings import ExportSettings
 from jury.tables import read_jsonl, read_rows, write_jsonl
 from nouns.errors import InputError
@@ -60,7 +60,8 @@ def export(
     job = _Job(out, settings, run)
     job.form = reply_form(draft_candidates or DraftCandidatesSettings())
     pairs, progress = run.path("build_pairs"), tools.progress
-    decided = read_decisions(run.given.get("decisions"))
+    history = read_history(run.given.get("decisions"))
+    decided = effective_by_post(history)
     with ExitStack() as stack:
         writers = {
             name: stack.enter_context(

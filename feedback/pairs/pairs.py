@@ -1,8 +1,9 @@
 """Preference pairs from judged candidates and analysts' decisions: what may be compared, and which comparisons are kept.
 
-A pair is two different texts for the same prompt on the same post. How sure it is stands beside it: the gap on X's
-scale, its interval and the probability that the true order is the other one, from the model's error *within* a post
-(`sd_within`): what the two texts share cancels. Ties, equal texts and texts that answer different prompts never pair.
+A pair is two texts for the same prompt on the same post that differ in wording. How sure it is stands beside it: the gap on
+X's scale, its interval and the probability that the true order is the other one, from the model's error *within* a post
+(`sd_within`): what the two texts share cancels. Every rule keeps the same limits. Within a post there is one order of texts,
+copies counted as one: a pair against it is left out. What is too close to call is a tie, and is kept as one.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from rapidfuzz import fuzz
 
 from feedback.settings import BuildPairsSettings
 from jury.records import PreferencePair
@@ -41,7 +43,8 @@ RULES = (
 class Text:
     """A text that may enter a pair. `request_id` names the prompt it answers; '' fits every prompt of its post.
 
-    `status`: 'judged', 'failed' (a check, or one of X's gates) or 'unknown'. A text that failed a gate keeps its score.
+    `status`: 'judged', 'failed' (a check, or one of X's gates) or 'unknown' (never judged, or a check that could not tell, or
+    a copy of another candidate). A text that failed a gate keeps its score. `failed_checks`: names with their reasons.
     """
 
     text_id: str
@@ -60,6 +63,9 @@ class Text:
     gate: str = ""  # which check or gate it failed
     kind: str = "candidate"  # candidate | revision | existing | edited
     language: str = ""
+    stance: str = ""  # X's classification of the note
+    failed_checks: tuple[str, ...] = ()
+    reasons: tuple[Mapping[str, Any], ...] = ()  # the jury's likeliest reasons: side, tag, probability
 
     @property
     def judged(self) -> bool:
@@ -75,6 +81,9 @@ class PostMaterial:
     winner_id: str | None = None
     parents: Mapping[str, str] = field(default_factory=dict)  # revision -> draft
     decisions: tuple[Mapping[str, Any], ...] = ()
+    fit: Callable[[Text], bool] = lambda text: (
+        True
+    )  # whether a person's note passes the checks, so that it may be a target
 
 
 @dataclass(frozen=True)
@@ -89,7 +98,7 @@ class Pair:
     gap_low: float | None
     gap_high: float | None
     p_flip: float | None
-    label_source: str  # jury | analyst | both
+    label_source: str  # jury | check (the rejected text failed one) | analyst | both
 
     @property
     def pair_id(self) -> str:
@@ -125,6 +134,20 @@ def similarity(a: str, b: str) -> float:
     return len(left & right) / both if both else 1.0
 
 
+@lru_cache(maxsize=65536)
+def _wording(text: str) -> str:
+    """The text's words without its links: what two notes are compared by."""
+    for link in reversed(find_urls(text)):
+        text = text[: link.start] + " " + text[link.end :]
+    return normalised(text)
+
+
+def likeness(a: str, b: str) -> float:
+    """How alike two texts are in wording, links apart, 0 to 1: the larger of common word pairs and common letters in order."""
+    a, b = _wording(a), _wording(b)
+    return max(similarity(a, b), fuzz.ratio(a, b) / 100)
+
+
 def evidence(chosen: Text, rejected: Text) -> tuple[float | None, float | None, float | None, float | None]:
     """Gap, its 95 % interval and the probability that the true order is the other one; all None if one was never judged."""
     if chosen.score is None or rejected.score is None:
@@ -136,36 +159,107 @@ def evidence(chosen: Text, rejected: Text) -> tuple[float | None, float | None, 
     return gap, gap - Z95 * sd, gap + Z95 * sd, 0.5 * math.erfc(gap / sd / math.sqrt(2))
 
 
-def pairs_of_post(post: PostMaterial, settings: BuildPairsSettings) -> tuple[list[Pair], Counter[str]]:
-    """The pairs of one post, strongest rules first, and how many possible ones were refused, by reason."""
-    refused: Counter[str] = Counter()
-    kept: list[Pair] = []
-    uses: Counter[tuple[str, str]] = Counter()
-    taken: set[frozenset[str]] = set()
-    one_sided = 0
-    proposals = [pair for rule in settings.rules for pair in sorted(_PROPOSE[rule](post), key=_strength)]
-    for pair in proposals:
+@dataclass(frozen=True)
+class Made:
+    """What a post gave: pairs, strongest rules first; ties; and how many possible pairs were refused, by reason."""
+
+    pairs: list[Pair]
+    ties: list[tuple[Pair, str]]  # with the reason
+    refused: Counter[str]
+
+
+TIES = {"tie": "equal_scores", "too_close": "gap_too_small", "uncertain": "order_uncertain"}
+"""Refusals that say of two otherwise fit texts that neither is better."""
+
+
+def pairs_of_post(post: PostMaterial, settings: BuildPairsSettings) -> Made:
+    """The pairs and ties of one post."""
+    made = Made([], [], Counter())
+    fit: list[Pair] = []
+    seen: set[frozenset[str]] = set()
+    ties: dict[frozenset[str], tuple[Pair, str]] = {}
+    for pair in (pair for rule in settings.rules for pair in sorted(_PROPOSE[rule](post), key=_strength)):
         both = frozenset((pair.chosen.text_id, pair.rejected.text_id))
-        if both in taken:
+        if both in seen and pair.label_source not in ("analyst", "both"):
             continue
-        why = _refuse(pair, settings)
-        if why is None and _crowded(pair, kept, uses, settings):
-            why = "near_duplicate_or_overused"
+        seen.add(both)
+        why = _refuse(pair, settings, post.fit)
+        if why is None:
+            fit.append(pair)
+            continue
+        made.refused[why] += 1
+        if why in TIES:
+            ties[both] = pair, TIES[why]
+    uses: Counter[tuple[str, str]] = Counter()
+    one_sided = 0
+    ordered, against = _one_order(fit, settings.near_duplicate)
+    for pair, reason in against:
+        made.refused[reason] += 1
+        if reason == "analysts_disagree":
+            ties[frozenset((pair.chosen.text_id, pair.rejected.text_id))] = pair, reason
+    for pair in ordered:
         is_one_sided = _one_sided(pair, settings.one_sided)
-        if why is None and is_one_sided and one_sided + 1 > settings.max_one_sided_share * settings.max_pairs_per_post:
+        why = None
+        if _crowded(pair, made.pairs, uses, settings):
+            why = "near_duplicate_or_overused"
+        elif is_one_sided and one_sided + 1 > settings.max_one_sided_share * settings.max_pairs_per_post:
             why = "too_many_one_sided"
-        if why is None and len(kept) >= settings.max_pairs_per_post:
+        elif len(made.pairs) >= settings.max_pairs_per_post:
             why = "enough_pairs"
         if why is not None:
-            refused[why] += 1
+            made.refused[why] += 1
             continue
         _validate(pair)
-        kept.append(pair)
-        taken.add(both)
+        made.pairs.append(pair)
         uses[pair.chosen.text_id, "chosen"] += 1
         uses[pair.rejected.text_id, "rejected"] += 1
         one_sided += is_one_sided
-    return kept, refused
+    even = sorted(
+        ties.values(), key=lambda tie: (-(tie[0].p_flip if tie[0].p_flip is not None else 0.5), tie[0].pair_id)
+    )
+    made.ties.extend(even[: settings.max_ties_per_post])
+    return made
+
+
+def _one_order(pairs: Sequence[Pair], near_duplicate: float) -> tuple[list[Pair], list[tuple[Pair, str]]]:
+    """The pairs that agree on one order of the post's texts, an earlier pair before a later one; and those against it.
+
+    Copies of a text are that text. Where analysts contradict each other there is neither order.
+    """
+    group: dict[str, int] = {}
+    texts: list[str] = []
+    for text in sorted({t.text_id: t for pair in pairs for t in (pair.chosen, pair.rejected)}.values(), key=lambda t: t.text_id):  # fmt: skip
+        like = next((g for g, other in enumerate(texts) if likeness(text.text, other) >= near_duplicate), None)
+        group[text.text_id] = len(texts) if like is None else like
+        if like is None:
+            texts.append(text.text)
+    said = {
+        (group[p.chosen.text_id], group[p.rejected.text_id]) for p in pairs if p.label_source in ("analyst", "both")
+    }
+    below: dict[int, set[int]] = defaultdict(set)
+    kept, against = [], []
+    for pair in pairs:
+        better, worse = group[pair.chosen.text_id], group[pair.rejected.text_id]
+        if (worse, better) in said and pair.label_source in ("analyst", "both"):
+            against.append((pair, "analysts_disagree"))
+        elif better == worse and pair.label_source in ("analyst", "both"):
+            kept.append(pair)  # an edit beside its original: two copies, and a person said which
+        elif {(worse, better), (better, worse)} <= said or better in _reached(worse, below):
+            against.append((pair, "contradicts_another_pair"))
+        else:
+            below[better].add(worse)
+            kept.append(pair)
+    return kept, against
+
+
+def _reached(start: int, below: Mapping[int, set[int]]) -> set[int]:
+    """All that stands below `start`, and itself."""
+    found, waiting = {start}, [start]
+    while waiting:
+        new = below.get(waiting.pop(), set()) - found
+        found |= new
+        waiting += new
+    return found
 
 
 # -- proposals -----------------------------------------------------------------------------------------------------
@@ -208,7 +302,10 @@ def _best_vs_gate_fail(post: PostMaterial) -> list[Pair]:
     found = []
     for group in _by_request(post.texts).values():
         best = _best(group)
-        found += [_pair("best_vs_gate_fail", best, text) for text in group if best and text.status == "failed"]
+        for text in group:
+            if best and text.status == "failed":
+                source = "check" if text.failed_checks else "jury"
+                found.append(_pair("best_vs_gate_fail", best, text, source))
     return found
 
 
@@ -264,13 +361,16 @@ def _analyst_choice(post: PostMaterial) -> list[Pair]:
     """
     by_id = {text.text_id: text for text in post.texts}
     found = []
+    flagged = any(d["kind"] == "flag" for d in post.decisions)
     rejected = [
         by_id[d["candidate_id"]] for d in post.decisions if d["kind"] == "reject" and d["candidate_id"] in by_id
     ]
     for decision in post.decisions:
         chosen = by_id.get(decision["candidate_id"] or "")
-        if chosen is None:
+        if chosen is None or (flagged and decision["kind"] in ("accept", "edit")):
             continue
+        if decision["kind"] == "edit" and (decision.get("assessment") or {}).get("passed") is False:
+            continue  # an edit that fails the checks is nobody's target
         if decision["kind"] == "prefer" and decision["other_id"] in by_id:
             found.append(_said(chosen, by_id[decision["other_id"]], post))
         elif decision["kind"] == "edit" and decision["text"]:
@@ -303,10 +403,8 @@ def _said(chosen: Text, other: Text, post: PostMaterial) -> Pair | None:
     pair = _pair("analyst_choice", chosen, other, "analyst", a or b)
     if pair.gap is None:
         return pair
-    if pair.gap > 0:
-        return replace(pair, label_source="both")
-    # The jury disagrees: its gap would contradict the label, so the pair carries none.
-    return replace(pair, gap=None, gap_low=None, gap_high=None, p_flip=None)
+    # Where the jury disagrees its gap is negative and stands beside the label: two opinions, both told.
+    return replace(pair, label_source="both") if pair.gap > 0 else pair
 
 
 def _prompt_of(text: Text, post: PostMaterial) -> str:
@@ -327,6 +425,36 @@ _PROPOSE: dict[str, Callable[[PostMaterial], list[Pair]]] = {
 }
 
 
+# -- reasons in words ----------------------------------------------------------------------------------------------
+
+
+def stance_of(pair: Pair) -> str | None:
+    """'same' or 'cross': whether both notes say the same of the post; None where it is not known."""
+    if not (pair.chosen.stance and pair.rejected.stance):
+        return None
+    return "same" if pair.chosen.stance == pair.rejected.stance else "cross"
+
+
+def why_chosen(pair: Pair) -> str:
+    """Why the chosen text is the better one, as a sentence or two."""
+    said = {
+        "analyst_choice": "An analyst preferred it.",
+        "winner_vs_loser": "It won its post.",
+        "best_vs_gate_fail": "It is the best of its prompt that passed.",
+        "revised_vs_draft": "One is a revision of the other.",
+        "candidate_vs_existing": "One is a candidate, one a note that people wrote.",
+        "matched": "Both are candidates for the same prompt.",
+    }[pair.rule]
+    if pair.rejected.failed_checks:
+        return f"{said} The other failed a check: {'; '.join(pair.rejected.failed_checks)}."
+    if pair.rejected.gate:
+        said += f" The other did not pass the gate {pair.rejected.gate}."
+    if pair.gap is None or pair.p_flip is None:
+        return said
+    more = "higher" if pair.gap > 0 else "lower: the jury would choose the other"
+    return f"{said} The jury's score is {abs(pair.gap):.3f} {more} (95 % {pair.gap_low:+.3f} to {pair.gap_high:+.3f})."
+
+
 # -- refusals ------------------------------------------------------------------------------------------------------
 
 
@@ -334,28 +462,34 @@ def _strength(pair: Pair) -> tuple[float, str]:
     return (pair.p_flip if pair.p_flip is not None else -1.0, pair.pair_id)
 
 
-def _refuse(pair: Pair, settings: BuildPairsSettings) -> str | None:
+def _refuse(pair: Pair, settings: BuildPairsSettings, fit: Callable[[Text], bool]) -> str | None:
+    """Why the two texts are no pair, or None. The last reasons are those that make a tie: all else is fit."""
     chosen, rejected = pair.chosen, pair.rejected
+    by_analyst = pair.label_source in ("analyst", "both")
     if normalised(chosen.text) == normalised(rejected.text):
         return "equal_texts"
-    by_analyst = pair.label_source in ("analyst", "both")
-    if pair.rule != "best_vs_gate_fail" and not by_analyst:
-        if pair.gap is None or pair.gap == 0:
-            return "tie"
-        if pair.gap < settings.minimum_gap or (pair.p_flip or 0) > settings.maximum_p_flip:
-            return "too_close"
-    if by_analyst:
-        return None  # a person looked at both texts; an edit is near its original by nature
-    if similarity(chosen.text, rejected.text) >= settings.near_duplicate:
-        return "near_duplicate"
-    if chosen.language != rejected.language:
-        return "other_language"
-    if settings.matching:
-        a, b = length_of(chosen.text), length_of(rejected.text)
-        if max(a, b) > settings.max_length_ratio * max(min(a, b), 1):
-            return "length_differs"
-        if abs(links_of(chosen.text) - links_of(rejected.text)) > settings.max_link_difference:
-            return "links_differ"
+    if chosen.kind == "existing" and chosen.stance and rejected.stance and chosen.stance != rejected.stance:
+        return "other_stance"  # the prompt asks for a note of the other stance than the chosen one's
+    if not by_analyst:  # a person looked at both texts; an edit is near its original by nature
+        if likeness(chosen.text, rejected.text) > 1 - settings.minimum_difference:
+            return "too_alike"
+        if chosen.language != rejected.language:
+            return "other_language"
+        if settings.matching:
+            a, b = length_of(chosen.text), length_of(rejected.text)
+            if max(a, b) > settings.max_length_ratio * max(min(a, b), 1):
+                return "length_differs"
+            if abs(links_of(chosen.text) - links_of(rejected.text)) > settings.max_link_difference:
+                return "links_differ"
+        if pair.gap is not None or pair.label_source != "check":
+            if not pair.gap:
+                return "tie"
+            if pair.gap < settings.minimum_gap:
+                return "too_close" if pair.gap > 0 else "jury_prefers_the_other"
+            if (pair.p_flip or 0.0) > settings.maximum_p_flip:
+                return "uncertain"
+    if chosen.kind == "existing" and not fit(chosen):
+        return "chosen_note_fails_checks"
     return None
 
 
@@ -364,8 +498,8 @@ def _crowded(pair: Pair, kept: Sequence[Pair], uses: Counter[tuple[str, str]], s
     if uses[pair.chosen.text_id, "chosen"] >= limit or uses[pair.rejected.text_id, "rejected"] >= limit:
         return True
     return any(
-        similarity(pair.chosen.text, other.chosen.text) >= settings.near_duplicate
-        and similarity(pair.rejected.text, other.rejected.text) >= settings.near_duplicate
+        likeness(pair.chosen.text, other.chosen.text) >= settings.near_duplicate
+        and likeness(pair.rejected.text, other.rejected.text) >= settings.near_duplicate
         for other in kept
     )
 
@@ -466,7 +600,7 @@ def drop_telltale(
     difference: NDArray[np.float64],
     post_ids: Sequence[int],
     *,
-    target: float = 0.58,
+    target: float = 0.56,
     most: float = 0.5,
     step: float = 0.05,
 ) -> tuple[NDArray[np.bool_], SurfaceTest, SurfaceTest]:
@@ -514,17 +648,18 @@ def bars_of_run(lower: NDArray[np.float64], upper: NDArray[np.float64], settings
 def absolute_label(text: Text, bars: Bars, decisions: Sequence[Mapping[str, Any]] = ()) -> tuple[bool, str, str] | None:
     """(desirable?, why, label source) of one text, or None in the grey zone between. A decision of an analyst counts more.
 
-    Not desirable: a failed check or gate, the worst fifth of the run, or X's Not-helpful line -0.05 - 0.8 |factor|.
+    Not desirable: a failed check or gate, the worst fifth of the run, or X's Not-helpful line -0.05 - 0.8 |factor|. What a reason
+    calls `of_run` is relative to the other texts of the run and says nothing of X's bar.
     """
     jury: tuple[bool, str] | None = None
     if text.status == "failed":
         jury = (False, f"failed_{text.gate or 'check'}")
-    elif text.lower is not None and text.upper is not None:
+    elif text.status == "judged" and text.lower is not None and text.upper is not None:
         crnh = -0.05 - 0.8 * abs(text.factor or 0.0)
         if text.lower >= bars.desirable and text.upper > bars.undesirable:
-            jury = (True, "lower_bound_reaches_bar")
+            jury = (True, "among_best_of_run" if bars.relative else "lower_bound_reaches_bar")
         elif text.upper <= bars.undesirable or (text.score or 0.0) < crnh:
-            jury = (False, "upper_bound_below_bar" if text.upper <= bars.undesirable else "below_not_helpful_line")
+            jury = (False, "among_worst_of_run" if text.upper <= bars.undesirable else "below_not_helpful_line")
     said = [
         d["kind"] == "accept"
         for d in decisions
@@ -534,3 +669,21 @@ def absolute_label(text: Text, bars: Bars, decisions: Sequence[Mapping[str, Any]
         agrees = jury is not None and jury[0] == said[-1]
         return said[-1], "accepted" if said[-1] else "rejected", "both" if agrees else "analyst"
     return None if jury is None else (*jury, "jury")
+
+
+def balanced(labels: Sequence[dict[str, Any]], max_ratio: float) -> tuple[list[dict[str, Any]], int]:
+    """The labels with at most `max_ratio` of the commoner kind for one of the rarer, and how many were left out.
+
+    Those of people stay first, the rest is chosen by hash of the text's id. With one kind alone nothing is left out.
+    """
+    kinds = Counter(bool(row["label"]) for row in labels)
+    if len(kinds) < 2:
+        return list(labels), 0
+    common, rare = kinds[True] > kinds[False], min(kinds.values())
+    most = int(max_ratio * rare)
+    ranked = sorted(
+        (row for row in labels if bool(row["label"]) == common),
+        key=lambda row: (row["label_source"] == "jury", hashlib.sha256(row["candidate_id"].encode()).hexdigest()),
+    )
+    out = {row["candidate_id"] for row in ranked[most:]}
+    return [row for row in labels if row["candidate_id"] not in out], len(out)

@@ -26,8 +26,13 @@ _PLANT = re.compile(r"\[q=([+-]?[\d.]+) f=([+-]?[\d.]+)\]")
 MISLEADING = "MISINFORMED_OR_POTENTIALLY_MISLEADING"
 
 
+_PLACES = ("harbour", "village", "council", "budget", "survey", "bridge", "school", "doctor", "minister", "river", "museum", "airport", "factory", "library", "hospital", "stadium")  # fmt: skip
+
+
 def planted(name: str, q: float, f: float = 0.0) -> str:
-    return f"{name} says what happened [q={q:+.2f} f={f:+.2f}] https://news.example.org/{name.lower()}"
+    """A text whose reception stands in it, in words of its own: two of them are no copies of each other."""
+    words = np.random.default_rng(list(name.encode())).permutation(_PLACES)[:6]
+    return f"{name} says {' '.join(words)} [q={q:+.2f} f={f:+.2f}] https://news.example.org/{name.lower()}"
 
 
 def truth_of(text: str) -> tuple[float, float]:

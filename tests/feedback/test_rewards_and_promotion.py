@@ -170,7 +170,7 @@ def test_the_reward_finds_its_directories_by_the_run(tmp_path):
 
 
 def test_grpo_without_a_jury_is_refused(tmp_path):
-    with pytest.raises(InputError, match="jury is its reward"):
+    with pytest.raises(InputError, match="train-jury"):
         tune_writer(tmp_path, TuneWriterSettings(method="grpo"), data=tmp_path)
 
 

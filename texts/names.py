@@ -245,7 +245,7 @@ class NameIndex:
         """Whether every word of the name occurs, or the name abbreviates or spells out one that does."""
         if all(self.has_word(word) for word in name.words):
             return True
-        if _EAST_NAME_LETTER.match(name.text):  # written without blanks: no word boundaries to look for
+        if _EAST_NAME_LETTER.match(name.text.lstrip("・")):  # written without blanks: no word boundaries to look for
             return name.words[0].replace("・", "") in self.text
         joined = " ".join(name.words)
         if joined in _ALIAS_OF:

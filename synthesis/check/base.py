@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -29,8 +29,7 @@ class Finding:
 class Draft:
     """A text to be checked, cleaned, with the cleaned source notes it may rest on.
 
-    `post_text` may name things (people, places, the numbers of the claim), but is no evidence for links or quotations
-    of the note's own. `language` is the language the note should have; None where unknown.
+    `post_text` is what the note speaks to, never evidence for it. `language` is the language the note should have; None where unknown.
     """
 
     text: str
@@ -38,6 +37,7 @@ class Draft:
     post_text: str | None = None
     language: str | None = None
     settings: CheckCandidatesSettings = field(default_factory=CheckCandidatesSettings)
+    lent: tuple[bool, ...] = ()  # per source, whether it was written under another post; as long as `sources`
 
     @cached_property
     def urls(self) -> list[Span]:
@@ -76,6 +76,7 @@ def make_draft(
     post_text: str | None = None,
     language: str | None = None,
     settings: CheckCandidatesSettings | None = None,
+    lent: Sequence[bool] = (),
 ) -> Draft:
     """A draft from raw texts: cleaned and bounded, so that every later step costs what a note costs."""
     return Draft(
@@ -84,4 +85,5 @@ def make_draft(
         post_text=bounded_source(post_text) if post_text else None,
         language=language,
         settings=settings or CheckCandidatesSettings(),
+        lent=tuple(lent[: len(sources[:MAX_SOURCES])]) or (False,) * len(sources[:MAX_SOURCES]),
     )

@@ -12,20 +12,27 @@ from dataclasses import asdict, dataclass
 from nouns.errors import InputError
 from nouns.post import CheckResult
 from synthesis.check.base import Draft, Finding, make_draft
+from synthesis.check.claim import check_claim
+from synthesis.check.conduct import check_conduct
+from synthesis.check.consistency import check_consistency
 from synthesis.check.facts import check_facts
 from synthesis.check.injection import check_injection
 from synthesis.check.language import check_language
 from synthesis.check.length import check_length
+from synthesis.check.lent import check_lent
 from synthesis.check.links import check_links, check_liveness
 from synthesis.check.neutrality import check_neutrality
 from synthesis.check.rubric import check_rubric
 from synthesis.check.style import check_style
 from synthesis.check.support import Nli, check_support
+from synthesis.check.whole import check_whole
 from synthesis.settings import REQUIRE_LINK, CheckCandidatesSettings
 from synthesis.spec import note_spec
 from texts.note import canonical_urls, find_urls, note_length
 
-CHEAP = ("length", "links", "injection", "style", "neutrality", "language", "facts", "support", "rubric")
+CHEAP = (
+    "length", "links", "injection", "style", "neutrality", "language", "facts", "support", "whole", "claim", "consistency", "conduct", "lent", "rubric",
+)  # fmt: skip
 """The names of the checks every text goes through, in order."""
 
 
@@ -46,10 +53,12 @@ def check_text(
     settings: CheckCandidatesSettings | None = None,
     candidate_id: str = "",
     tools: Tools | None = None,
+    lent: Sequence[bool] = (),
 ) -> list[CheckResult]:
     """The outcome of every check on one text, in the order of `CHEAP`: one row per check that passed, one per finding otherwise.
 
-    `sources` are the texts of the notes it may rest on; the post's text may name what the claim is about. `start`, `end` are
+    `sources` are the texts of the notes it may rest on; the post's text is the claim it speaks to, and `lent`
+    says of each source whether it was written under another post (none, where it is empty). `start`, `end` are
     offsets into `text` as given (None where cleaning moved them beyond recognition). Never raises for what the text contains.
     The rubric's scores stand in its rows' reasons, one row per maxim.
     """
@@ -60,7 +69,7 @@ def check_text(
         )
     tools = tools or Tools()
     try:
-        draft = make_draft(text, tuple(sources), post_text=post_text, language=language, settings=settings)
+        draft = make_draft(text, tuple(sources), post_text=post_text, language=language, settings=settings, lent=lent)
     except Exception as error:
         return [
             CheckResult(candidate_id, check, "unreadable", _sentence(error), principle=_first_principle(check))
@@ -75,6 +84,11 @@ def check_text(
         "language": check_language,
         "facts": lambda d: check_facts(_readable(d)),
         "support": lambda d: check_support(_readable(d), tools.nli),
+        "whole": lambda d: check_whole(_readable(d)),
+        "claim": lambda d: check_claim(_readable(d)),
+        "consistency": lambda d: check_consistency(_readable(d)),
+        "conduct": lambda d: check_conduct(_readable(d)),
+        "lent": lambda d: check_lent(_readable(d)),
     }
     results: list[CheckResult] = []
     for check in CHEAP:

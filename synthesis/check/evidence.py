@@ -170,6 +170,7 @@ class Evidence:
         self.all = [s for text, i in everything for s in read_sentences(text, source_language, lowercase, i)]
         self.notes = [s for s in self.all if s.source >= 0]
         self.index = NameIndex([list(s.words) for s in self.all], [list(s.names) for s in self.all])
+        self.notes_index = NameIndex([list(s.words) for s in self.notes], [list(s.names) for s in self.notes])
         self.content = frozenset().union(*(s.content for s in self.notes)) if self.notes else frozenset()
         self.numbers = self._occurrences(lambda s: s.numbers)
         self.dates = self._occurrences(lambda s: s.dates)

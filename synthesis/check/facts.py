@@ -1,6 +1,6 @@
 """No new facts: numbers, dates, names and quotations of a draft occur in its sources, in the same role.
 
-Two questions per value. Does a source (or, for what the post claims, the post) have it at all? And where the sources have a
+Two questions per value. Does a source have it at all (or the post, where the sentence denies it or says whose claim it is)? And where the sources have a
 place like the one it stands in here, do they have this value there, or another one?
 """
 
@@ -19,6 +19,7 @@ from synthesis.check.evidence import (
     local_likeness,
     place_of,
 )
+from synthesis.check.stance import claimed, denied_before, denies
 from texts.names import Name, names_agree
 from texts.note import find_urls, fold_quotes, without_urls
 from texts.values import Date, Number, dates_agree, numbers_agree
@@ -52,20 +53,23 @@ def check_facts(draft: Draft) -> list[Finding]:
 
 def _number(draft: Draft, evidence: Evidence, sentence: Sentence, number: Number) -> list[Finding]:
     agreeing = [o for o in evidence.numbers if numbers_agree(number, o.value)]
-    if not agreeing:
+    if _of_the_post_alone(agreeing, sentence, number):
         return [_absent("facts.numbers", "number", number)]
     return _role(draft, evidence.numbers, agreeing, sentence, number, "facts.numbers", "number")
 
 
 def _date(draft: Draft, evidence: Evidence, sentence: Sentence, date: Date) -> list[Finding]:
     agreeing = [o for o in evidence.dates if dates_agree(date, o.value, evidence.years)]
-    if not agreeing:
+    if _of_the_post_alone(agreeing, sentence, date):
         return [_absent("facts.dates", "date", date)]
     return _role(draft, evidence.dates, agreeing, sentence, date, "facts.dates", "date")
 
 
 def _name(draft: Draft, evidence: Evidence, sentence: Sentence, name: Name) -> list[Finding]:
-    if not evidence.index.has(name):
+    told = denied_before(sentence, name.start) or claimed(sentence)
+    if not evidence.index.has(name) or not (
+        told or evidence.notes_index.has(name) or any(evidence.notes_index.has_word(word) for word in name.words)
+    ):
         return [_absent("facts.entities", "name", name)]
     agreeing = [o for o in evidence.names if names_agree(name, o.value)]
     if not agreeing:
@@ -77,6 +81,13 @@ def _name(draft: Draft, evidence: Evidence, sentence: Sentence, name: Name) -> l
             if any(fold(t.text) == w for w in name.words)
         ]
     return _role(draft, evidence.names, agreeing, sentence, name, "facts.entities", "name")
+
+
+def _of_the_post_alone(agreeing: list[Occurrence], sentence: Sentence, value: Number | Date) -> bool:
+    """Whether no source has a value, and the post (if it has) only claims what the sentence gives as a fact."""
+    if any(o.sentence.source >= 0 for o in agreeing):
+        return False
+    return not agreeing or not (denied_before(sentence, value.start) or claimed(sentence))
 
 
 def _year_twice(draft: Draft, sentence: Sentence) -> list[Finding]:
@@ -190,10 +201,9 @@ def _substitutions(draft: Draft, evidence: Evidence, sentence: Sentence) -> list
 
 
 def _quotations(draft: Draft, evidence: Evidence) -> list[Finding]:
-    """Text in quotation marks that no source (and not the post) has word for word."""
+    """Text in quotation marks that no source has word for word, nor the post where the sentence says whose claim it is, or denies it."""
     texts = [_plain(without_urls(source)) for source in draft.sources]
-    if draft.post_text:
-        texts.append(_plain(without_urls(draft.post_text)))
+    post = _plain(without_urls(draft.post_text)) if draft.post_text else ""
     findings: list[Finding] = []
     for match in _QUOTED.finditer(draft.text):
         group = next(i for i, g in enumerate(match.groups(), start=1) if g is not None)
@@ -204,6 +214,9 @@ def _quotations(draft: Draft, evidence: Evidence) -> list[Finding]:
         if any(quoted in text for text in texts) or (
             len(parts) > 1 and any(all(_plain(p) in text for p in parts) for text in texts)
         ):
+            continue
+        here = next((s for s in evidence.draft if s.span.start <= match.start() < s.span.end), None)
+        if quoted in post and (here is None or claimed(here) or denies(here)):
             continue
         findings.append(
             Finding(

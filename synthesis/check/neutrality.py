@@ -6,22 +6,26 @@ the judging model (`synthesis/check/judge.py`), asked for finalists only.
 
 from __future__ import annotations
 
+import regex
+
 from synthesis.check.base import Draft, Finding
 from synthesis.check.patterns import WordList, find_all, own_words
 
 _LOADED = WordList(
     # English: insults, mockery, loaded or triumphant words
-    "idiot*", "stupid*", "moron*", "imbecile*", "dumb", "dumbass", "clown*", "scum", "disgusting*", "pathetic*", "ridiculous*", "absurd", "laughable", "lol", "lmao", "bullshit",
-    "bs", "crap", "shit*", "fuck*", "asshole*", "bitch*", "retard*", "liar*", "lying", "lies", "shameful*", "shameless*", "disgraceful", "evil", "vile", "hateful", "bigot*",
+    "idiot*", "stupid*", "moron*", "imbecile*", "dumb", "dumbass", "clown*", "scum", "disgusting*", "pathetic*", "ridiculous*", "absurdly", "is absurd", "what an absurd", "utterly absurd", "laughable", "lol", "lmao", "bullshit",
+    "bs", "crap", "shit*", "fuck*", "asshole*", "bitch*", "retard*", "liar*", "is lying about", "are lying about", "is lying to", "are lying to", "was lying to", "lying through", "is lying.", "a lie", "blatant lies", "the lies", "full of lies", "shameful*", "shameless*", "disgraceful", "evil", "vile", "hateful", "bigot*",
     "grifter*", "grift", "shill", "shills", "shilling for", "propagandist*", "brainwashed", "sheep", "snowflake*", "libtard*", "magats", "woke mob", "hysterical", "insane", "crazy", "delusional",
-    "fearmongering", "rage bait", "ragebait", "clickbait", "engagement farming", "blatant lie", "blatantly", "outrageous*", "so-called", "cherry-picking", "garbage", "nonsense",
-    "totally debunked", "thoroughly debunked", "slop", "trash", "hypocrit*", "cowardly", "traitor*", "regime media", "mainstream lies",
+    "fearmongering", "blatant lie", "blatantly", "outrageously", "is outrageous", "so-called", "cherry-picking", "garbage", "nonsense",
+    "farce", "circus", "embarrass*", "silly", "foolish*", "fool", "fools", "clueless", "gullible", "cringe*", "comical*", "hilarious*", "awful*", "appalling*", "atrocious*", "horrendous*", "deplorable*", "despicable*", "repugnant*", "dishonest*",
+    "nice try", "yeah right", "give me a break", "come on", "grow up", "look it up", "do your homework", "learn to read", "news flash", "newsflash", "good luck with", "spare us", "wake-up call", "hogwash", "baloney", "nuts", "lunatic*", "moronic", "scaremonger*", "hate-mongering", "cult", "puppet*", "cronies", "thugs",
+    "totally debunked", "slop", "is trash", "hypocrit*", "cowardly", "traitor*", "regime media", "mainstream lies",
     # Spanish, Portuguese
     "idiotas", "estúpid*", "ridícul*", "mentiros*", "vergonzos*", "asqueros*", "payaso*", "imbécil*", "mierda", "basura", "patético*", "vergonhos*", "palhaço*", "nojent*", "lixo",
     # French, Italian
     "ridicule*", "menteur*", "menteuse*", "honteu*", "imbécile*", "débile*", "connard*", "merde", "ridicol*", "bugiard*", "vergognos*", "schifos*", "cretin*",
     # German, Dutch
-    "lächerlich*", "dumm", "dumme*", "lügner*", "schwachsinn*", "idiotisch*", "peinlich", "widerlich*", "blödsinn", "belachelijk*", "leugenaar*", "dom", "onzin",
+    "lächerlich*", "dumme*", "lügner*", "schwachsinn*", "idiotisch*", "peinlich", "widerlich*", "blödsinn", "belachelijk*", "leugenaar*", "onzin",
     # Japanese
     "馬鹿", "バカ", "嘘つき", "デマ野郎", "くだらない", "最低な", "恥知らず", "悪質な",
 )  # fmt: skip
@@ -29,6 +33,10 @@ _OPINION = WordList(
     "I think", "I believe", "I guess", "I feel", "I don't think", "in my opinion", "in my view", "imo", "imho", "my opinion", "we think", "we believe", "personally", "obviously",
     "clearly just", "everyone knows", "common sense", "should be ashamed", "should stop", "shouldn't share", "don't share", "do not share", "do your own research", "wake up", "must be held",
     "needs to stop", "sadly", "unfortunately", "thankfully", "hopefully", "fortunately", "it is sad", "it's sad", "good for", "bad for everyone", "people should", "we should", "we must",
+    "no doubt that", "needless to say", "it goes without saying", "of course", "frankly", "let's be honest", "to be honest", "believe it or not", "surprise surprise", "what a", "how convenient", "clearly just", "should know better", "should be ashamed", "should be banned", "should be fired", "should be jailed", "should be removed", "should be deleted", "should be arrested", "should be shared", "ought to", "deserve better", "must resign", "should resign", "need to wake up",
+    "worst ever", "best ever", "greatest ever", "is a disgrace", "is a shame", "it is clear that", "undeniably", "undoubtedly", "unquestionably", "as usual", "yet again", "makes no sense", "doesn't make sense", "is unfair", "is wrong to", "is a bad idea", "is a good idea",
+    "por supuesto", "claro que", "sin duda", "todo el mundo sabe", "cualquiera sabe", "debería", "debe dimitir", "qué vergüenza", "es una vergüenza", "una broma", "un chiste", "es evidente que", "francamente", "com certeza", "todo mundo sabe", "qualquer um sabe", "é óbvio", "uma piada", "deveria", "claro que", "uma vergonha",
+    "bien sûr", "tout le monde sait", "n'importe qui sait", "il est évident", "une blague", "devrait", "devraient", "une honte", "franchement", "natürlich", "jeder weiß", "jeder weiss", "selbstverständlich", "ein witz", "sollte", "sollten", "eine schande", "ehrlich gesagt", "bekanntlich", "zweifellos", "ovviamente", "lo sanno tutti", "dovrebbe", "una vergogna", "誰でも知って", "笑える",
     "creo que", "en mi opinión", "deberían", "lamentablemente", "desgraciadamente", "obviamente", "acho que", "na minha opinião", "infelizmente", "deveriam",
     "je pense", "à mon avis", "malheureusement", "évidemment", "ich denke", "ich glaube", "meiner meinung nach", "leider", "offensichtlich", "penso che", "purtroppo", "secondo me",
     "と思います", "と思う", "だと思われ", "残念ながら", "べきです", "べきだ",
@@ -38,6 +46,18 @@ _SPECULATION = WordList(
     "most likely", "who knows", "it is possible that", "quizás", "quizá", "tal vez", "probablemente", "parece que", "talvez", "provavelmente", "peut-être", "probablement", "sans doute",
     "il semble", "vielleicht", "wahrscheinlich", "vermutlich", "möglicherweise", "anscheinend", "forse", "probabilmente", "misschien", "waarschijnlijk", "おそらく", "かもしれ", "たぶん",
 )  # fmt: skip
+# Appeals to what everybody is said to know, and questions and headings that mock.
+_APPEAL = regex.compile(
+    r"(?i)\b(?:any(?:one|body)|every(?:one|body)|all of us|we all|most people|(?:any|every) (?:\p{L}+ ){0,2}(?:person|child|adult|fool|doctor|voter|parent|reader|scientist|student|citizen)|no (?:sane|serious|reasonable|thinking) \p{L}+|people) (?:(?:who|with|that|in|of) (?:[\p{L}’']+ ){1,6})?(?:already |surely |can |could |would |will |should |really )*(?:knows?|sees?|tells?|understands?|remembers?|realizes?|realises?|recognizes?|agrees?|believes?)\b"
+    r"|\b(?:cualquiera|todo el mundo|todos|quien|nadie) (?:(?:que|con) (?:[\p{L}]+ ){1,5})?(?:ya )?(?:sabe|saben|ve|entiende|recuerda|cree)\b|\b(?:qualquer (?:um|pessoa)|todo mundo|todos|ninguém) (?:que (?:[\p{L}]+ ){1,5})?(?:já )?(?:sabe|sabem|vê|entende|acredita)\b"
+    r"|\b(?:tout le monde|n[’']importe qui|chacun|personne) (?:qui (?:[\p{L}]+ ){1,5})?(?:ne )?(?:sait|voit|comprend|croit)\b|\b(?:jeder|jede|alle|niemand|wer)(?:,? d(?:er|ie) (?:[\p{L}]+ ){1,5},?)? (?:weiß|weiss|wissen|sieht|versteht|glaubt)\b|\b(?:tutti|chiunque) (?:sanno|sa|vede|capisce)\b|誰でも(?:知|わか)|誰もが"
+    r"|\bit[’']?s (?:literally |just |simply )?called (?:\p{Lu}{3,}|(?:a |an |the )?\p{L}+\.?$)|\b(?:basic|simple|elementary) (?:math|maths|arithmetic|biology|physics|science|economics|logic|geography|history|reading)\b|\b(?:se llama|si chiama|das nennt man|ça s[’']appelle) "
+)
+# What is called a joke of a claim or plan mocks it; a post that is one (satire) is just described.
+_JOKE = regex.compile(
+    r"(?i)(?<!\b(?:it|this|that|which|post|tweet|video|account|quote|story|article|image|thread) )\b(?:is|are) (?:nothing but |just |such )?an? (?:total |complete |sick |bad |big |absolute )?joke\b|\bwhat a joke\b"
+)
+_QUESTION = regex.compile(r"[?？؟]\s*$")
 _FIRST_PERSON = WordList(
     "I",
     "I'm",
@@ -47,7 +67,13 @@ _FIRST_PERSON = WordList(
     "my",
     "we're",
     "we've",
-    "our",
+    "our government",
+    "our country",
+    "our nation",
+    "our children",
+    "our leaders",
+    "our politicians",
+    "our view",
     "us all",
     "yo",
     "mí",
@@ -83,19 +109,36 @@ def check_neutrality(draft: Draft) -> list[Finding]:
         findings += [
             Finding(f.principle, f.reason, (f.start or 0) + sentence.start, (f.end or 0) + sentence.start)
             for f in found
+            if not _hedged_there(draft, own[f.start : f.end])
         ]
+    findings += find_all(_APPEAL, text, "neutral.no_opinion", "'{found}' appeals to what everybody knows, or mocks.")
+    findings += [
+        Finding("neutral.no_opinion", "A question is no fact.", s.start, s.end)
+        for s in draft.sentences
+        if _QUESTION.search(text[s.start : s.end])
+    ]
+    findings += find_all(_JOKE, text, "neutral.wording", "The wording '{found}' mocks.")
     findings += [
         f
         for f in find_all(_FIRST_PERSON, text, "neutral.no_opinion", "'{found}' speaks in the first person.")
-        if _is_person(draft, text[f.start : f.end])
+        if _is_person(draft, text[f.start : f.end], text[: f.start], text[f.end or 0 :])
     ]
     return findings
 
 
-def _is_person(draft: Draft, word: str) -> bool:
+def _hedged_there(draft: Draft, hedge: str) -> bool:
+    """Whether a source makes the same reservation: a note that keeps it says no more than its source does."""
+    return any(regex.search(rf"(?i)(?<!\p{{L}}){regex.escape(hedge)}(?!\p{{L}})", source) for source in draft.sources)
+
+
+def _is_person(draft: Draft, word: str, before: str, after: str) -> bool:
     language = (draft.language or "en")[:2]
     if word.lower() in ("i", "i'm", "i’m", "i've", "i’ve", "i'd", "i’d"):
-        return language == "en" and word[0] == "I"
+        numeral = (
+            regex.search(r"\p{Lu}\p{L}+ $|(?:[Ss]chedule|[Pp]hase|[Tt]ype|[Pp]art) $|\.\p{Lu}\.$|\p{Lu}\.$", before)
+            or after[:1] == "."
+        )
+        return language == "en" and word[0] == "I" and not numeral
     if word.lower() in ("me", "my", "we're", "we’re", "we've", "we’ve", "our", "us all"):
         return language == "en"
     owners = {"yo": "es", "mí": "es", "eu": "pt", "je": "fr", "moi": "fr", "ich": "de", "mein": "de", "meine": "de"}

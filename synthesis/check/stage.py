@@ -128,6 +128,7 @@ def check_post(
         found[c.candidate_id] = check_text(
             c.text,
             tuple(note.text for note in c.notes),
+            lent=tuple(note.post_id != post_id for note in c.notes),
             post_text=post_text,
             language=language,
             settings=settings,

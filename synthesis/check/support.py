@@ -11,20 +11,15 @@ from collections.abc import Callable, Sequence
 from synthesis.check.base import Draft, Finding
 from synthesis.check.evidence import Evidence, Sentence, evidence_of
 from synthesis.check.patterns import WordList
+from synthesis.check.stance import DENIAL, NEGATION, claimed
 from texts.note import find_urls, without_urls
+from texts.values import Number
 from texts.words import mask, overlap, stem, word_set
 
 Nli = Callable[
     [Sequence[tuple[str, str]]], list[tuple[float, float, float]]
 ]  # (premise, hypothesis) -> (contradiction, entailment, neutral)
 
-_NEGATION = WordList(
-    "not", "no", "never", "none", "nobody", "nothing", "neither", "nor", "without", "cannot", "isn't", "aren't", "wasn't", "weren't", "doesn't", "don't", "didn't", "hasn't", "haven't",
-    "hadn't", "won't", "wouldn't", "can't", "couldn't", "shouldn't", "isnt", "wasnt", "doesnt", "didnt", "dont", "unable", "fails to", "failed to", "nunca", "jamás", "ningún", "ninguna", "sin",
-    "não", "nenhum", "nenhuma", "sem", "pas", "jamais", "aucun", "aucune", "sans", "ne", "nicht", "kein", "keine", "keinen", "keiner", "nie", "ohne", "non", "nessun", "nessuna", "senza",
-    "niet", "geen", "nooit", "zonder", "не", "нет", "никогда", "без", "nie", "ない", "なかった", "ません", "ませんでした", "ではなく", "没有", "不是", "沒有", "未", "नहीं", "ليس", "لم", "لا", "لن", "değil", "yok",
-)  # fmt: skip
-_SPANISH_NO = ("es", "it")
 _OPPOSITES_TEXT = (
     "true false, real fake, genuine fake, authentic fabricated, legal illegal, lawful unlawful, guilty innocent, won lost, win lose, increase decrease, increased decreased, rose fell, rise fall, "
     "higher lower, more fewer, more less, before after, approved rejected, accept reject, accepted rejected, confirmed denied, confirm deny, alive dead, survived died, safe dangerous, "
@@ -61,28 +56,67 @@ def check_support(draft: Draft, nli: Nli | None = None) -> list[Finding]:
                 reason = f"Only {share:.0%} of what this sentence speaks of occurs in the sources."
                 findings.append(Finding("support.entailment", reason, sentence.span.start, sentence.span.end))
                 continue
-        findings += _turned_round(draft, evidence, sentence)
+        findings += _turned_round(draft, evidence, sentence) or _none_of_some(evidence, sentence)
     if nli is not None:
         findings += _inferred(draft, evidence, nli)
     return findings
 
 
-def _negations(sentence: Sentence, other: Sentence) -> int:
+_VERDICTS = frozenset(
+    stem(w) for w in word_set("true correct accurate right case cierto verdad verdade vrai wahr richtig vero")
+)
+
+
+def negations(sentence: Sentence, other: Sentence, reach: int = 1) -> int:
     """How many negations of a sentence bear on something the other sentence speaks of too.
 
-    What a negation bears on is the next content word, or the one before where none follows (or the script puts it after). 'In
+    What a negation bears on is the next content word (the next `reach` of them; 'true' in 'not true that' is passed over), or the one before where none follows (or the script puts it after). 'In
     2019, not 2020' against 'In 2019' negates nothing the second one says.
     """
     text = mask(sentence.span.text, find_urls(sentence.span.text))[:1000]
     words = [t for t in sentence.words if t.stem in sentence.content]
     live = 0
-    for negation in _NEGATION.finditer(text):
+    for negation in NEGATION.finditer(text):
         start, end = negation.start + sentence.span.start, negation.end + sentence.span.start
-        following = next((t.stem for t in words if t.start >= end), None)
+        following = [t.stem for t in words if t.start >= end and t.stem not in _VERDICTS][:reach]
         before = next((t.stem for t in reversed(words) if t.end <= start), None)
-        target = before if following is None or not negation.text.isascii() else following
-        live += target is None or target in other.content
+        targets = [before] if not following or not negation.text.isascii() else following
+        live += any(target is None or target in other.content for target in targets)
     return live
+
+
+_NOBODY = WordList(
+    "nobody", "no one", "none", "nothing", "not a single", "not one", "zero", "no", "nadie", "ninguno", "ningún", "ninguna", "nada", "ninguém", "nenhum", "nenhuma", "personne", "aucun", "aucune", "rien",
+    "niemand", "niemanden", "kein", "keine", "keinen", "keiner", "nichts", "nessuno", "nessuna", "niente",
+)  # fmt: skip
+
+
+def _none_of_some(evidence: Evidence, sentence: Sentence) -> list[Finding]:
+    """'... and sent nobody' where a source says that 31 were sent: none of what a source counts, with nothing denied there."""
+    text = mask(sentence.span.text, find_urls(sentence.span.text))[:1000]
+    words = [t for t in sentence.words if t.stem in sentence.content]
+    if DENIAL.search(text) is not None or claimed(sentence):
+        return []
+    for found in _NOBODY.finditer(text):
+        start, end = found.start + sentence.span.start, found.end + sentence.span.start
+        near = {t.stem for t in [t for t in words if t.end <= start][-1:] + [t for t in words if t.start >= end][:2]}
+        counting = [
+            s
+            for s in evidence.notes
+            if near & s.content and any(_counts(n, s, near) for n in s.numbers) and not NEGATION.search(s.span.text)
+        ]
+        if counting and not any(near & s.content and _NOBODY.search(s.span.text) for s in evidence.notes):
+            reason = f"'{found.text}', where source {counting[0].source + 1} has '{counting[0].span.text[:100]}'."
+            return [Finding("support.contradiction", reason, start, end)]
+    return []
+
+
+def _counts(number: Number, sentence: Sentence, near: set[str]) -> bool:
+    """Whether a number that is no year stands within a few words of one of `near`."""
+    if max(number.values, default=0) <= 0 or (len(number.text.strip()) == 4 and not number.unit):
+        return False
+    place = [i for i, t in enumerate(sentence.words) if number.start <= t.start < number.end] or [0]
+    return any(t.stem in near and abs(i - place[0]) <= 5 for i, t in enumerate(sentence.words))
 
 
 def _turned_round(draft: Draft, evidence: Evidence, sentence: Sentence) -> list[Finding]:
@@ -107,9 +141,11 @@ def _turned_round(draft: Draft, evidence: Evidence, sentence: Sentence) -> list[
     mine = {t.stem for t in sentence.words}
     reasons: list[str] = []
     for other in near:
+        if claimed(sentence) and not claimed(other):
+            return []  # whose claim it is says nothing on whether it is so
         theirs = {t.stem for t in other.words}
         denied = bool(mine & _DENIALS) - bool(theirs & _DENIALS)
-        flips = (_negations(sentence, other) - _negations(other, sentence)) % 2
+        flips = (negations(sentence, other) - negations(other, sentence)) % 2
         turned = sorted(w for w in mine - theirs if _OPPOSITES.get(w, frozenset()) & (theirs - mine))
         if flips and not denied and not turned:
             reasons.append(

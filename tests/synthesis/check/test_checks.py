@@ -39,6 +39,11 @@ def test_a_faithful_text_passes_everything():
         "language",
         "facts",
         "support",
+        "whole",
+        "claim",
+        "consistency",
+        "conduct",
+        "lent",
     ]
 
 

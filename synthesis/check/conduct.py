@@ -1,0 +1,123 @@
+"""What a note may say about people: no motives, no accusation that no source makes, no flat verdict on what is disputed."""
+
+from __future__ import annotations
+
+import regex
+
+from synthesis.check.base import Draft, Finding
+from synthesis.check.evidence import Evidence, Sentence, evidence_of
+from synthesis.check.patterns import WordList, find_all, own_words
+from synthesis.check.stance import DENIAL, NEGATION
+from texts.names import names_agree
+from texts.words import overlap, stem, word_set
+
+# What somebody is after, said as a fact: a guess about a person, whoever makes it.
+MOTIVE = regex.compile(
+    r"(?i)\b(?:(?:(?:is|are|was|were|been|being) )?(?:trying|attempting|seeking|hoping|aiming|wants?|wanted|designed|meant|intended|intends|aims?|seeks?|tries|tried) (?:you |people |us |voters |readers )?to (?:\w+ly )?(?:mislead|deceive|confuse|scare|smear|discredit|distract|divide|manipulate|provoke|hide|cover|fool|trick|inflame|incite|frighten|change the narrative|damage|undermine|harm)"
+    r"|(?:to|so as to|in order to) (?:\w+ly )?(?:mislead|deceive|fool|trick|manipulate|smear|discredit|scare|stir up|stoke|(?:gain|win|get) (?:votes|attention|sympathy|followers|clicks))\b|(?:for|out of) (?:(?:political|personal|financial) gain|attention|clicks|spite|greed|hatred|revenge)\b"
+    r"|(?:has|have|had|pushing|pushes|with) an? (?:\p{L}+ )?agenda|because (?:he|she|they|it) (?:hates?|wants?|fears?)\b"
+    r"|para (?:engañar|confundir|asustar|desacreditar|manipular|ganar votos)|(?:busca|buscan|pretende|pretenden|quiere|quieren|intenta|intentan) (?:engañar|confundir|asustar|desacreditar|manipular|dañar|ocultar)"
+    r"|para (?:enganar|assustar)|(?:quer|querem|busca|tenta|tentam) (?:enganar|confundir|manipular|esconder)|pour (?:tromper|effrayer|manipuler|discréditer|faire peur|gagner des voix)|(?:veut|veulent|cherche|cherchent)(?: à)? (?:tromper|manipuler|cacher|discréditer|nuire)"
+    r"|um (?:[\p{L}]+ ){0,3}zu (?:täuschen|verunsichern|manipulieren|verwirren|diffamieren|schaden)|(?:will|wollen) (?:[\p{L}]+ ){0,4}(?:täuschen|manipulieren|verunsichern|schaden|vertuschen|diffamieren)|per (?:ingannare|spaventare|screditare))"
+)
+# Intent and bait: what a source may have found out, and a note then may say after it.
+INTENT = regex.compile(
+    r"(?i)\b(?:(?:with|has|have|had) (?:the |an? )?(?:sole |only |clear )?(?:intent(?:ion)?|goal|purpose|motive)s?\b|in an? (?:attempt|effort|bid) to|(?:deliberate|intentional|knowing|wilful|willful|malicious|cynical)ly|on purpose|rage[- ]?bait\w*|engagement (?:farm|bait)\w*|click[- ]?bait\w*|(?:for|to (?:farm|get|gain|increase)) engagement"
+    r"|con (?:la|el) (?:intención|fin|objetivo|propósito) de|a propósito|deliberadamente|intencionad\w+|com (?:a|o) (?:intenção|objetivo|propósito) de|de propósito|dans (?:le|l[’'])? ?(?:but|intention|objectif) d|délibérément|exprès|absichtlich|vorsätzlich|mit (?:der absicht|dem ziel)|con (?:lo scopo|l[’']intento) di|apposta)"
+    r"|(?:意図的に|わざと|故意に)"
+)
+# Words that charge somebody with a wrong.
+ACCUSING = WordList(
+    "lied", "liar*", "lying", "fraud*", "defraud*", "steal*", "stole*", "theft", "thief", "corrupt*", "brib*", "criminal*", "crime", "crimes", "illegal*", "murder*", "rape*", "rapist*", "abus*", "assault*", "molest*", "embezzl*", "launder*", "cheat*", "plagiar*",
+    "pedophil*", "paedophil*", "traitor*", "treason", "covered up", "cover-up", "coverup", "concealed", "hid", "falsified", "forged", "rigged", "conspir*", "deceiv*", "deception", "misled", "guilty", "convicted", "arrested", "indicted", "charged with", "scam*", "blackmail*", "extort*", "perjur*",
+    "terrorist*", "nazi*", "racist*", "antisemit*", "knew", "ignored", "refused", "ordered", "harass*", "threaten*", "abandon*", "profited", "pocketed", "sabotag*", "leaked", "neglect*", "insider trading", "misus*", "mismanag*",
+    "mintió", "miente*", "mentiros*", "fraude*", "robó", "robar*", "robo", "ladrón", "ladrones", "corrup*", "soborn*", "delito*", "delincuente*", "criminales", "ilegal*", "asesin*", "viol*ador", "abusó", "encubri*", "ocultó", "falsific*", "culpable*", "condenad*", "detenid*", "estaf*", "sabía", "sabían", "ignoró", "se negó",
+    "mentiu", "roubou", "ladrão", "suborn*", "crime*", "escondeu", "culpad*", "golpista*", "menti", "ment", "volé", "vole", "voleur*", "fraudé", "pot-de-vin", "corrompu*", "illégal*", "meurtr*", "coupable*", "escroc*", "caché", "savait", "savaient", "refusé", "condamné*",
+    "gelogen", "lügt", "betrug", "betrogen", "betrüg*", "gestohlen", "stahl", "diebstahl", "bestochen", "bestech*", "korrupt*", "verbrech*", "kriminell*", "mörder*", "ermordet*", "missbrauch*", "vertusch*", "verheimlich*", "gefälscht", "schuldig", "verurteilt", "verhaftet", "wusste", "wussten", "weigerte", "ignorierte", "ha mentito", "rubato", "corrott*", "colpevol*", "truff*", "sapeva",
+)  # fmt: skip
+_DISPUTED = WordList(
+    "disputed", "contested", "unclear", "unproven", "unconfirmed", "unverified", "inconclusive", "under investigation", "investigating", "not yet known", "not been confirmed", "no consensus", "debated", "experts disagree", "remains open", "not settled", "still being", "mixed evidence",
+    "en disputa", "no está claro", "sin confirmar", "se investiga", "bajo investigación", "em disputa", "não está claro", "sem confirmação", "contesté*", "pas clair", "non confirmé*", "enquête", "umstritten", "unklar", "unbestätigt", "ungeklärt", "wird ermittelt", "discuss*o", "non è chiaro",
+)  # fmt: skip
+
+
+_OPEN = frozenset(
+    stem(w)
+    for w in word_set("still investigation investigating sigue investigación bajo noch unklar ainda encore ancora")
+)
+
+
+def check_conduct(draft: Draft) -> list[Finding]:
+    """Motives in the note's own words; accusations and verdicts that go beyond the sources."""
+    evidence = evidence_of(draft)
+    text = own_words(draft)
+    findings: list[Finding] = []
+    for sentence in evidence.draft:
+        own = text[sentence.span.start : sentence.span.end]
+        if NEGATION.search(own) is None:  # 'the point was not to smear anybody' alleges nothing
+            motives = find_all(MOTIVE, own, "conduct.motive", "'{found}' speaks of what somebody is after.")
+            motives += [
+                f
+                for f in find_all(INTENT, own, "conduct.motive", "'{found}' speaks of an intent that no source does.")
+                if not _told(evidence, own[f.start : f.end])
+            ]
+            findings += [_placed(f, sentence) for f in motives]
+        findings += _accusation(evidence, sentence, own)
+        findings += _disputed(evidence, sentence)
+    return findings
+
+
+def _accusation(evidence: Evidence, sentence: Sentence, own: str) -> list[Finding]:
+    """A word that charges somebody, which no source sentence uses of the same people, or none at all."""
+    for found in ACCUSING.finditer(own):
+        making = [
+            s
+            for s in evidence.notes
+            if _uses(s, found.text) and (NEGATION.search(s.span.text) is None or NEGATION.search(sentence.span.text))
+        ]
+        if not making:
+            reason = f"'{found.text}' charges somebody; no source says so."
+        elif sentence.names and not any(_same_people(sentence, s, evidence) for s in making):
+            reason = f"'{found.text}' charges '{sentence.names[0].text}'; no source says so of that name."
+        else:
+            continue
+        start = sentence.span.start + found.start
+        return [Finding("conduct.accusation", reason, start, start + len(found.text))]
+    return []
+
+
+def _told(evidence: Evidence, words: str) -> bool:
+    return any(words.lower() in s.span.text.lower() for s in evidence.notes)
+
+
+def _placed(finding: Finding, sentence: Sentence) -> Finding:
+    by = sentence.span.start
+    return Finding(finding.principle, finding.reason, (finding.start or 0) + by, (finding.end or 0) + by)
+
+
+def _uses(source: Sentence, word: str) -> bool:
+    root = word.lower()[: max(4, len(word) - 3)]
+    return any(t.text.lower().startswith(root) for t in source.words) or word.lower() in source.span.text.lower()
+
+
+def _same_people(sentence: Sentence, source: Sentence, evidence: Evidence) -> bool:
+    """Whether a name of the sentence stands in the source's sentence, or in the one before it, which a pronoun may mean."""
+    near = [s for s in evidence.notes if s.source == source.source and s.span.start <= source.span.start][-2:]
+    return any(names_agree(n, m) for n in sentence.names for s in near for m in s.names) or not any(
+        s.names for s in near
+    )
+
+
+def _disputed(evidence: Evidence, sentence: Sentence) -> list[Finding]:
+    """A flat denial of what a source calls open; one that another source makes as flatly stays a denial of something disputed."""
+    text = sentence.span.text
+    if len(sentence.content) < 2 or _DISPUTED.search(text) or not (DENIAL.search(text) or NEGATION.search(text)):
+        return []
+    for source in evidence.notes:
+        if _DISPUTED.search(source.span.text) is None:
+            continue
+        topic = frozenset(t.stem for t in source.words if t.stem in source.content and _DISPUTED.search(t.text) is None)
+        if overlap(sentence.content, source.content) >= 0.5 or overlap(topic - _OPEN, sentence.content) >= 0.6:
+            reason = f"Source {source.source + 1} calls this open: '{source.span.text[:100]}'."
+            return [Finding("conduct.disputed", reason, sentence.span.start, sentence.span.end)]
+    return []

@@ -1,0 +1,149 @@
+"""A text is whole: it ends where its last sentence ends, no word is dropped or doubled, and nothing of a form is left in it."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+
+import regex
+
+from synthesis.check.base import Draft, Finding
+from synthesis.check.evidence import Sentence, evidence_of
+from texts.note import find_urls
+from texts.words import fold, mask, overlap, word_set
+
+_END = regex.compile(r"[.!?…。！？।؟።][\s'\"”’»)\]」』]*$|[”\"」』»)][\s]*$")
+# No sentence ends with these: it was cut there.
+_OPEN_END = word_set(
+    "the a an of and or but nor because with from into onto than between regarding including which whose that as if when while although since is are was were has have had will would "
+    "der den dem das ein eine und oder mit von wie dass weil ist sind wird el los las un una y o con de del que como porque es son la le les des du et avec qui que dont est sont "
+    "os as um uma e ou com da do dos das il gli di e ed con che sono het een en of met van"
+)
+_DROPPED = word_set(
+    "is are was were be been being has have had of to in on at for by with from the a an es son fue era ha han de en por con para el la los las un una é são foi da do em com um uma "
+    "est sont été a ont de dans avec le la les un une ist sind war wurde hat von in mit der die das ein eine è sono di con il lo"
+)
+_DOUBLED = regex.compile(r"(?i)(?<![\p{L}\p{N}-])(\p{L}{2,})\s+\1(?![\p{L}\p{N}-])")
+_MAY_DOUBLE = word_set("that had is in her you so very no bye blah nous vous que die der das sie no muy dum")
+_SLOT = regex.compile(
+    r"<[\p{L}][^<>\n]{2,60}>|\[(?:insert|your|the|add|link|url|source|date|name|number|text|note|place|post|author|enlace|fuente|fecha|nombre|lien|quelle|datum)\b[^\[\]\n]{0,60}\]"
+    r"|\{\{?[\p{L}_ ]{2,40}\}?\}|(?i)\blorem ipsum\b|\b(?:TODO|TBD|XXX+)\b|\[(?:begin|end) [^\]\n]{2,40}\]|^\s*\||_{3,}"
+)
+_ELLIPSIS = regex.compile(r"(?:\.\.\.|…)[\s'\"”’)\]]*$")
+ECHO = 7  # words in a row that a text shares with our own prompts' rules before it is taken to repeat them
+
+
+def check_whole(draft: Draft) -> list[Finding]:
+    """An unfinished end, a dropped or doubled word, a sentence said twice, a slot left unfilled, words of our own prompt."""
+    evidence = evidence_of(draft)
+    return [
+        *_unfinished(draft, evidence.draft, evidence.notes),
+        *_repeats(draft, evidence.draft, evidence.notes),
+        *_drops(evidence.draft, evidence.notes),
+        *_slots(draft),
+    ]
+
+
+def _bare(sentence: Sentence) -> str:
+    return mask(sentence.span.text, find_urls(sentence.span.text)).rstrip()
+
+
+def _unfinished(draft: Draft, sentences: list[Sentence], notes: list[Sentence]) -> list[Finding]:
+    spoken = [s for s in sentences if s.words]
+    if not spoken:
+        return []
+    last, text = spoken[-1], draft.text.rstrip()
+    body = _bare(last).rstrip(" .,;:–-([" if _END.search(_bare(last)) is None else " ")
+    word = fold(last.words[-1].text)
+    linked = bool(draft.urls) and draft.urls[-1].start >= last.words[-1].end
+    whole = any(_bare(s) == _bare(last) for s in notes)
+    dangling = word in _OPEN_END and not (whole and (linked or _END.search(body)))
+    if not dangling and ((_END.search(body) and not _ELLIPSIS.search(body)) or whole):
+        return []
+    if not dangling and linked and not _ELLIPSIS.search(body):
+        return []  # 'The photo is from 2016 https://...': the link stands for the stop
+    shown = body[-40:].strip()
+    return [
+        Finding(
+            "style.finished", f"The text breaks off after '{shown}'.", last.span.start, min(last.span.end, len(text))
+        )
+    ]
+
+
+def _repeats(draft: Draft, sentences: list[Sentence], notes: list[Sentence]) -> list[Finding]:
+    findings: list[Finding] = []
+    visible = mask(draft.text, draft.urls)
+    theirs = " ".join(_bare(s) for s in notes)
+    for match in _DOUBLED.finditer(visible):
+        if fold(match[1]) not in _MAY_DOUBLE and match.group() not in theirs and not match[1][0].isupper():
+            findings.append(Finding("style.finished", f"'{match.group()}' doubles a word.", match.start(), match.end()))
+    for i, a in enumerate(sentences):
+        for b in sentences[:i]:
+            if min(len(a.content), len(b.content)) < 3 or (
+                _bare(a) in theirs and _bare(b) in theirs and a.span.text != b.span.text
+            ):
+                continue
+            if min(overlap(a.content, b.content), overlap(b.content, a.content)) >= 0.8 and {
+                n.values for n in a.numbers
+            } == {n.values for n in b.numbers}:
+                findings.append(
+                    Finding("style.finished", "A sentence says the same as one before.", a.span.start, a.span.end)
+                )
+                break
+    return findings
+
+
+def _drops(sentences: list[Sentence], notes: list[Sentence]) -> list[Finding]:
+    """A sentence copied from a source but for one or two small words that held it together."""
+    findings: list[Finding] = []
+    for sentence in sentences:
+        mine = [fold(t.text) for t in sentence.words]
+        if len(mine) < 5:
+            continue
+        for other in notes:
+            theirs = [fold(t.text) for t in other.words]
+            missing = _left_out(mine, theirs)
+            if missing and len(missing) <= 2 and all(word in _DROPPED for word in missing):
+                reason = f"The sentence is that of source {other.source + 1} without '{' '.join(missing)}'."
+                findings.append(Finding("style.finished", reason, sentence.span.start, sentence.span.end))
+                break
+            if missing == []:
+                break
+    return findings
+
+
+def _left_out(mine: list[str], theirs: list[str]) -> list[str] | None:
+    """The words inside a source's sentence that a text of the same words leaves out; None where it is not the same sentence."""
+    if not 0 <= len(theirs) - len(mine) <= 2:
+        return None
+    missing: list[str] = []
+    i = 0
+    for word in theirs:
+        if i < len(mine) and word == mine[i]:
+            i += 1
+        else:
+            missing.append(word)
+    return missing if i == len(mine) else None
+
+
+def _slots(draft: Draft) -> list[Finding]:
+    visible = mask(draft.text, draft.urls)
+    findings = [
+        Finding("style.finished", f"'{m.group().strip()[:60]}' is a slot left unfilled.", m.start(), m.end())
+        for m in _SLOT.finditer(visible)
+        if not any(m.group() in source for source in draft.sources)
+    ]
+    words = [fold(t) for t in regex.findall(r"[\p{L}\p{N}]+", visible)]
+    if any(tuple(words[i : i + ECHO]) in _our_words() for i in range(len(words) - ECHO + 1)):
+        findings.append(Finding("style.finished", "The text repeats the rules it was written by."))
+    return findings
+
+
+@lru_cache(maxsize=1)
+def _our_words() -> frozenset[tuple[str, ...]]:
+    """Runs of words of our own prompts."""
+    found: set[tuple[str, ...]] = set()
+    for path in sorted((Path(__file__).parents[1] / "draft" / "prompts").glob("*.txt")):
+        words = [fold(t) for t in regex.findall(r"[\p{L}\p{N}]+", path.read_text(encoding="utf-8"))]
+        found.update(tuple(words[i : i + ECHO]) for i in range(len(words) - ECHO + 1))
+    return frozenset(found)

@@ -1,0 +1,89 @@
+"""How many real notes that X showed as Helpful fail a check that is not about length or links. Prints numbers, no texts.
+
+    python -m tests.synthesis.check.measure_helpful DATA [--show]
+
+DATA: a folder with birdwatch-2021, posts-2025 and notes-2021-23 as the project's local data has them. Each Helpful note is checked with
+its siblings and itself as sources and with the post's text where there is one. `--show` prints the failing texts: for the screen only.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections import Counter, defaultdict
+from pathlib import Path
+
+import polars as pl
+
+from synthesis.check import check_text
+from texts.language import detect_language
+
+NOT_COUNTED = ("length.", "links.", "language.", "grice.quantity")
+
+
+def read_tsv(path: Path) -> pl.DataFrame:
+    return pl.read_csv(path, separator="\t", quote_char=None, infer_schema_length=0)
+
+
+def helpful_notes(data: Path) -> dict[str, list[tuple[str, list[str], str | None]]]:
+    """By dataset: (note, its siblings and itself, post text) of the notes that X showed."""
+    found: dict[str, list[tuple[str, list[str], str | None]]] = {}
+
+    def enter(name: str, notes: pl.DataFrame, shown: set[str], posts: dict[str, str]) -> None:
+        by_post: dict[str, list[tuple[str, str]]] = defaultdict(list)
+        for note_id, post, text in notes.select("noteId", "tweetId", "summary").drop_nulls().iter_rows():
+            by_post[post].append((note_id, text))
+        found[name] = [
+            (text, [text, *(t for n, t in by_post[post] if n != note_id)][:12], posts.get(post))
+            for post in sorted(by_post)
+            for note_id, text in by_post[post]
+            if note_id in shown
+        ]
+
+    def texts(folder: str) -> dict[str, str]:
+        table = pl.read_parquet(data / folder / "posts.parquet")
+        key = next(c for c in table.columns if c.lower() in ("tweetid", "tweet_id", "post_id"))
+        return {str(post): text for post, text in table.select(key, "text").iter_rows() if text}
+
+    notes = read_tsv(data / "birdwatch-2021" / "notes-00000.tsv")
+    history = read_tsv(data / "birdwatch-2021" / "noteStatusHistory-00000.tsv")
+    shown = set(history.filter(pl.col("currentStatus") == "CURRENTLY_RATED_HELPFUL")["noteId"])
+    enter("birdwatch-2021", notes, shown, texts("birdwatch-2021"))
+    notes = read_tsv(data / "posts-2025" / "notes-00000.tsv")
+    enter("posts-2025", notes, set(notes.filter(pl.col("shownAt").fill_null("") != "")["noteId"]), texts("posts-2025"))
+    notes = read_tsv(data / "notes-2021-23" / "notes_scored.tsv")
+    shown = set(notes.filter(pl.col("ratingStatus") == "CURRENTLY_RATED_HELPFUL")["noteId"])
+    enter("notes-2021-23", notes, shown, texts("notes-2021-23"))
+    return found
+
+
+def failures(text: str, sources: list[str], post: str | None) -> list[tuple[str, str]]:
+    results = check_text(text, sources, post_text=post, language=detect_language(text))
+    return [
+        (r.principle, r.reason)
+        for r in results
+        if r.outcome != "passed" and not r.principle.startswith(NOT_COUNTED) and "more than twice" not in r.reason
+    ]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--show", action="store_true")
+    arguments = parser.parse_args()
+    for name, notes in helpful_notes(arguments.data).items():
+        failed, by = 0, Counter[str]()
+        for text, sources, post in notes:
+            found = failures(text, sources, post)
+            failed += bool(found)
+            by.update({principle for principle, _ in found})
+            if found and arguments.show:
+                print(f"\n{found}\n  POST {post and post[:200]!r}\n  NOTE {text!r}")
+        share = round(failed / max(1, len(notes)), 4)
+        with_post = sum(post is not None for *_, post in notes)
+        row = {"data": name, "notes": len(notes), "with_post": with_post, "failed": failed, "share": share}
+        print(json.dumps(row | {"by": dict(by.most_common())}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,89 @@
+"""Checks that see content: faithful texts pass, their unfaithful twins do not, in three languages."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from synthesis.check import check_text, check_text_json, passed
+from tests.synthesis.check.content_twins import L1, L2, MATTERS, Matter
+
+KINDS = sorted({kind for matter in MATTERS for kind in matter.unfaithful})
+
+
+def outcome(text: str, matter: Matter):
+    return check_text(text, matter.sources, post_text=matter.post, language=matter.language, lent=matter.lent)
+
+
+def why(text: str, matter: Matter) -> list[tuple[str, str]]:
+    return [(r.principle, r.reason) for r in outcome(text, matter) if r.outcome != "passed"]
+
+
+@pytest.mark.parametrize("matter", MATTERS, ids=lambda m: m.post[:20])
+def test_faithful_texts_pass(matter):
+    assert {text: found for text in matter.faithful if (found := why(text, matter))} == {}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_unfaithful_twins_fail(kind):
+    twins = [(text, matter) for matter in MATTERS for text in matter.unfaithful.get(kind, ())]
+    assert twins
+    assert [text for text, matter in twins if passed(outcome(text, matter))] == []
+
+
+def test_the_council_that_sent_nobody_fails_beside_the_source_that_counts_31():
+    source = f"City records show that 31 firefighters were sent within the hour. {L2}"
+    for text in ("The council knew and sent nobody.", "Nobody was sent.", "The council sent no firefighters at all."):
+        for post in ("The council knew and sent nobody!", None):
+            assert not passed(check_text(f"{text} {L2}", [source], post_text=post, language="en"))
+
+
+def test_a_number_or_name_of_the_post_may_be_denied_or_told_as_claimed_but_not_given():
+    matter = MATTERS[0]
+    for text in (
+        f"The council of Lindow sent 31 firefighters. It is not true that 90 people lost their homes. {L1}",
+        f"The post claims that 90 people lost their homes; the report gives 12. {L1}",
+    ):
+        assert why(text, matter) == []
+    assert "facts.numbers" in dict(why(f"90 people lost their homes, not 12. {L1}", matter))
+
+
+def test_a_text_that_one_source_gives_whole_does_not_contradict_itself():
+    source = f"Exports fell by 32 % to Norway. Exports fell by 45 % to Chile. {L1}"
+    assert passed(check_text(source, [source], language="en"))
+
+
+def test_an_accusation_a_source_makes_of_the_same_person_passes_and_of_another_fails():
+    source = f"Mara Hale was convicted of fraud in 2019, the court wrote. Ivo Dorn was audited in 2019. {L1}"
+    assert passed(check_text(f"Mara Hale was convicted of fraud in 2019. {L1}", [source], language="en"))
+    assert not passed(check_text(f"Ivo Dorn was convicted of fraud in 2019. {L1}", [source], language="en"))
+
+
+def test_the_case_of_a_reply_cut_by_its_length():
+    line = {
+        "id": "0",
+        "text": f"The photo was taken in October 2019 in Port Lisle ({L1}) and does not show Rivervale, as the",
+        "sources": [
+            f"The photo was taken in October 2019 in Port Lisle and does not show Rivervale, as the shop sign shows. {L1}"
+        ],
+    }
+    verdict = check_text_json(line)
+    assert not verdict["passed"]
+    assert "style.finished" in {row["principle"] for row in verdict["checks"] if row["outcome"] == "failed"}
+    json.dumps(verdict)
+    whole = check_text_json(line | {"text": line["sources"][0]})
+    assert whole["passed"]
+
+
+DATA = Path("/work/shared/data")
+
+
+@pytest.mark.skipif(not (DATA / "birdwatch-2021").exists(), reason="the project's local data is not at hand")
+def test_real_notes_that_were_shown_pass_but_for_length_and_links():
+    from tests.synthesis.check.measure_helpful import failures, helpful_notes
+
+    notes = [entry for rows in helpful_notes(DATA).values() for entry in rows][::4]
+    assert len(notes) >= 300
+    assert sum(bool(failures(*entry)) for entry in notes) <= 0.035 * len(notes)  # a quarter of them, so with a margin

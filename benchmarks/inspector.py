@@ -1,14 +1,13 @@
 """How fast the inspector answers with 100,000 posts and 5 million candidates: `python -m benchmarks.inspector`.
 
     python -m benchmarks.inspector [--posts 100000] [--candidates 56] [--workspace DIR] [--workers 2] [--seconds 30]
-                                   [--think 0 1] [--pages kept fresh] [--decisions 10000]
+                                   [--think 1] [--decisions 10000]
 
 Makes an invented workspace (kept and reused with --workspace), builds the index, starts the server as a process of its
 own on loopback, lets 20 readers and 5 writers work, then writes until there are 10,000 decisions and looks for every one.
 Readers open the queue (random filter, order and page) and posts in turn; writers decide through the API. `--think` is the
 pause of a person between two pages in seconds: 0 is a closed loop in which 25 requests are always under way.
-`--pages`: readers open `kept` posts, whose settled parts somebody's visit has made before (some thousands, more than a
-process holds in memory), or `fresh` ones that nobody has opened yet. The two are never mixed in one measurement.
+The target is p95 100 ms with --think 1.
 
 One JSON line per measurement. `wait_ms` is what a reader waits, from the request sent to the last byte read: it holds all
 waiting in the server's queues and the client's own time too. `server_ms` is the server's clock (Server-Timing), which starts
@@ -31,16 +30,14 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from inspector import accounts, database, decisions
-from inspector.fragments import room_version
-from inspector.reading import SORTS
-from inspector.runs import Workspace
+from inspector.decide import accounts, database, decisions
+from inspector.read.reading import SORTS
+from inspector.read.runs import Workspace
 from inspector.settings import InspectorSettings
 from inspector.site import COOKIE
 
@@ -117,34 +114,6 @@ def random_queue(rng: random.Random) -> str:
     return "&".join(f"{key}={value}" for key, value in query.items()).replace(" ", "+")
 
 
-Draw = Callable[[random.Random], int]
-"""Which post a reader opens next."""
-
-
-def kept_posts(index: Path) -> set[int]:
-    """Posts whose settled parts the server would find on disk."""
-    file = index / "pages.sqlite"
-    if not file.is_file():
-        return set()
-    pages = sqlite3.connect(file)
-    try:
-        return {row[0] for row in pages.execute("SELECT post_id FROM pages WHERE version = ?", (room_version(),))}
-    except sqlite3.OperationalError:
-        return set()
-    finally:
-        pages.close()
-
-
-def make_draw(pages: str, posts: list[int], kept: set[int]) -> Draw:
-    """A draw among kept posts, or of posts that were never opened, each once."""
-    if pages == "kept":
-        pool = sorted(kept)
-        return lambda rng: rng.choice(pool)
-    fresh = [post for post in posts if post not in kept]
-    random.Random(time.time_ns()).shuffle(fresh)
-    return lambda _rng: fresh.pop()
-
-
 def processor_seconds(pid: int) -> float:
     """User and system time of a process and its living descendants (Linux)."""
     spent = 0.0
@@ -159,28 +128,15 @@ def processor_seconds(pid: int) -> float:
     return spent
 
 
-async def open_all(port: int, cookies: list[str], run: str, posts: list[int]) -> None:
-    """Open these posts once, so that their settled parts are kept."""
-    left = list(posts)
-
-    async def reader(cookie: str) -> None:
-        connection = Connection(port, {"Cookie": f"{COOKIE}={cookie}"})
-        while left:
-            await connection.ask("GET", f"/runs/{run}/posts/{left.pop()}")
-        connection.close()
-
-    await asyncio.gather(*(reader(cookie) for cookie in cookies[:6]))
-
-
 async def read(
-    port: int, cookie: str, run: str, draw: Draw, until: float, think: float, seed: int, found: dict
+    port: int, cookie: str, run: str, posts: list[int], until: float, think: float, seed: int, found: dict
 ) -> None:
     rng = random.Random(seed)
     connection = Connection(port, {"Cookie": f"{COOKIE}={cookie}"})
     await asyncio.sleep(rng.random() * max(think, 0.2))
     while time.monotonic() < until:
         kind = "queue" if rng.random() < 0.3 else "post"
-        path = f"/runs/{run}/posts?{random_queue(rng)}" if kind == "queue" else f"/runs/{run}/posts/{draw(rng)}"
+        path = f"/runs/{run}/posts?{random_queue(rng)}" if kind == "queue" else f"/runs/{run}/posts/{rng.choice(posts)}"
         status, server, client, size, _ = await connection.ask("GET", path)
         found[kind].append((status, server, client, size))
         if think:
@@ -235,8 +191,8 @@ def start_server(workspace: Path, port: int, workers: int) -> tuple[subprocess.P
     command = [
         sys.executable,
         "-m",
-        "inspector",
-        "serve",
+        "pipeline",
+        "inspect",
         "--workspace",
         str(workspace),
         "--port",
@@ -268,7 +224,6 @@ async def load(
     tokens: list[str],
     run: str,
     posts: list[int],
-    draw: Draw,
     seconds: float,
     think: float,
 ) -> dict:
@@ -276,7 +231,7 @@ async def load(
     until = time.monotonic() + seconds
     quota = [10**9]
     await asyncio.gather(
-        *(read(port, cookie, run, draw, until, think, k, found) for k, cookie in enumerate(cookies)),
+        *(read(port, cookie, run, posts, until, think, k, found) for k, cookie in enumerate(cookies)),
         *(
             write(port, token, run, posts, until, quota, think, time.time_ns() + k, found)
             for k, token in enumerate(tokens)
@@ -306,9 +261,7 @@ def main() -> None:
     parser.add_argument("--workspace", type=Path, default=None)
     parser.add_argument("--workers", type=int, nargs="+", default=[2])
     parser.add_argument("--seconds", type=float, default=30)
-    parser.add_argument("--think", type=float, nargs="+", default=[0, 1])
-    parser.add_argument("--pages", choices=("kept", "fresh"), nargs="+", default=["kept", "fresh"])
-    parser.add_argument("--keep", type=int, default=2_000, help="posts to open before reading kept ones")
+    parser.add_argument("--think", type=float, nargs="+", default=[1])
     parser.add_argument("--decisions", type=int, default=10_000)
     parser.add_argument("--port", type=int, default=8799)
     given = parser.parse_args()
@@ -327,7 +280,7 @@ def measure(given: argparse.Namespace, workspace: Path) -> None:
     run = listed.runs()[0]
     started = time.perf_counter()
     built = subprocess.run(
-        [sys.executable, "-c", _BUILD, "--workspace", str(workspace), run], check=True, capture_output=True, text=True
+        [sys.executable, "-c", _BUILD, str(workspace), run], check=True, capture_output=True, text=True
     ).stdout.split()
     size = sum(path.stat().st_size for path in Path(built[0]).iterdir())
     say(
@@ -353,34 +306,27 @@ def measure(given: argparse.Namespace, workspace: Path) -> None:
         process, seconds = start_server(workspace, given.port, workers)
         try:
             say(what="start", workers=workers, seconds=round(seconds, 2))
-            kept = kept_posts(Path(built[0]))
-            wanted = [post for post in random.Random(1).sample(posts, min(given.keep, len(posts))) if post not in kept]
-            asyncio.run(open_all(given.port, cookies, run, wanted if "kept" in given.pages else wanted[:50]))
-            time.sleep(1)  # pages are kept on disk a moment after they were shown
-            for pages in given.pages:
-                for think in given.think:
-                    draw = make_draw(pages, posts, kept_posts(Path(built[0])))
-                    asyncio.run(load(given.port, cookies, tokens, run, posts, draw, 2, 0.2))  # files mapped
-                    before = processor_seconds(process.pid), time.process_time()
-                    found = asyncio.run(load(given.port, cookies, tokens, run, posts, draw, given.seconds, think))
-                    server = processor_seconds(process.pid) - before[0]
-                    client = time.process_time() - before[1]
-                    n = sum(len(found[kind]) for kind in ("queue", "post", "write"))
-                    for kind in ("queue", "post", "write"):
-                        say(
-                            what=kind,
-                            workers=workers,
-                            pages=pages,
-                            think=think,
-                            posts=len(posts),
-                            candidates=n_candidates,
-                            requests_a_second=round(n / given.seconds, 1),
-                            server_cpu=round(server / given.seconds, 2),
-                            client_cpu=round(client / given.seconds, 2),
-                            server_cpu_ms=round(1000 * server / n, 2),
-                            client_cpu_ms=round(1000 * client / n, 2),
-                            **summary(found[kind]),
-                        )
+            for think in given.think:
+                asyncio.run(load(given.port, cookies, tokens, run, posts, 2, 0.2))  # files mapped
+                before = processor_seconds(process.pid), time.process_time()
+                found = asyncio.run(load(given.port, cookies, tokens, run, posts, given.seconds, think))
+                server = processor_seconds(process.pid) - before[0]
+                client = time.process_time() - before[1]
+                n = sum(len(found[kind]) for kind in ("queue", "post", "write"))
+                for kind in ("queue", "post", "write"):
+                    say(
+                        what=kind,
+                        workers=workers,
+                        think=think,
+                        posts=len(posts),
+                        candidates=n_candidates,
+                        requests_a_second=round(n / given.seconds, 1),
+                        server_cpu=round(server / given.seconds, 2),
+                        client_cpu=round(client / given.seconds, 2),
+                        server_cpu_ms=round(1000 * server / n, 2),
+                        client_cpu_ms=round(1000 * client / n, 2),
+                        **summary(found[kind]),
+                    )
             already = len(decisions.history(engine))
             started = time.perf_counter()
             written = asyncio.run(write_many(given.port, tokens, run, posts, given.decisions, time.time_ns()))
@@ -402,11 +348,8 @@ def measure(given: argparse.Namespace, workspace: Path) -> None:
 
 _BUILD = """
 import resource, runpy, sys
-sys.argv = ["inspector", "index", *sys.argv[1:]]
-try:
-    runpy.run_module("inspector", run_name="__main__")
-except SystemExit:
-    pass
+sys.argv = ["index", *sys.argv[1:]]
+runpy.run_module("inspector.read.index", run_name="__main__")
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
 

@@ -8,14 +8,15 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Depends, Path, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 
-from inspector import decisions, reports
-from inspector.decisions import NewDecision
+from inspector.decide import decisions
+from inspector.decide.decisions import NewDecision
 from inspector.pages import Here, number
 from inspector.pages.posts import store_decision
 from inspector.pages.queue import run_line
-from inspector.reading import DECIDED, OUTCOMES, SORTS, Filters, RunIndex
+from inspector.read.reading import DECIDED, OUTCOMES, SORTS, Filters, RunIndex
+from inspector.read.why import why_candidate, why_post
+from inspector.report import reports
 from inspector.site import Site, new_key
-from inspector.why import why_candidate, why_post
 from nouns.decisions import text_sha256
 from nouns.errors import Refused
 
@@ -135,7 +136,7 @@ class PostDetail(BaseModel):
 class DecisionIn(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
-    kind: Literal["accept", "reject", "edit", "prefer", "not_needed", "flag"]
+    kind: Literal["accept", "reject", "edit", "prefer", "not_needed", "publish_none", "flag"]
     candidate_id: str | None = Field(None, max_length=80)
     other_id: str | None = Field(None, max_length=80)
     text: str | None = Field(None, max_length=decisions.MAX_TEXT, description="the edited text, for kind 'edit'")
@@ -144,6 +145,7 @@ class DecisionIn(BaseModel):
     reasons: list[str] = Field(default_factory=list, max_length=20)
     comment: str = Field("", max_length=decisions.MAX_COMMENT)
     blind: bool = False
+    confirmed: bool = Field(False, description="accept a text that the machine refused; the answer without it says why")
     based_on: str | None = Field(None, pattern="^[0-9]{1,18}$", description="newest_decision of the post as you saw it")
     client_key: str | None = Field(
         None, min_length=8, max_length=64, description="repeat it to send the same decision safely again"
@@ -288,7 +290,7 @@ def get_post(request: Request, site: Here, run_id: RunId, post_id: PostId) -> An
     index, post = _post(site, run_id, post_id)
     rows = index.candidates(post)
     winner = rows[0] if rows and rows[0]["status"] == "winner" else None
-    history = decisions.history(site.engine, run_id, [post["post_id"]])
+    history = decisions.history(site.engine, None, [post["post_id"]])
     return {
         "post": post_line(post),
         "post_text": post["post_text"],
@@ -317,36 +319,42 @@ def get_post(request: Request, site: Here, run_id: RunId, post_id: PostId) -> An
     status_code=201,
     dependencies=[Depends(csrf_header)],
 )
-async def add_decision(request: Request, site: Here, run_id: RunId, post_id: PostId, body: DecisionIn) -> Any:
+def add_decision(request: Request, site: Here, run_id: RunId, post_id: PostId, body: DecisionIn) -> Any:
     """Decide on a post (role analyst). 409 if somebody decided after `based_on` or the text is no longer the one you saw."""
-
-    def store() -> dict[str, Any]:
-        user = site.require(request, "analyst")
-        index, post = _post(site, run_id, post_id)
-        new = NewDecision(
-            run_id=run_id,
-            post_id=post["post_id"],
-            kind=body.kind,
-            analyst=user.name,
-            client_key=body.client_key or new_key(),
-            candidate_id=body.candidate_id,
-            other_id=body.other_id if body.kind == "prefer" else None,
-            text=body.text if body.kind == "edit" else None,
-            reasons=tuple(body.reasons),
-            comment=body.comment,
-            blind=body.blind,
-            based_on=int(body.based_on) if body.based_on is not None else None,
-        )
-        return store_decision(site, index, post, new, body.text_sha256 or "", body.other_sha256 or "").to_json()
-
-    return await site.near(run_id, store, slow=body.kind == "edit")
+    user = site.require(request, "analyst")
+    index, post = _post(site, run_id, post_id)
+    new = NewDecision(
+        run_id=run_id,
+        post_id=post["post_id"],
+        kind=body.kind,
+        analyst=user.name,
+        client_key=body.client_key or new_key(),
+        candidate_id=body.candidate_id,
+        other_id=body.other_id if body.kind == "prefer" else None,
+        text=body.text if body.kind == "edit" else None,
+        reasons=tuple(body.reasons),
+        comment=body.comment,
+        blind=body.blind,
+        based_on=int(body.based_on) if body.based_on is not None else None,
+    )
+    shown = body.text_sha256 or "", body.other_sha256 or ""
+    return store_decision(site, index, post, new, *shown, confirmed=body.confirmed).to_json()
 
 
 @router.post("/decisions/{decision_id}/undo", response_model=DecisionOut, dependencies=[Depends(csrf_header)])
-def undo_decision(request: Request, site: Here, decision_id: Annotated[str, Path(pattern="^[0-9a-f]{16}$")]) -> Any:
-    """Take back one's own decision (admins: any)."""
+def undo_decision(
+    request: Request,
+    site: Here,
+    decision_id: Annotated[str, Path(pattern="^[0-9a-f]{16}$")],
+    comment: Annotated[
+        str, Query(max_length=decisions.MAX_COMMENT, description="needed for somebody else's flag")
+    ] = "",
+) -> Any:
+    """Take back one's own decision (admins: any), or resolve anybody's flag with a comment that says why."""
     user = site.require(request, "analyst")
-    return decisions.undo(site.engine, decision_id, user.name, new_key(), site.now(), admin=user.may("admin")).to_json()
+    admin = user.may("admin")
+    row = decisions.undo(site.engine, decision_id, user.name, new_key(), site.now(), admin=admin, comment=comment)
+    return row.to_json()
 
 
 @router.post("/runs/{run_id}/posts/{post_id}/assess", response_model=Assessment, dependencies=[Depends(csrf_header)])
@@ -373,8 +381,10 @@ def put_draft(
     """Keep an unfinished edit (role analyst); an empty text forgets it."""
     user = site.require(request, "analyst")
     index, post = _post(site, run_id, post_id)
-    index.candidate(post, candidate_id)
-    decisions.save_draft(site.engine, user.name, run_id, post["post_id"], candidate_id, body.text, site.now())
+    if candidate_id != "new":
+        index.candidate(post, candidate_id)
+    base = "" if candidate_id == "new" else candidate_id
+    decisions.save_draft(site.engine, user.name, run_id, post["post_id"], base, body.text, site.now())
 
 
 @router.get("/decisions", response_model=list[DecisionOut])

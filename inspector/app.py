@@ -5,11 +5,9 @@ It needs no start-up event, so it can be mounted under a prefix of another appli
 
 from __future__ import annotations
 
-import asyncio
 import json
 import logging
 import secrets
-import sys
 import time
 from collections.abc import Callable
 from typing import Any
@@ -21,9 +19,8 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.staticfiles import StaticFiles
 
-from inspector import api, database
-from inspector.pages import accounts, posts, queue, reports, runs
-from inspector.quick import Quick
+from inspector import api
+from inspector.pages import accounts, posts, queue, reports, runs, texts
 from inspector.settings import InspectorSettings
 from inspector.site import ROOM, Building, NeedSignIn, Site, Who, allowed_hosts, now_ms
 from nouns.errors import Conflict, Refused
@@ -41,7 +38,6 @@ HEADERS = {
     "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
     "Cache-Control": "no-store",
 }
-READING_AT_ONCE = 3  # pages made at the same time in one process: more threads only wait for each other's lock
 MAX_BODY = 256 * 1024  # bytes of a request: a note has 280 characters, a form a few thousand
 
 log = logging.getLogger("supernotes.inspector")
@@ -94,34 +90,6 @@ class Guard:
         await self.app(scope, counted, guarded)
 
 
-class Slots:
-    """Lets a few GET requests at a time through: more threads would only wait for each other's lock."""
-
-    def __init__(self, app: Callable[..., Any]) -> None:
-        self.app = app
-        self.free = asyncio.Semaphore(READING_AT_ONCE)
-
-    async def __call__(self, scope: dict[str, Any], receive: Callable[..., Any], send: Callable[..., Any]) -> None:
-        if scope["type"] != "http" or scope["method"] != "GET":
-            await self.app(scope, receive, send)
-            return
-        await self.free.acquire()
-        held = True
-
-        async def letting(message: Any) -> None:
-            nonlocal held
-            if held and message["type"] == "http.response.start":  # slow clients do not keep a slot
-                held = False
-                self.free.release()
-            await send(message)
-
-        try:
-            await self.app(scope, receive, letting)
-        finally:
-            if held:
-                self.free.release()
-
-
 def _host(value: str) -> str:
     """The name in a Host header without its port, lower case."""
     if value.startswith("["):
@@ -154,13 +122,13 @@ def create_app(settings: InspectorSettings, now: Callable[[], int] = now_ms, who
         description="Runs, posts, candidates and decisions. Ids are strings. Send `Authorization: Bearer <API token>`; "
         "tokens are made on the account page and have their user's permissions.",
         openapi_url="/api/openapi.json",
-        docs_url=None,
+        docs_url="/api/docs",
         redoc_url=None,
         redirect_slashes=False,
     )
     app.state.site = site
     app.include_router(api.router)
-    for module in (accounts, queue, posts, runs, reports):
+    for module in (accounts, queue, posts, texts, runs, reports):
         app.include_router(module.router, include_in_schema=False)
     app.mount("/static", _Static(directory=ROOM / "static"), name="static")
 
@@ -170,8 +138,6 @@ def create_app(settings: InspectorSettings, now: Callable[[], int] = now_ms, who
 
     _answer_errors(app, site)
     app.add_middleware(GZipMiddleware, minimum_size=1000, compresslevel=1)
-    app.add_middleware(Slots)
-    app.add_middleware(Quick, site=site, queue=queue.queue, post=posts.post_page)
     app.add_middleware(Guard, settings=settings)
     return app
 
@@ -280,36 +246,12 @@ def _answer_errors(app: FastAPI, site: Site) -> None:
         return response
 
 
-def serve(settings: InspectorSettings) -> None:
-    """Serve until stopped; says where, and where the code for the first account is, on standard error."""
-    import uvicorn
-
-    from inspector.serving import listen, serve_forked
-
-    # Pages are made in one thread; the few others (projecting decisions, keeping pages) must not hold it up for Python's 5 ms
-    # whenever it lets go of the lock, which it does at every SQL statement.
-    sys.setswitchinterval(0.0005)
-    shown = f"[{settings.host}]" if ":" in settings.host else settings.host
-    app = create_app(settings)
-    site: Site = app.state.site
-    options: dict[str, Any] = {"log_level": "warning", "server_header": False, "access_log": False}
-    try:
-        with listen(settings.host, settings.port) as listener:
-            print(f"Inspector on http://{shown}:{settings.port}/ (stop with Ctrl-C)", file=sys.stderr)
-            if site.setup_file.exists() and not settings.single_user:
-                print(
-                    f"No accounts yet: open it and make the first one with the code in {site.setup_file}",
-                    file=sys.stderr,
-                )
-            if settings.workers > 1:
-                database.forget(settings.database)  # each process opens its own connections
-
-                def make_app() -> tuple[FastAPI, Callable[[], None]]:
-                    made = create_app(settings)
-                    return made, made.state.site.indexes.close
-
-                serve_forked(make_app, listener, settings.workers, options)
-            else:
-                uvicorn.Server(uvicorn.Config(app, **options)).run(sockets=[listener])
-    finally:
-        site.indexes.close()
+def first_visit(settings: InspectorSettings) -> str:
+    """What the terminal says when the server starts: where it is and, before the first account, the link for the first visit."""
+    host = "localhost" if settings.host in ("0.0.0.0", "::") else settings.host
+    shown = f"[{host}]" if ":" in host else host
+    address = f"{'https' if settings.https else 'http'}://{shown}:{settings.port}/"
+    code = Site(settings).setup_code()
+    if code:
+        return f"Open this link to begin (it works once):\n\n    {address}setup?code={code}\n\nStop with Ctrl-C."
+    return f"Inspector on {address} (stop with Ctrl-C)"

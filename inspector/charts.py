@@ -12,9 +12,9 @@ from math import ceil
 from typing import Any, NamedTuple
 
 from markupsafe import Markup
+from markupsafe import escape as esc
 
-from inspector.markup import esc
-from inspector.why import plain
+from inspector.words import plain
 
 HELPFUL_AT = 0.40  # X's status rules (facts.md section 2): intercept at which a note becomes Helpful ...
 HELPFUL_FACTOR = 0.50  # ... while the factor stays within this

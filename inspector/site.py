@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import hmac
 import ipaddress
 import logging
-import re
 import secrets
 import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -20,28 +19,28 @@ from urllib.parse import quote, urlencode
 from fastapi import Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
-from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import FormData
 
-from inspector import accounts, decisions
-from inspector.accounts import Session, User
-from inspector.database import Busy, hurrying, open_database
-from inspector.markup import (
-    generated,
+from inspector.decide import accounts, decisions
+from inspector.decide.accounts import Session, User
+from inspector.decide.database import open_database
+from inspector.read.reading import DECIDED, OUTCOMES, SORTS, Library, RunIndex
+from inspector.read.runs import Workspace
+from inspector.settings import LOOPBACK, InspectorSettings
+from inspector.words import (
+    KINDS,
+    SIDES,
+    STATUSES,
     per_cent,
-    plain_pieces,
-    score,
+    plain,
+    points,
     show_time,
-    status_words,
+    side,
+    signed,
     tag_words,
-    text_pieces,
+    thousands,
     words,
 )
-from inspector.reading import DECIDED, OUTCOMES, SORTS, Library, RunIndex
-from inspector.runs import Workspace
-from inspector.settings import LOOPBACK, InspectorSettings
-from inspector.why import plain, signed
 from nouns.decisions import text_sha256
 from nouns.errors import Refused
 
@@ -78,11 +77,9 @@ class Site:
         self.now = now
         self.who = who
         self.engine = open_database(settings.database)
-        self.local = self.engine.dialect.name == "sqlite"
         self.workspace = Workspace(settings.workspace)
         self.indexes = Library(self.workspace, self.engine, settings.index_threshold)
         self.templates = make_templates()
-        self.reader = ThreadPoolExecutor(1, thread_name_prefix="reader")  # queue and post pages, see `pages.reading`
         self._assess = settings.assess
         self._assessed: OrderedDict[tuple[str, int, str], dict[str, Any]] = OrderedDict()
         self._assess_lock = threading.Lock()
@@ -91,26 +88,20 @@ class Site:
         if settings.single_user:
             name = accounts.require_name(settings.single_user)
             self.local_user = accounts.ensure_user(self.engine, name, "admin", now(), "local")
-        self.setup_file = settings.home / "setup-code.txt"
-        self._write_setup_code()
 
     @property
     def vouched(self) -> bool:
         """Whether somebody else says who is asking, so that nobody signs in here."""
         return bool(self.who or self.settings.single_user or self.settings.proxy_user_header)
 
-    def _write_setup_code(self) -> None:
-        """Put the first account's code into a file that only this system user can read; nothing is logged but its place."""
-        if self.vouched:
-            return
-        present = self.setup_file.read_text(encoding="utf-8").strip() if self.setup_file.is_file() else ""
-        code = accounts.make_setup_code(self.engine, present)
-        if code is None or code == present:
-            return
-        self.setup_file.parent.mkdir(parents=True, exist_ok=True)
-        self.setup_file.unlink(missing_ok=True)
-        self.setup_file.touch(mode=0o600)
-        self.setup_file.write_text(code + "\n", encoding="utf-8")
+    def setup_code(self) -> str | None:
+        """A fresh code for the first visit; None where accounts exist or somebody else says who is asking."""
+        return None if self.vouched else accounts.make_setup_code(self.engine)
+
+    def run_name(self, run_id: str) -> str:
+        """What people call a run: the name they gave it, else its day and its writer; the id where neither is known."""
+        given = decisions.names_of_runs(self.engine).get(run_id)
+        return given or self.workspace.title(run_id)
 
     # -- runs ------------------------------------------------------------------------------------------------------
 
@@ -121,19 +112,6 @@ class Site:
             raise Building(run_id)
         index.sync()
         return index
-
-    async def near(self, run_id: str, call: Callable[[], Any], slow: bool = False) -> Any:
-        """Make an answer where it is quickest: here in the event loop if all it needs is local and open, else in a thread.
-
-        A thread would wait for the lock that the pages being made hold, once for every statement. `slow`: a thread anyway.
-        """
-        if self.local and not slow and self.indexes.is_open(run_id):
-            try:
-                with hurrying():
-                    return call()
-            except Busy:  # somebody writes for long: wait where nobody else has to
-                pass
-        return await run_in_threadpool(call)
 
     def assess(self, run_id: str, post_id: int, text: str) -> dict[str, Any]:
         """Checks and jury on a text, remembered by its hash. Raises `Refused` 503 where they cannot be run."""
@@ -186,14 +164,18 @@ class Site:
             return session
         token = request.cookies.get(COOKIE, "")
         session = accounts.read_session(self.engine, token, self.now()) if token else None
+        if not self.vouched:
+            if session is None:
+                raise NeedSignIn
+            return session
         vouched = self.local_user or self._proxy_user(request) or self._host_user(request)
-        if vouched is not None and (session is None or session.user.name != vouched.name):
-            token = accounts.open_session(self.engine, vouched, self.now(), self.settings.session_hours)
-            request.state.cookie = token
-            return Session(vouched, accounts.csrf_token(token))
-        if session is None or ((self.who or self.settings.proxy_user_header) and vouched is None):
+        if vouched is None:
             raise NeedSignIn
-        return session
+        if session is None or session.user.name != vouched.name:
+            request.state.cookie = token = accounts.open_session(
+                self.engine, vouched, self.now(), self.settings.session_hours
+            )
+        return Session(vouched, accounts.csrf_token(token))
 
     def _proxy_user(self, request: Request) -> User | None:
         """The user a trusted reverse proxy vouches for; headers of anybody else are ignored."""
@@ -240,33 +222,12 @@ class Site:
         html = self.templates.get_template(template).render(**shared, **context)
         return self.with_cookie(request, HTMLResponse(html, status_code=status))
 
-    def render_framed(self, request: Request, template: str, **context: Any) -> Response:
-        """As `render`, for the pages read most: only the template's own blocks are rendered, in a frame that is kept.
-
-        The frame (head, navigation, footer) differs by user, session and section only. The template must not define
-        anything outside its blocks.
-        """
-        shared = self._shared(request)
-        page = self.templates.get_template(template)
-        values = page.new_context({**shared, **context})
-        blocks = {name: "".join(block(values)) for name, block in page.blocks.items()}
-        section = "/" + shared["here"].split("/", 2)[1]
-        frame = self._frame(tuple({**shared, "here": section}.items()))
-        return self.with_cookie(request, HTMLResponse("".join(blocks.get(x, "") if k % 2 else x for k, x in frame)))
-
-    @functools.lru_cache(maxsize=500)  # noqa: B019 - a site lives as long as its process
-    def _frame(self, shared: tuple[tuple[str, Any], ...]) -> tuple[tuple[int, str], ...]:
-        """The base template cut at its blocks: (even, text) and (odd, name of a block) in turn."""
-        page = self.templates.get_template("frame.html")
-        mark = secrets.token_hex(12)
-        html = page.render(dict(shared), mark=mark)
-        return tuple(enumerate(re.split(f"{mark}(\\w+?)z", html)))
-
     def _shared(self, request: Request) -> dict[str, Any]:
         """What every template is given."""
         base = request.scope.get("root_path", "").rstrip("/")
         session = getattr(request.state, "session", None)
         return {
+            "run_name": self.run_name,
             "base": base,
             "user": session.user if session else None,
             "csrf": session.csrf if session else "",
@@ -330,25 +291,6 @@ def new_key() -> str:
 # -- templates ------------------------------------------------------------------------------------------------------
 
 
-def thousands(value: float | int | None) -> str:
-    """1234567 as '1 234 567' with narrow spaces."""
-    if value is None:
-        return "–"
-    if isinstance(value, float) and not value.is_integer():
-        return f"{value:,.2f}".replace(",", "\u202f")
-    return f"{int(value):,}".replace(",", "\u202f")
-
-
-def _reason_boxes() -> Markup:
-    """The boxes to tick when rejecting; the same on every page, so made once. The digit keys tick them in this order."""
-    box = Markup(
-        '<label class="check"><input type="checkbox" name="reasons" value="{}" data-digit="{}"> '
-        '<kbd aria-hidden="true">{}</kbd> {}</label>'
-    )
-    reasons = enumerate(decisions.REASONS.items(), 1)
-    return Markup("").join(box.format(code, number % 10, number % 10, label) for number, (code, label) in reasons)
-
-
 @functools.cache
 def make_templates() -> Environment:
     """One per process, since compiling takes a second: Jinja with escaping everywhere and no undefined names."""
@@ -363,38 +305,28 @@ def make_templates() -> Environment:
     environment.filters |= {
         "num": plain,
         "signed": signed,
+        "points": points,
         "time": show_time,
         "thousands": thousands,
         "percent": per_cent,
         "words": words,
-        "status_words": status_words,
         "tag_words": tag_words,
+        "side": side,
         "path": lambda value: quote(str(value), safe=""),
     }
     environment.globals |= {
-        "generated": generated,
-        "text_pieces": text_pieces,
-        "plain_pieces": plain_pieces,
-        "score": score,
         "REASONS": decisions.REASONS,
-        "REASON_BOXES": _reason_boxes(),
-        "KIND_WORDS": decisions.KIND_WORDS,
+        "KINDS": KINDS,
+        "STATUSES": STATUSES,
         "SORTS": SORTS,
         "DECIDED": DECIDED,
         "OUTCOMES": OUTCOMES,
-        "SIDES": ("negative", "middle", "positive"),
+        "SIDES": SIDES,
     }
     return environment
 
 
-_version: list[str] = []
-
-
+@functools.cache
 def _static_version() -> str:
     """A short digest of the static files, so that browsers may keep them for ever."""
-    if not _version:
-        import hashlib
-
-        digest = hashlib.sha256(b"".join(path.read_bytes() for path in sorted((ROOM / "static").iterdir())))
-        _version.append(digest.hexdigest()[:10])
-    return _version[0]
+    return hashlib.sha256(b"".join(p.read_bytes() for p in sorted((ROOM / "static").iterdir()))).hexdigest()[:10]

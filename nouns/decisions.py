@@ -118,6 +118,25 @@ def last_word(rows: Iterable[Decision]) -> Decision | None:
     return max(settled, key=lambda row: row.seq) if settled else None
 
 
+def standing(rows: Iterable[Decision], run_id: str, texts: Sequence[tuple[str, str]]) -> list[Decision]:
+    """The effective rows of one post's whole history that count in a run. `texts`: the run's (candidate id, text) of the post.
+
+    What was decided in the run itself counts. From other runs: that no note is needed; what was decided on a text that the run
+    holds word for word; an edit that began from such a text, or from none; flags.
+    """
+    names, hashes = {name for name, _ in texts}, {text_sha256(text) for _, text in texts}
+
+    def stands(row: Decision) -> bool:
+        if row.run_id == run_id or row.kind in ("not_needed", "flag"):
+            return True
+        if row.kind == "edit" and (row.other_sha256 is None or row.candidate_id is None):
+            return row.candidate_id is None or row.candidate_id in names
+        bound = row.other_sha256 if row.kind == "edit" else row.text_sha256
+        return bound in hashes if bound else not texts
+
+    return [row for row in effective(rows) if stands(row)]
+
+
 def by_post(rows: Iterable[Decision]) -> dict[int, list[Decision]]:
     """The rows of each post, in the order given."""
     found: dict[int, list[Decision]] = defaultdict(list)

@@ -50,17 +50,49 @@ def settings_for(workspace: str, database: str | None, host: str, port: int, **m
 
 def serve(workspace: str, host: str, port: int, database: str | None, **more: Any) -> None:
     """Serve the inspector until stopped. Bound to loopback unless told otherwise."""
-    import inspector.app
+    import json
+    import os
+    import socket
+    import sys
 
-    inspector.app.serve(settings_for(workspace, database, host, port, **more))
+    import uvicorn
+
+    from inspector.app import first_visit
+    from nouns.errors import InputError
+
+    settings = settings_for(workspace, database, host, port, **more)
+    try:
+        socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET).close()
+    except OSError as error:
+        raise InputError(
+            f"The inspector cannot listen on {host} port {port}: {error.strerror}. Choose another with --port."
+        ) from error
+    # The processes that uvicorn starts are handed nothing but their environment.
+    os.environ[ASKED] = json.dumps([workspace, database, host, port, more])
+    print(first_visit(settings), file=sys.stderr)
+    options: dict[str, Any] = {"log_level": "warning", "server_header": False, "access_log": False}
+    uvicorn.run("pipeline.inspecting:asked", factory=True, host=host, port=port, workers=settings.workers, **options)
+
+
+ASKED = "SUPERNOTES_INSPECTOR_ASKED"
+
+
+def asked() -> Any:
+    """The app as `serve` was asked for it, made anew in each server process."""
+    import json
+    import os
+
+    workspace, database, host, port, more = json.loads(os.environ[ASKED])
+    fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in more.items()}
+    return build(workspace, database, host, port, None, **fields)
 
 
 def add_user(workspace: str, database: str | None, name: str, role: str, password: str) -> None:
     """Add an account to the inspector's store. Raises `InputError` for a name, role or password that will not do."""
     import time
 
-    from inspector import accounts
-    from inspector.database import open_database
+    from inspector.decide import accounts
+    from inspector.decide.database import open_database
     from nouns.errors import InputError, Refused
     from nouns.errors import InputError as Unfit
 
@@ -80,7 +112,7 @@ def assess(workspace: str, run_id: str, post_id: int, text: str) -> dict[str, An
 
 def write_decisions(workspace: str, database: str | None, out: Path, run_id: str | None) -> int:
     """Write the whole history of decisions (of one run, or all) as Parquet; returns how many rows."""
-    from inspector.decisions import write_decisions
+    from inspector.decide.decisions import write_decisions
 
     return write_decisions(out, settings_for(workspace, database, "127.0.0.1", 8765).database, run_id)
 
@@ -90,9 +122,9 @@ def write_publication(workspace: str, database: str | None, run_id: str, out: Pa
 
     Gives how many of each. Raises `InputError` for an unknown run.
     """
-    from inspector.database import open_database
-    from inspector.reports import write_publication
-    from inspector.runs import Workspace
+    from inspector.decide.database import open_database
+    from inspector.read.runs import Workspace
+    from inspector.report.reports import write_publication
     from nouns.errors import InputError, Refused
 
     settings = settings_for(workspace, database, "127.0.0.1", 8765)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
-import functools
-from collections.abc import Awaitable, Callable
+from collections.abc import Iterable
 from typing import Annotated
 
 from fastapi import Depends, Request, Response
+from fastapi.responses import StreamingResponse
 from starlette.datastructures import FormData
 
 from inspector.site import Site
@@ -34,24 +33,18 @@ async def plain_form(request: Request) -> FormData:
     return await request.form(max_files=0, max_fields=60)
 
 
-def reading(page: Callable[..., Response]) -> Callable[[Request], Awaitable[Response]]:
-    """An endpoint for one of the two pages that are read all the time, without what FastAPI does for any endpoint.
-
-    They are made one after another in the site's own thread: several threads would only wait for each other's lock, and
-    made in the event loop's thread a slow store would hold up everybody.
-    """
-
-    async def endpoint(request: Request) -> Response:
-        site: Site = request.app.state.site
-        call = functools.partial(page, request, site, **request.path_params)
-        return await asyncio.get_running_loop().run_in_executor(site.reader, call)
-
-    return endpoint
-
-
 Here = Annotated[Site, Depends(get_site)]
 Form = Annotated[FormData, Depends(read_form)]
 PlainForm = Annotated[FormData, Depends(plain_form)]
+
+
+def download(lines: Iterable[str], name: str, media_type: str) -> Response:
+    """A file to keep: never shown in the page, whatever it holds."""
+    return StreamingResponse(
+        (line.encode("utf-8", "replace") for line in lines),
+        media_type=media_type,
+        headers={"Content-Disposition": f'attachment; filename="{name}"'},
+    )
 
 
 def field(form: FormData, name: str, limit: int = 4_000) -> str:

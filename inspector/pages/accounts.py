@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import getpass
 import hmac
 import secrets
 
 from fastapi import APIRouter, Request, Response
 
-from inspector import accounts, decisions
+from inspector.decide import accounts, decisions
 from inspector.pages import Form, Here, PlainForm, field, number
+from inspector.settings import LOOPBACK
 from inspector.site import COOKIE, SIGN_IN_COOKIE, Site, client_address, safe_next
 from nouns.errors import Refused
 
@@ -35,7 +37,7 @@ def _check_sign_in_token(request: Request, form: PlainForm) -> None:
 def login_page(request: Request, site: Here) -> Response:
     if site.vouched:
         return site.redirect(request, "/")
-    if accounts.count_users(site.engine) == 0:
+    if not accounts.has_passwords(site.engine):
         return site.redirect(request, "/setup")
     back = safe_next(request.query_params.get("next", ""))
     return _sign_in_page(site, request, "login.html", next=back, message="", name="")
@@ -76,31 +78,38 @@ def _enter(site: Site, request: Request, user: accounts.User, back: str) -> Resp
 
 @router.get("/setup")
 def setup_page(request: Request, site: Here) -> Response:
-    if accounts.count_users(site.engine):
+    if site.vouched or accounts.has_passwords(site.engine):
         return site.redirect(request, "/login")
-    return _sign_in_page(site, request, "setup.html", message="", name="", minimum=accounts.MIN_PASSWORD)
+    return _setup_page(site, request, request.query_params.get("code", "")[:100])
+
+
+def _setup_page(
+    site: Site, request: Request, code: str, status: int = 200, message: str = "", name: str = ""
+) -> Response:
+    alone = getpass.getuser() if site.settings.host in LOOPBACK else ""
+    more = {"code": code, "message": message, "name": name, "alone": alone, "minimum": accounts.MIN_PASSWORD}
+    return _sign_in_page(site, request, "setup.html", status, **more)
 
 
 @router.post("/setup")
 def setup(request: Request, site: Here, form: PlainForm) -> Response:
-    name = field(form, "name", 200)
+    """The first account: with a password, or, on this computer only, one that comes in by the terminal's link."""
+    alone = bool(field(form, "alone", 5)) and site.settings.host in LOOPBACK
+    name = getpass.getuser() if alone else field(form, "name", 200)
     try:
         _check_sign_in_token(request, form)
         user = accounts.set_up(
             site.engine,
             field(form, "code", 100),
             name,
-            field(form, "password"),
+            None if alone else field(form, "password"),
             client_address(request),
             site.now(),
             failures=site.settings.login_failures,
             window=site.settings.login_window,
         )
     except Refused as error:
-        return _sign_in_page(
-            site, request, "setup.html", error.status, message=error.message, name=name, minimum=accounts.MIN_PASSWORD
-        )
-    site.setup_file.unlink(missing_ok=True)
+        return _setup_page(site, request, field(form, "code", 100), error.status, error.message, name)
     return _enter(site, request, user, "/")
 
 

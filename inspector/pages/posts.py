@@ -1,29 +1,31 @@
-"""A post's page, its candidates, comparing and editing them, and deciding."""
+"""A post's page, and deciding on it."""
 
 from __future__ import annotations
 
-import hashlib
-import io
-import json
-from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass
+import dataclasses
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import parse_qsl
 
 from fastapi import APIRouter, Request, Response
-from starlette.datastructures import FormData
 
-from inspector import charts, decisions
-from inspector.decisions import NewDecision
-from inspector.fragments import BASE, AnyFilters, Parts, cut
-from inspector.markup import candidate_card, chosen_card, lists_part, note_card, pictures_part, plain_pieces, post_card
-from inspector.pages import Form, Here, field, number, reading
-from inspector.reading import NOTE, Filters, RunIndex
-from inspector.runs import Workspace
+from inspector import charts
+from inspector.decide import decisions
+from inspector.decide.decisions import NewDecision
+from inspector.pages import Form, Here, field, number
+from inspector.pages.texts import (
+    BLANK,
+    done_decision,
+    edit_form,
+    further_aggregators,
+    note_sources,
+    rug,
+    shares,
+    show_text,
+)
+from inspector.read.reading import NOTE, Filters, RunIndex
+from inspector.read.text import differences, pieces
+from inspector.read.why import SIDE_NAMES, colleague, copied_from, doubts, name_ranks, why_better, why_post
 from inspector.site import Site, new_key
-from inspector.text import Piece, Sentence, Sources, differences, domain, links, pieces, prepare_sources, rest_on
-from inspector.why import name_ranks, why_candidate, why_post
 from nouns.decisions import Decision, effective, last_word, text_sha256
 from nouns.errors import Conflict, Refused
 
@@ -31,78 +33,103 @@ router = APIRouter()
 
 PER_PAGE = 10  # candidates shown in full on a post's page; the others are one click away and in the plane
 PLANE_DOTS = 400  # candidates drawn in the plane
-LISTED = (
-    "candidate_id", "rank", "status", "score", "lower", "upper", "factor", "writer", "text", "round", "source_note_ids",
-    "problems", "helpful_negative", "helpful_middle", "helpful_positive", "lost_because", "unjudged_reason",
-)  # fmt: skip
-DECIDING = ("curve", "others", "aggregator", "n_jurors", "passed", "reasons")  # shown of the texts to decide on only
-NOTES = (
-    "note_id", "text", "classification", "created_at", "status", "cluster_id", "stance", "duplicate_of", "borrowed",
-    "intercept", "factor1", "note_lower", "note_upper", "n_ratings", "active_rules", "sides",
-    "score", "lower", "upper", "factor", "unjudged_reason", "curve",
-)  # fmt: skip
-MAX_CALL_BYTES = 2_000_000_000  # of recorded calls that are searched for one prompt's call
 
 
-@dataclass(frozen=True)
-class ShownText:
-    """A candidate ready to be drawn: its row, the text in pieces, its sentences with sources, and why it won or lost."""
-
-    row: dict[str, Any]
-    pieces: list[Piece]
-    sentences: list[Sentence]
-    why: str
-
-    @property
-    def sha256(self) -> str:
-        return text_sha256(self.row["text"] or "")
-
-    @property
-    def links(self) -> list[tuple[str, str]]:
-        return [(url, domain(url)) for url in links(self.row["text"] or "")]
-
-    @property
-    def supported(self) -> list[tuple[int, Sentence]]:
-        return [(k, sentence) for k, sentence in enumerate(self.sentences) if sentence.source_note_id is not None]
-
-    @property
-    def reasons(self) -> dict[str, list[tuple[str, float]]]:
-        """Predicted reasons by side, the most probable first, three at most."""
-        found: dict[str, list[tuple[str, float]]] = {}
-        for entry in sorted(self.row["reasons"] or (), key=lambda e: -(e["probability"] or 0)):
-            side = found.setdefault(entry["side"], [])
-            if len(side) < 3 and (entry["probability"] or 0) >= 0.05:
-                side.append((entry["tag"], entry["probability"]))
-        return found
-
-    @property
-    def shares(self) -> Any:
-        values = [(side, self.row[f"helpful_{side}"]) for side in ("negative", "middle", "positive")]
-        known = [(side, value) for side, value in values if value is not None and value == value]
-        return charts.bars(known, "Helpful share by side of the jury") if known else ""
+@router.get("/runs/{run_id}/posts/{post_id}")
+def post_page(request: Request, site: Here, run_id: str, post_id: str) -> Response:
+    return _page(request, site, site.index(run_id), number(post_id))
 
 
-def show_text(
-    row: dict[str, Any],
-    sources: Sources,
-    winner: dict[str, Any] | None,
-    post: dict[str, Any],
-    ranks: dict[str, Any] | None = None,
-) -> ShownText:
-    """`ranks` by candidate id: the sentence that says why then names candidates by them."""
-    merged = set(row["source_note_ids"] or ())
-    sentences = rest_on(row["text"] or "", sources.of(merged) if merged else sources)
-    marks = [(p["start"], p["end"], f"{p['check']}: {p['reason']}") for p in row["problems"] if p["start"] is not None]
-    return ShownText(
-        row,
-        pieces(row["text"] or "", marks, sentences),
-        sentences,
-        name_ranks(why_candidate(row, winner, post), ranks or {}),
+def _page(
+    request: Request, site: Site, index: RunIndex, post_id: int, status: int = 200, queue: str = "", **typed: Any
+) -> Response:
+    """The page of a post. `typed`: what a form that could not be stored had said, with the `problem`."""
+    user = site.require(request)
+    post = index.post(post_id)
+    filters = Filters.parse(dict(parse_qsl(queue)) if queue else request.query_params)
+    history = decisions.history(site.engine, None, [post_id])
+    standing = index.standing(post_id, history)
+    word = last_word(standing)
+    earlier = last_word(effective(history)) if word is None else None
+    return site.render(
+        request,
+        "post.html",
+        status,
+        run_id=index.run_id,
+        post=post,
+        filters=filters,
+        q=filters.query(),
+        **_texts(site, index, post, request.query_params, word),
+        history=history,
+        counting={row.decision_id for row in standing},
+        undone={row.undoes for row in history if row.kind == "undo"},
+        flags=[row for row in standing if row.kind == "flag"],
+        word=word,
+        earlier=earlier,
+        based_on=max((row.seq for row in history), default=0),
+        client_key=new_key(),
+        draft=decisions.read_draft(site.engine, user.name, index.run_id, post_id) if user.may("analyst") else None,
+        around=index.neighbours(post_id, filters, user.name),
+        done=done_decision(site, request, user.name),
+        **{"problem": "", "comment": "", "reasons": ()} | typed,
     )
 
 
-def note_sources(notes: list[dict[str, Any]]) -> Sources:
-    return prepare_sources([(note["note_id"], note["text"] or "") for note in notes])
+def _texts(site: Site, index: RunIndex, post: dict[str, Any], query: Any, word: Decision | None) -> dict[str, Any]:
+    """Everything a post's page says of texts: the one to decide on, the verdict on it, the others, notes and pictures."""
+    overview = index.places(post)
+    start = _start(query.get("from"), len(overview))
+    wanted = query.get("candidate") or (overview[0][0] if overview else "")
+    listed = index.candidates(post, None, start, start + PER_PAGE)
+    best = index.candidates(post, None, 0, 2) if start else listed[:2]
+    winner = best[0] if best and best[0]["status"] == "winner" else None
+    chosen = next((row for row in [*best, *listed] if row["candidate_id"] == wanted), None)
+    if chosen is None and wanted:
+        chosen = index.candidate(post, wanted)
+    notes = index.notes(post)
+    existing = next((n for n in notes if n["note_id"] == post["best_note_id"]), None)
+    existing = existing or next((n for n in notes if n["score"] is not None), None)
+    runner = next((row for row in best[1:] if row["status"] == "judged"), None)
+    if chosen is not None and winner is not None and chosen["candidate_id"] != winner["candidate_id"]:
+        runner = chosen if chosen["score"] is not None else runner
+    first = winner or (best[0] if best else None)
+    sources, clusters = note_sources(notes), number_clusters(notes)
+    ranks = {found: rank for rank, (found, _, _) in enumerate(overview, 1)}
+    edited = word if word is not None and word.kind == "edit" and not query.get("candidate") else None
+    row = edited_row(edited, chosen) if edited else chosen
+    appeal = post["appeal"] if row is not None and row is winner else None
+    jury = site.workspace.jury_facts(index.run_id)
+    return {
+        "edited": edited,
+        "row": row,
+        "shown": show_text(row, sources, winner, post, ranks) if row else None,
+        "machine": chosen if edited else None,
+        "diff": differences(chosen["text"] or "", edited.text or "") if edited and chosen else None,
+        "chosen": chosen,
+        "chosen_sha256": text_sha256(chosen["text"] or "") if chosen else "",
+        "refused": refusal(post, chosen) if chosen else "",
+        "copied": copied_from(row["text"] or "", notes) if row else None,
+        "appeal": appeal,
+        "shares": shares(row) if row else "",
+        "doubts": doubts(row, appeal, notes, jury) if row else [],
+        "whys": why_better(row, existing, notes) if row else [],
+        "why": name_ranks(why_post(post), ranks),
+        "winner": winner,
+        "existing": existing,
+        "runner": runner,
+        "rival": f"{NOTE}{existing['note_id']}" if existing and existing["text"] else None,
+        "n_jurors": row.get("n_jurors") if row else None,
+        "listed": [show_text(r, sources, winner, post, ranks) for r in listed],
+        "start": start,
+        "per_page": PER_PAGE,
+        "notes": [
+            (n, pieces(n["text"] or ""), charts.ratings_by_side(n["sides"]), clusters[n["cluster_id"]]) for n in notes
+        ],
+        "curves": _curves(first, runner, existing, rug(site.workspace, index.run_id)),
+        "strip": _strip(first, runner, existing, post),
+        "plane": _plane(overview, notes, clusters, winner, runner),
+        "aggregators": further_aggregators(index, best[0] if best else None),
+    }
 
 
 def number_clusters(notes: list[dict[str, Any]]) -> dict[str | None, tuple[str, int]]:
@@ -115,135 +142,45 @@ def number_clusters(notes: list[dict[str, Any]]) -> dict[str | None, tuple[str, 
     return found
 
 
-def post_page(request: Request, site: Here, run_id: str, post_id: str) -> Response:
-    user = site.require(request)
-    index = site.index(run_id)
-    post = index.post(number(post_id))
-    filters = Filters.parse(request.query_params)
-    candidate = request.query_params.get("candidate") or ""
-    start = _start(request.query_params.get("from"), post["n_candidates"])
-    parts = index.fragments.get(
-        post["post_id"], candidate, start, lambda: render_parts(site.workspace, index, post, candidate, start)
-    )
-    history = decisions.history_of_post(site.engine, run_id, post["post_id"])
-    return site.render_framed(
-        request,
-        "post.html",
-        run_id=run_id,
-        post=post,
-        filters=filters,
-        parts=parts.fill(filters.query(), request.scope.get("root_path", "").rstrip("/")),
-        history=history,
-        standing={row.decision_id for row in effective(history)},
-        last_word=last_word(history),
-        based_on=max((row.seq for row in history), default=0),
-        client_key=new_key(),
-        draft=decisions.read_draft(site.engine, user.name, run_id, post["post_id"]) if user.may("analyst") else None,
-        around=index.neighbours(post["post_id"], filters, user.name),
-        done=_done(site, request, user.name),
-    )
+def edited_row(edit: Decision, base: dict[str, Any] | None) -> dict[str, Any]:
+    """A person's wording in a candidate's columns, with what checks and jury said of it when it was stored."""
+    said = edit.assessment or {}
+    helpful = said.get("helpful") or {}
+    empty: dict[str, Any] = {
+        "problems": [],
+        "passed": [],
+        "source_note_ids": [],
+        "reasons": [],
+        "n_jurors": None,
+        "curve": None,
+    }
+    return {
+        **empty,
+        **({key: base[key] for key in ("source_note_ids", "n_jurors", "aggregator")} if base else {"aggregator": None}),
+        "candidate_id": edit.candidate_id or "",
+        "text": edit.text,
+        "status": "edited",
+        "rank": None,
+        "round": 0,
+        "writer": edit.analyst,
+        "lost_because": None,
+        "factor": said.get("factor"),
+        "helpful_chance": said.get("helpful_chance"),
+        "unjudged_reason": None if said else "It was not checked or judged when it was stored.",
+        "problems": [check for check in said.get("checks", []) if check.get("outcome") != "passed"],
+        **{name: said.get(name) for name in ("score", "lower", "upper")},
+        **{f"helpful_{name}": helpful.get(name) for name in SIDE_NAMES},
+    }
 
 
-router.add_route("/runs/{run_id}/posts/{post_id}", reading(post_page), methods=["GET"])
-
-
-def render_parts(workspace: Workspace, index: RunIndex, post: dict[str, Any], candidate: str, start: int) -> Parts:
-    """What the run alone settles of a post's page: texts, pictures, candidates from the start-th, notes.
-
-    Raises `Refused` 404 for a candidate that is not the post's.
-    """
-    run_id = index.run_id
-    overview = index.places(post)
-    chosen_id = candidate or (overview[0][0] if overview else None)
-    listed = index.candidates(post, LISTED, start, start + PER_PAGE)
-    best = index.candidates(post, LISTED, 0, 2) if start else listed[:2]
-    for row, more in zip(best, index.candidates(post, DECIDING, 0, 2), strict=True):
-        row |= more
-    winner = best[0] if best and best[0]["status"] == "winner" else None
-    notes = index.notes(post, NOTES)
-    chosen = next((row for row in best if row["candidate_id"] == chosen_id), None)
-    if chosen is None and chosen_id:
-        chosen = index.candidate(post, chosen_id)
-    clusters = number_clusters(notes)
-    sources = note_sources(notes)
-    by_id = {note["note_id"]: note for note in notes}
-    existing = by_id.get(post["best_note_id"]) or next((note for note in notes if note["score"] is not None), None)
-    runner = next((row for row in best[1:] if row["status"] == "judged"), None)
-    if chosen is not None and winner is not None and chosen["candidate_id"] != winner["candidate_id"]:
-        runner = chosen if chosen["score"] is not None else runner
-    first = winner or (best[0] if best else None)
-    ranks = {found: rank for rank, (found, _, _) in enumerate(overview, 1)}
-
-    def show(row: dict[str, Any]) -> ShownText:
-        return show_text(row, sources, winner, post, ranks)
-
-    shown = show(chosen) if chosen else None
-    url = f"{BASE}/runs/{quote(run_id, safe='')}/posts/{post['post_id']}"
-    filters = AnyFilters()
-    cards = [
-        candidate_card(
-            shown if shown and row is chosen else show(row),
-            number,
-            row["candidate_id"] == chosen_id,
-            url,
-            filters.query,
-        )
-        for number, row in enumerate(listed, 1)
-    ]
-    note_cards = [
-        note_card(
-            note,
-            plain_pieces(pieces(note["text"] or "")),
-            charts.ratings_by_side(note["sides"]),
-            clusters[note["cluster_id"]],
-            note["note_id"] == post["best_note_id"],
-            (chosen, f"{url}/compare") if chosen else None,
-            filters.query,
-        )
-        for note in notes
-    ]
-    why = name_ranks(why_post(post), ranks)
-    rival = f"{NOTE}{existing['note_id']}" if existing and existing["text"] else None
-    reading = post_card(post, f"{BASE}/runs/{quote(run_id, safe='')}/posts") + chosen_card(
-        shown, post, why, len(overview), rival, url, filters.query
-    )
-    pictures = pictures_part(
-        _curves(first, runner, existing, _rug(workspace, run_id)),
-        _strip(first, runner, existing, post),
-        _plane(overview, notes, clusters, winner, runner),
-        _aggregators(index, best[0] if best else None),
-        post["disagreement"],
-        {"winner": bool(winner), "runner": bool(runner), "existing": bool(existing)},
-    )
-    lists = lists_part(cards, note_cards, start, PER_PAGE, len(overview), url, filters.query)
-    return Parts(
-        chosen["candidate_id"] if chosen else None,
-        shown.sha256 if shown else None,
-        cut(reading),
-        cut(pictures),
-        cut(lists),
-    )
-
-
-def prepare_pages(workspace: Workspace, index: RunIndex, progress: Callable[[str, int, int], None]) -> int:
-    """Render the settled parts of every post's page that is not kept yet, so that nobody's first visit pays for it.
-
-    In the queue's own order: the posts that analysts open first are ready first.
-    Returns how many were rendered; `progress(message, done, total)` hears of every five hundred.
-    """
-    columns = index.columns
-    ids = columns.posts[columns.at["order_gain"]][::-1].tolist()
-    fresh: list[tuple[int, Parts]] = []
-    rendered = 0
-    for done, post_id in enumerate(ids, 1):
-        if not index.fragments.has(post_id):
-            fresh.append((post_id, render_parts(workspace, index, index.post(post_id), "", 0)))
-            rendered += 1
-        if len(fresh) == 500 or done == len(ids):
-            index.fragments.store(fresh)
-            fresh = []
-            progress("pages", done, len(ids))
-    return rendered
+def refusal(post: dict[str, Any], row: dict[str, Any]) -> str:
+    """Why the machine refused this text; '' for a winner, and for texts that merely came after it."""
+    if row["problems"]:
+        problem = row["problems"][0]
+        return f"It fails the check “{problem['check'].replace('_', ' ')}”: {colleague(problem['reason'] or 'no reason given')}"
+    if post["outcome"] == "abstained":
+        return why_post(post)
+    return ""
 
 
 def _start(value: str | None, n: int) -> int:
@@ -251,40 +188,25 @@ def _start(value: str | None, n: int) -> int:
     return min(start, max(0, n - 1)) // PER_PAGE * PER_PAGE
 
 
-def _done(site: Site, request: Request, analyst: str) -> Decision | None:
-    """The decision just made, named in the address by its id, to say so and to offer undo."""
-    wanted = request.query_params.get("done", "")
-    if not wanted:
-        return None
-    rows = decisions.history(site.engine, analyst=analyst, limit=20, descending=True)
-    return next((row for row in rows if row.decision_id == wanted), None)
-
-
 def _label(row: dict[str, Any] | None) -> str:
     return "winner" if row is not None and row["status"] == "winner" else "best candidate"
 
 
-def _curves(first: Any, runner: Any, existing: Any, rug: list[float]) -> Any:
-    lines = []
-    for label, kind, row in (
+def _curves(first: Any, runner: Any, existing: Any, jurors: list[float]) -> Any:
+    rows = (
         (_label(first), "winner", first),
         ("runner-up", "runner", runner),
         ("best existing note", "existing", existing),
-    ):
-        if row is not None and row.get("curve"):
-            lines.append(charts.Line(label, kind, row["curve"]))
-    return charts.factor_line(lines, rug)
+    )
+    lines = [
+        charts.Line(label, kind, row["curve"]) for label, kind, row in rows if row is not None and row.get("curve")
+    ]
+    return charts.factor_line(lines, jurors)
 
 
 def _strip(first: Any, runner: Any, existing: Any, post: dict[str, Any]) -> Any:
-    rows = []
-    for label, kind, row in (
-        (_label(first), "winner", first),
-        ("runner-up", "runner", runner),
-        ("best existing", "existing", existing),
-    ):
-        if row is not None:
-            rows.append(charts.Score(label, kind, row["score"], row["lower"], row["upper"]))
+    named = ((_label(first), "winner", first), ("runner-up", "runner", runner), ("best existing", "existing", existing))
+    rows = [charts.Score(label, kind, r["score"], r["lower"], r["upper"]) for label, kind, r in named if r is not None]
     if post["appeal"] is not None:
         rows.insert(1, charts.Score("second jury", "winner", post["appeal"], None, None))
     return charts.score_strip(rows)
@@ -307,403 +229,34 @@ def _plane(
     for note in notes[:80]:
         intercept = note["intercept"] if note["intercept"] is not None else note["score"]
         factor = note["factor1"] if note["factor1"] is not None else note["factor"]
-        if intercept is None or factor is None:
-            continue
-        letter, colour = clusters[note["cluster_id"]]
-        dots.append(charts.Dot(f"note {note['note_id']}", "note", factor, intercept, letter, colour))
+        if intercept is not None and factor is not None:
+            letter, colour = clusters[note["cluster_id"]]
+            dots.append(charts.Dot(f"note {note['note_id']}", "note", factor, intercept, letter, colour))
     return charts.plane(dots)
-
-
-_rugs: dict[str, list[float]] = {}
-
-
-def _rug(workspace: Workspace, run_id: str) -> list[float]:
-    """Factors of the raters the run's jury is drawn from; at most 240, evenly through their order."""
-    import polars as pl
-
-    directory = workspace.directory(run_id, "train_jury")
-    for path in (directory, workspace.directory(run_id, "fit_raters")):
-        file = path / "raters.parquet" if path else None
-        if file is None or not file.is_file():
-            continue
-        key = f"{file}:{file.stat().st_mtime_ns}"
-        if key not in _rugs:
-            frame = pl.scan_parquet(file)
-            names = frame.collect_schema().names()
-            column = next((c for c in ("factor1", "factor") if c in names), None)
-            if "pool" in names and column:
-                in_jury = frame.filter(pl.col("pool") == "proxy")
-                frame = in_jury if in_jury.head(1).collect().height else frame
-            values = frame.select(pl.col(column)).collect()[column].drop_nulls().sort().to_list() if column else []
-            step = max(1, len(values) // 240)
-            if len(_rugs) > 50:
-                _rugs.clear()
-            _rugs[key] = values[step // 2 :: step]
-        return _rugs[key]
-    return []
-
-
-def _aggregators(index: RunIndex, best: dict[str, Any] | None) -> list[tuple[str, float | None]]:
-    """The best candidate's score by each further aggregator."""
-    if best is None or not best["others"]:
-        return []
-    return list(zip(index.facts.get("aggregators", []), best["others"], strict=False))
-
-
-# -- one candidate --------------------------------------------------------------------------------------------------
-
-
-@router.get("/runs/{run_id}/posts/{post_id}/candidates/{candidate_id}")
-def candidate_page(request: Request, site: Here, run_id: str, post_id: str, candidate_id: str) -> Response:
-    site.require(request)
-    index = site.index(run_id)
-    post = index.post(number(post_id))
-    row = index.candidate(post, candidate_id)
-    rows = {
-        r["candidate_id"]: r
-        for r in index.candidates(
-            post, ("candidate_id", "parent_id", "text", "score", "lower", "upper", "status", "rank", "round")
-        )
-    }
-    best = index.candidates(post, None, 0, 1)
-    winner = best[0] if best and best[0]["status"] == "winner" else None
-    ranks = {key: other["rank"] for key, other in rows.items()}
-    shown = show_text(row, note_sources(index.notes(post)), winner, post, ranks)
-    return site.render(
-        request,
-        "candidate.html",
-        run_id=run_id,
-        post=post,
-        filters=Filters.parse(request.query_params),
-        shown=shown,
-        lineage=_lineage(rows, row),
-        steps=_lineage_steps(site, run_id, post["post_id"]),
-        children=[r for r in rows.values() if r["parent_id"] == candidate_id],
-        prompt=find_prompt(site, run_id, row),
-        call=None if request.query_params.get("call") != "1" else find_call(site, run_id, row),
-        call_asked=request.query_params.get("call") == "1",
-        winner=winner,
-        aggregators=_aggregators(index, row),
-        deciding=row["aggregator"],
-        checks_passed=list(Counter(row["passed"]).items()),
-    )
-
-
-def _lineage(rows: dict[str, dict[str, Any]], row: dict[str, Any]) -> list[dict[str, Any]]:
-    """The candidate's ancestors, the first draft first, each with what the next one changed; itself last."""
-    chain = [row]
-    seen = {row["candidate_id"]}
-    while (parent := rows.get(chain[0]["parent_id"] or "")) is not None and parent["candidate_id"] not in seen:
-        chain.insert(0, parent)
-        seen.add(parent["candidate_id"])
-    return [
-        {"row": entry, "diff": differences(before["text"] or "", entry["text"] or "") if before else None}
-        for before, entry in zip([None, *chain], chain, strict=False)
-    ]
-
-
-def _lineage_steps(site: Site, run_id: str, post_id: int) -> dict[str, dict[str, Any]]:
-    """What the revise stage wrote about each revision of the post: feedback given, scores before and after, kept or not."""
-    import polars as pl
-
-    directory = site.workspace.directory(run_id, "revise_candidates")
-    file = directory / "lineage.parquet" if directory else None
-    if file is None or not file.is_file():
-        return {}
-    frame = pl.scan_parquet(file)
-    names = frame.collect_schema().names()
-    if "candidate_id" not in names:
-        return {}
-    if "post_id" in names:
-        frame = frame.filter(pl.col("post_id") == post_id)
-    kept = [
-        name for name in ("candidate_id", "feedback", "score_before", "score_after", "kept", "reason") if name in names
-    ]
-    return {
-        row["candidate_id"]: dict.fromkeys(("feedback", "score_before", "score_after", "kept", "reason")) | row
-        for row in frame.select(kept).collect().to_dicts()
-    }
-
-
-def find_prompt(site: Site, run_id: str, row: dict[str, Any]) -> dict[str, Any] | None:
-    """The exact messages sent for a candidate, by its request id; None if the run does not hold them."""
-    import polars as pl
-
-    for stage in ("draft_candidates", "revise_candidates"):
-        directory = site.workspace.directory(run_id, stage)
-        file = directory / "prompts.parquet" if directory else None
-        if file is None or not file.is_file() or row["request_id"] is None:
-            continue
-        found = (
-            pl.scan_parquet(file)
-            .filter((pl.col("post_id") == row["post_id"]) & (pl.col("request_id") == row["request_id"]))
-            .head(1)
-            .collect()
-            .to_dicts()
-        )
-        if found:
-            return found[0]
-    return None
-
-
-def find_call(site: Site, run_id: str, row: dict[str, Any]) -> dict[str, Any] | None:
-    """The recorded model call of a candidate's request: searched line by line, so it is done only when asked for."""
-    import zstandard
-
-    wanted = (row["request_id"] or "").encode()
-    if not wanted:
-        return None
-    for stage in ("draft_candidates", "revise_candidates"):
-        directory = site.workspace.directory(run_id, stage)
-        file = directory / "calls.jsonl.zst" if directory else None
-        if file is None or not file.is_file():
-            continue
-        read = 0
-        with file.open("rb") as raw, zstandard.ZstdDecompressor().stream_reader(raw, read_across_frames=True) as stream:
-            for line in io.BufferedReader(stream, 1 << 20):  # type: ignore[arg-type]
-                read += len(line)
-                if read > MAX_CALL_BYTES:
-                    break
-                if wanted in line:
-                    try:
-                        call = json.loads(line)
-                    except ValueError:
-                        continue
-                    if _mentions(call, row["request_id"]):
-                        return {"stage": stage, "json": json.dumps(call, indent=2, ensure_ascii=False)[:60_000]}
-    return None
-
-
-def _mentions(value: Any, request_id: str) -> bool:
-    """Whether a recorded call is about that request: some field of it equals the id exactly."""
-    if isinstance(value, dict):
-        return any(_mentions(entry, request_id) for entry in value.values())
-    if isinstance(value, list):
-        return any(_mentions(entry, request_id) for entry in value)
-    return value == request_id
-
-
-# -- two texts ------------------------------------------------------------------------------------------------------
-
-
-def _pair(index: RunIndex, post: dict[str, Any], a: str, b: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The two texts named (candidates, or notes as `note-<id>`), or the two candidates ranked first.
-
-    Raises `Refused` 404 if there are not two.
-    """
-    if a and b and a != b:
-        return index.either(post, a), index.either(post, b)
-    two = list(index.candidates(post, None, 0, 2))
-    if two and a.startswith(NOTE):
-        return two[0], index.either(post, a)
-    if a and two and a != two[0]["candidate_id"]:
-        return two[0], index.candidate(post, a)
-    if len(two) < 2:
-        raise Refused("This post has fewer than two candidates to compare.", 404)
-    return two[0], two[1]
-
-
-@router.get("/runs/{run_id}/posts/{post_id}/compare")
-def compare_page(request: Request, site: Here, run_id: str, post_id: str) -> Response:
-    user = site.require(request)
-    index = site.index(run_id)
-    post = index.post(number(post_id))
-    a, b = _pair(index, post, request.query_params.get("a", ""), request.query_params.get("b", ""))
-    sources = note_sources(index.notes(post))
-    ranks = {found: rank for rank, (found, _, _) in enumerate(index.places(post), 1)}
-    filters = Filters.parse(request.query_params)
-    history = decisions.history(site.engine, run_id, [post["post_id"]])
-    lines = [
-        charts.Line(f"{name} (rank {row['rank']})" if row["rank"] else f"{name} (note)", kind, row["curve"])
-        for name, kind, row in (("A", "winner", a), ("B", "runner", b))
-        if row["curve"]
-    ]
-    return site.render(
-        request,
-        "compare.html",
-        run_id=run_id,
-        post=post,
-        filters=filters,
-        a=show_text(a, sources, a if a["status"] == "winner" else None, post, ranks),
-        b=show_text(b, sources, a if a["status"] == "winner" else None, post, ranks),
-        diff=differences(a["text"] or "", b["text"] or ""),
-        curves=charts.factor_line(lines, _rug(site.workspace, run_id)),
-        strip=charts.score_strip(
-            [
-                charts.Score("A", "winner", a["score"], a["lower"], a["upper"]),
-                charts.Score("B", "runner", b["score"], b["lower"], b["upper"]),
-            ]
-        ),
-        based_on=max((row.seq for row in history), default=0),
-        client_key=new_key(),
-        done=_done(site, request, user.name),
-        around=index.neighbours(post["post_id"], filters, user.name),
-    )
-
-
-@router.get("/runs/{run_id}/posts/{post_id}/blind")
-def blind_page(request: Request, site: Here, run_id: str, post_id: str) -> Response:
-    """Two texts without scores, writers or ranks, in an order that depends on the analyst and the pair only."""
-    user = site.require(request, "analyst")
-    index = site.index(run_id)
-    post = index.post(number(post_id))
-    pair = list(_pair(index, post, request.query_params.get("a", ""), request.query_params.get("b", "")))
-    if swapped(user.name, run_id, pair[0]["candidate_id"], pair[1]["candidate_id"]):
-        pair.reverse()
-    history = decisions.history(site.engine, run_id, [post["post_id"]])
-    return site.render(
-        request,
-        "blind.html",
-        run_id=run_id,
-        post=post,
-        filters=Filters.parse(request.query_params),
-        pair=[
-            {"row": row, "pieces": pieces(row["text"] or ""), "sha256": text_sha256(row["text"] or "")} for row in pair
-        ],
-        against_note=any(row["status"] == "note" for row in pair),
-        based_on=max((row.seq for row in history), default=0),
-        client_key=new_key(),
-    )
-
-
-def swapped(analyst: str, run_id: str, first: str, second: str) -> bool:
-    """Whether the pair is shown the other way round: as good as a coin, and the same after every reload."""
-    low, high = sorted((first, second))
-    coin = hashlib.sha256(f"{analyst}|{run_id}|{low}|{high}".encode()).digest()[0] & 1
-    return bool(coin) != (first > second)
-
-
-# -- editing --------------------------------------------------------------------------------------------------------
-
-
-def _edit_page(
-    site: Site,
-    request: Request,
-    run_id: str,
-    post: dict[str, Any],
-    index: RunIndex,
-    row: dict[str, Any],
-    text: str,
-    status: int = 200,
-    **more: Any,
-) -> Response:
-    history = decisions.history(site.engine, run_id, [post["post_id"]])
-    context: dict[str, Any] = {"assessment": None, "problem": "", "message": ""} | more
-    assessment = context["assessment"]
-    marks = [
-        (c["start"], c["end"], c["reason"])
-        for c in (assessment or {}).get("checks", [])
-        if c.get("outcome") != "passed" and c.get("start") is not None
-    ]
-    return site.render(
-        request,
-        "edit.html",
-        status,
-        run_id=run_id,
-        post=post,
-        row=row,
-        text=text,
-        sha256=text_sha256(row["text"] or ""),
-        filters=Filters.parse(request.query_params),
-        diff=differences(row["text"] or "", text),
-        marked=pieces(text, marks),
-        notes=index.notes(post),
-        based_on=context.pop("based_on", max((r.seq for r in history), default=0)),
-        client_key=new_key(),
-        strip=_edit_strip(row, assessment),
-        **context,
-    )
-
-
-def _edit_strip(row: dict[str, Any], assessment: dict[str, Any] | None) -> Any:
-    rows = [charts.Score("before", "existing", row["score"], row["lower"], row["upper"])]
-    if assessment and assessment.get("score") is not None:
-        rows.append(
-            charts.Score("edited", "winner", assessment["score"], assessment.get("lower"), assessment.get("upper"))
-        )
-    return charts.score_strip(rows)
-
-
-def _base_candidate(index: RunIndex, post: dict[str, Any], candidate_id: str) -> dict[str, Any]:
-    if candidate_id:
-        return index.candidate(post, candidate_id)
-    first = index.candidates(post, None, 0, 1)
-    if not first:
-        raise Refused("This post has no candidate to edit.", 404)
-    return first[0]
-
-
-@router.get("/runs/{run_id}/posts/{post_id}/edit")
-def edit_page(request: Request, site: Here, run_id: str, post_id: str) -> Response:
-    user = site.require(request, "analyst")
-    index = site.index(run_id)
-    post = index.post(number(post_id))
-    wanted = request.query_params.get("candidate", "")
-    draft = decisions.read_draft(site.engine, user.name, run_id, post["post_id"])
-    try:
-        row = _base_candidate(index, post, wanted or (draft["candidate_id"] if draft else ""))
-    except Refused:
-        if wanted:
-            raise
-        row, draft = _base_candidate(index, post, ""), None
-    mine = draft is not None and draft["candidate_id"] == row["candidate_id"]
-    text = draft["text"] if draft and mine else row["text"]
-    message = "This is your draft, as you left it." if mine else ""
-    return _edit_page(site, request, run_id, post, index, row, text, message=message)
-
-
-@router.post("/runs/{run_id}/posts/{post_id}/edit")
-def edit_action(request: Request, site: Here, form: Form, run_id: str, post_id: str) -> Response:
-    """The edit form's buttons without script: check and score, keep as draft, throw the draft away."""
-    user = site.require(request, "analyst")
-    index = site.index(run_id)
-    post = index.post(number(post_id))
-    row = _base_candidate(index, post, field(form, "candidate_id", 80))
-    text = field(form, "text", decisions.MAX_TEXT)
-    action = field(form, "action", 20)
-    if action == "discard":
-        decisions.save_draft(site.engine, user.name, run_id, post["post_id"], row["candidate_id"], "", site.now())
-        return site.redirect(request, f"/runs/{run_id}/posts/{post['post_id']}")
-    decisions.save_draft(site.engine, user.name, run_id, post["post_id"], row["candidate_id"], text, site.now())
-    based_on = number(field(form, "based_on", 20) or "0")
-    if action == "draft":
-        return _edit_page(
-            site, request, run_id, post, index, row, text, message="Kept as your draft.", based_on=based_on
-        )
-    assessment, problem = (
-        site.try_assess(run_id, post["post_id"], text) if text.strip() else (None, "The text is empty.")
-    )
-    return _edit_page(
-        site, request, run_id, post, index, row, text, assessment=assessment, problem=problem, based_on=based_on
-    )
 
 
 # -- deciding -------------------------------------------------------------------------------------------------------
 
 
 @router.post("/runs/{run_id}/posts/{post_id}/decisions")
-async def decide(request: Request, site: Here, form: Form, run_id: str, post_id: str) -> Response:
-    slow = field(form, "kind", 20) == "edit"  # checks and jury read the text before it is stored
-    return await site.near(run_id, lambda: _decide(request, site, form, run_id, post_id), slow=slow)
-
-
-def _decide(request: Request, site: Site, form: FormData, run_id: str, post_id: str) -> Response:
+def decide(request: Request, site: Here, form: Form, run_id: str, post_id: str) -> Response:
+    """Store what the page's form says and go on; what cannot be stored comes back with the page and what was typed."""
     user = site.require(request, "analyst")
     index = site.index(run_id)
     post = index.post(number(post_id))
-    kind = field(form, "kind", 20)
-    filters = Filters.parse(_query_of(field(form, "queue")))
+    kind, queue = field(form, "kind", 20), field(form, "queue")
+    filters = Filters.parse(dict(parse_qsl(queue[:2_000], max_num_fields=30)))
+    blind = field(form, "mode", 10) == "blind"
     if kind == "skip":
         decisions.skip(site.engine, user.name, run_id, post["post_id"], site.now())
         index.mark_seen(user.name, post["post_id"])
-        return _go_on(
-            site, request, index, post["post_id"], filters, user.name, None, blind=field(form, "mode", 10) == "blind"
-        )
+        return _go_on(site, request, index, post["post_id"], filters, user.name, None, blind)
     wanted, other = field(form, "candidate_id", 80) or None, field(form, "other_id", 80) or None
     sha, other_sha = field(form, "text_sha256", 64), field(form, "other_sha256", 64)
     if kind == "prefer" and field(form, "preferred", 80) == other and other:
         wanted, other, sha, other_sha = other, wanted, other_sha, sha
     based_on = field(form, "based_on", 20)
+    reasons = tuple(str(value) for value in form.getlist("reasons"))
     new = NewDecision(
         run_id=run_id,
         post_id=post["post_id"],
@@ -713,37 +266,59 @@ def _decide(request: Request, site: Site, form: FormData, run_id: str, post_id: 
         candidate_id=wanted,
         other_id=other if kind == "prefer" else None,
         text=field(form, "text") if kind == "edit" else None,
-        reasons=tuple(str(value) for value in form.getlist("reasons")) if kind in ("reject", "edit", "prefer") else (),
+        reasons=reasons if kind in ("reject", "edit", "prefer") else (),
         comment=field(form, "comment"),
-        blind=field(form, "mode", 10) == "blind" and kind == "prefer",
+        blind=blind and kind == "prefer",
         based_on=number(based_on) if based_on else None,
     )
-    stored = store_decision(site, index, post, new, sha, other_sha)
-    index.mark_seen(
-        user.name, post["post_id"]
-    )  # before the next look for new decisions, so that 'next unseen' is right at once
+    try:
+        stored = store_decision(site, index, post, new, sha, other_sha, confirmed=bool(field(form, "confirmed", 5)))
+    except NeedsConfirmation as error:
+        kept = [(name, value) for name, value in form.multi_items() if name not in ("csrf", "confirmed")]
+        return site.render(
+            request, "confirm.html", run_id=run_id, post=post, why=error.why, text=error.text, kept=kept, q=queue
+        )
+    except Refused as error:
+        if kind == "prefer" or error.status not in (409, 422):
+            raise
+        if kind == "edit":
+            base = index.candidate(post, wanted) if wanted else BLANK
+            said = {"message": error.message, "comment": new.comment}
+            return edit_form(site, request, run_id, post, index, base, new.text or "", error.status, **said)
+        typed = {"problem": error.message, "comment": new.comment, "reasons": reasons}
+        return _page(request, site, index, post["post_id"], error.status, queue, **typed)
+    index.mark_seen(user.name, post["post_id"])  # before the next look, so that 'next unseen' is right at once
+    here = f"/runs/{run_id}/posts/{post['post_id']}"
     if kind == "prefer":
-        return site.redirect(
-            request,
-            f"/runs/{run_id}/posts/{post['post_id']}/compare?{filters.query(a=new.candidate_id, b=new.other_id)}",
-            done=stored.decision_id,
-        )
+        two = filters.query(a=new.candidate_id, b=new.other_id)
+        return site.redirect(request, f"{here}/compare?{two}", done=stored.decision_id)
     if kind == "flag" or field(form, "stay", 5):
-        return site.redirect(
-            request, f"/runs/{run_id}/posts/{post['post_id']}?{filters.query()}", done=stored.decision_id
-        )
+        return site.redirect(request, f"{here}?{filters.query()}", done=stored.decision_id)
     return _go_on(site, request, index, post["post_id"], filters, user.name, stored.decision_id)
 
 
+class NeedsConfirmation(Refused):
+    """A text that the machine refused was accepted by somebody who has not yet said that they know why."""
+
+    def __init__(self, why: str, text: str) -> None:
+        super().__init__(f"The machine refused this text: {why} Send `confirmed` to accept it all the same.", 422)
+        self.why, self.text = why, text
+
+
 def store_decision(
-    site: Site, index: RunIndex, post: dict[str, Any], new: NewDecision, sha: str, other_sha: str = ""
+    site: Site,
+    index: RunIndex,
+    post: dict[str, Any],
+    new: NewDecision,
+    sha: str,
+    other_sha: str = "",
+    confirmed: bool = False,
 ) -> Decision:
     """Bind a decision to the exact texts and store it. `sha`: what the analyst's page showed ('' : not given).
 
-    Raises `Conflict` if the run holds another text by now, `Refused` if something is missing.
+    Raises `Conflict` if the run holds another text by now, `NeedsConfirmation` for accepting what the machine refused,
+    `Refused` if something is missing. An edit is stored whatever the checks say of it; what fails is not published.
     """
-    import dataclasses
-
     decisions.check_decision(new)
     for candidate_id, shown, target in (
         (new.candidate_id, sha, "text_sha256"),
@@ -757,22 +332,21 @@ def store_decision(
             raise Conflict(
                 "Your decision was not stored: the run was repeated and this candidate's text has changed. Look at the new text, then decide."
             )
-        if target == "other_sha256":
+        if target == "other_sha256" or new.kind == "edit":
             new = dataclasses.replace(new, other_sha256=actual)
-        elif new.kind != "edit":
+        else:
             new = dataclasses.replace(new, text=row["text"], text_sha256=actual)
+        why = refusal(post, row) if new.kind == "accept" else ""
+        if why and not confirmed:
+            raise NeedsConfirmation(why, row["text"] or "")
+        if why:
+            new = dataclasses.replace(new, assessment={"passed": False, "refused": why, "confirmed": True})
     if new.kind == "edit":
         text = (new.text or "").strip()
         assessment, _ = site.try_assess(new.run_id, new.post_id, text)
         new = dataclasses.replace(new, text=text, text_sha256=text_sha256(text), assessment=assessment)
     stored, _ = decisions.record(site.engine, new, site.now())
     return stored
-
-
-def _query_of(text: str) -> dict[str, str]:
-    from urllib.parse import parse_qsl
-
-    return dict(parse_qsl(text[:2_000], max_num_fields=30)) if text else {}
 
 
 def _go_on(
@@ -797,14 +371,8 @@ def _go_on(
 @router.post("/decisions/{decision_id}/undo")
 def undo(request: Request, site: Here, form: Form, decision_id: str) -> Response:
     user = site.require(request, "analyst")
-    row = decisions.undo(
-        site.engine,
-        decision_id,
-        user.name,
-        field(form, "client_key", 64) or new_key(),
-        site.now(),
-        admin=user.may("admin"),
-    )
+    key, comment = field(form, "client_key", 64) or new_key(), field(form, "comment")
+    row = decisions.undo(site.engine, decision_id, user.name, key, site.now(), admin=user.may("admin"), comment=comment)
     site.index(row.run_id).sync(now=True)
-    filters = Filters.parse(_query_of(field(form, "queue")))
+    filters = Filters.parse(dict(parse_qsl(field(form, "queue")[:2_000], max_num_fields=30)))
     return site.redirect(request, f"/runs/{row.run_id}/posts/{row.post_id}?{filters.query()}", undone=row.undoes)

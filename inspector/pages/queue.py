@@ -1,35 +1,43 @@
-"""The list of runs and the queue of a run's posts."""
+"""The list of runs and the queue of a run's posts: filters, saved views, downloads, several posts at once."""
 
 from __future__ import annotations
 
-import functools
-import threading
-from collections import OrderedDict
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import parse_qsl
 
 from fastapi import APIRouter, Request, Response
-from jinja2 import Environment
-from jinja2.filters import do_truncate
-from markupsafe import Markup, escape
 
-from inspector.columns import VERDICTS
-from inspector.markup import generated, per_cent
-from inspector.pages import Here, reading
-from inspector.reading import Filters, Listing, RunIndex
-from inspector.site import Site
-from inspector.why import plain, signed, why_post
+from inspector.decide import accounts, decisions
+from inspector.decide.decisions import NewDecision
+from inspector.pages import Form, Here, download, field, number
+from inspector.pages.posts import store_decision
+from inspector.pages.texts import done_decision
+from inspector.read.reading import Filters, RunIndex
+from inspector.read.why import why_post
+from inspector.report.downloads import csv_rows, json_lines
+from inspector.site import Site, new_key
 from nouns.errors import Refused
 
 router = APIRouter()
 
 PAGE = 30
+COLUMNS = (
+    "post_id", "outcome", "reason_code", "reason", "winner_text", "score", "lower", "upper", "appeal", "best_note_id",
+    "best_score", "gain", "disagreement", "n_notes", "n_ratings", "n_candidates", "language", "story_id", "decision",
+    "decided_by", "decided_at", "flagged", "post_text",
+)  # fmt: skip
 
 
 @router.get("/")
 def home(request: Request, site: Here) -> Response:
     site.require(request)
     return site.redirect(request, "/runs")
+
+
+@router.get("/glossary")
+def glossary(request: Request, site: Here) -> Response:
+    site.require(request)
+    return site.render(request, "glossary.html")
 
 
 @router.get("/runs")
@@ -42,10 +50,10 @@ def run_line(site: Site, run_id: str) -> dict[str, Any]:
     """What the list of runs shows of one, from manifests only, so that the list needs no index."""
     states = site.workspace.stages(run_id)
     selected = states["select_winners"].counts
-    finished = sum(state.manifest is not None for state in states.values())
     return {
         "run_id": run_id,
-        "finished": finished,
+        "name": site.run_name(run_id),
+        "finished": sum(state.manifest is not None for state in states.values()),
         "stages": len(states),
         "last": next((stage for stage, state in reversed(states.items()) if state.manifest is not None), None),
         "posts": selected.get("in"),
@@ -53,153 +61,120 @@ def run_line(site: Site, run_id: str) -> dict[str, Any]:
         "finished_at": site.workspace.finished_at(run_id),
         "ready": states["cluster_notes"].manifest is not None,
         "jury": site.workspace.jury_of(run_id),
-        "writer": _writer(site, run_id),
+        "writer": site.workspace.writer(run_id),
     }
 
 
-def _writer(site: Site, run_id: str) -> str:
-    settings = site.workspace.described(run_id).get("settings", {}).get("draft_candidates", {})
-    return (
-        str(settings.get("model") or settings.get("writer") or settings.get("generator") or "")
-        if isinstance(settings, dict)
-        else ""
-    )
+@router.post("/runs/{run_id}/name")
+def name_run(request: Request, site: Here, form: Form, run_id: str) -> Response:
+    site.require(request, "analyst")
+    decisions.name_run(site.engine, site.workspace.require(run_id), field(form, "name", 120))
+    return site.redirect(request, f"/runs/{run_id}")
 
 
+@router.get("/runs/{run_id}/posts")
 def queue(request: Request, site: Here, run_id: str) -> Response:
+    return _queue_page(request, site, site.index(run_id))
+
+
+def _queue_page(request: Request, site: Site, index: RunIndex, status: int = 200, message: str = "") -> Response:
     user = site.require(request)
-    index = site.index(run_id)
     if not index.facts.get("n_posts"):
-        raise Refused("This run has no posts yet: it has not finished cluster_notes.", 404)
-    filters = Filters.parse(request.query_params)
-    page = index.listing(
-        filters,
-        user.name,
-        after=request.query_params.get("after"),
-        before=request.query_params.get("before"),
-        limit=PAGE,
-    )
-    return site.render_framed(
+        raise Refused("This run has no posts yet: it has not finished clustering the notes.", 404)
+    query = request.query_params
+    filters = Filters.parse(query)
+    page = index.listing(filters, user.name, after=query.get("after"), before=query.get("before"), limit=PAGE)
+    rows = index.posts(page.posts)
+    people = [row["name"] for row in accounts.list_users(site.engine)]
+    return site.render(
         request,
         "queue.html",
-        run_id=run_id,
+        status,
+        run_id=index.run_id,
         filters=filters,
+        q=filters.query(),
         page=page,
-        form=filter_form(site.templates, index, filters),
-        rows=queue_lines(site.templates, index, page, site_path(request, run_id), filters.query()),
+        rows=[rows[post_id] for post_id in page.posts],
+        facets=index.facets(filters, user.name),
         progress=index.progress(),
         n_posts=index.facts["n_posts"],
+        views=decisions.list_views(site.engine, user.name),
+        people=people,
+        assignees=[("", "anybody"), *((name, name) for name in people)],
+        newest=decisions.newest(site.engine),
+        all_seen=query.get("all_seen") == "1",
+        done=done_decision(site, request, user.name),
+        message=message,
+        why_post=why_post,
     )
 
 
-router.add_route("/runs/{run_id}/posts", reading(queue), methods=["GET"])
-
-
-def site_path(request: Request, run_id: str) -> str:
-    """The path of a run's posts, from the host's root."""
-    return f"{request.scope.get('root_path', '').rstrip('/')}/runs/{quote(run_id, safe='')}/posts/"
-
-
-_forms: OrderedDict[tuple[str, Filters], Markup] = OrderedDict()
-_forms_lock = threading.Lock()
-
-
-def filter_form(templates: Environment, index: RunIndex, filters: Filters) -> Markup:
-    """The form above the queue. It depends on the index and the filters only, so the last few hundred are kept."""
-    key = (str(index.path), filters)
-    with _forms_lock:
-        if key in _forms:
-            _forms.move_to_end(key)
-            return _forms[key]
-    form = Markup(templates.get_template("queue_filters.html").render(filters=filters, facets=index.facts["facets"]))
-    with _forms_lock:
-        _forms[key] = form
-        while len(_forms) > 300:
-            _forms.popitem(last=False)
-    return form
-
-
-Line = tuple[str, str, str]
-"""A line of the queue around the two things that change: the post's address, and what analysts decided."""
-
-LINES = 5_000  # lines kept per run and process, about a kilobyte each
-
-
-def queue_lines(templates: Environment, index: RunIndex, found: Listing, path: str, query: str) -> Markup:
-    """The queue's lines. What a run settles of a line is made once and kept."""
-    kept = index.lines
-    missing = [post_id for post_id in found.posts if post_id not in kept]
-    if missing:
-        if len(kept) + len(missing) > LINES:
-            kept.clear()  # crude, and enough: nobody reads five thousand lines again and again
-        kept.update({post_id: line(templates, row) for post_id, row in index.posts(missing).items()})
-    path, query = str(escape(path)), str(escape(query))
-    badges = _badges(templates)
-    columns = index.columns
-    lines = []
-    for row, post_id in zip(found.rows, found.posts, strict=True):
-        before, middle, after = kept[post_id]
-        flag = '<span class="badge d-flag">flagged</span>' if columns.flagged[row] else ""
-        lines.append(f"{before}{path}{post_id}?{query}{middle}{badges[columns.decision[row]]}{flag}{after}")
-    return Markup("\n".join(lines))
-
-
-@functools.cache
-def _badges(templates: Environment) -> list[str]:
-    """The analysts' last word as a badge, by its number in `Columns.decision`."""
-    macros: Any = templates.get_template("macros.html").module
-    return [str(macros.decision_badge(kind)) for kind in ("", *VERDICTS)]
-
-
-def line(templates: Environment, post: dict[str, Any]) -> Line:
-    """One post's line. Written here and not in a template, because thirty of them were two thirds of a page's time.
-
-    Every value that is not a number goes through `escape`.
-    """
-    macros: Any = templates.get_template("macros.html").module
-
-    def short(text: str, length: int) -> Markup:
-        return escape(do_truncate(templates, text, length))
-
-    number = int(post["post_id"])
-    if post["winner_text"] and post["outcome"] == "winner":
-        words = f'<p class="winner-words">{generated()} {short(post["winner_text"], 190)}</p>'
-    else:
-        words = f'<p class="winner-words muted">{short(why_post(post), 190)}</p>'
-    facts = [
-        f"<span>{n} {name}{'' if n == 1 else 's'}</span>"
-        for n, name in ((int(post["n_notes"]), "note"), (int(post["n_candidates"]), "candidate"))
-    ]
-    if post["language"]:
-        facts.append(f"<span>{escape(post['language'])}</span>")
-    if post["story_id"]:
-        facts.append(f'<a href="?story={quote(post["story_id"], safe="")}">{short(post["story_id"], 24)}</a>')
-    if post["disagreement"]:
-        share = escape(per_cent(post["disagreement"]))
-        facts.append(f'<span title="share of further aggregators that prefer another text">disagreement {share}</span>')
-    numbers = ""
-    if post["score"] is not None:
-        gain = ""
-        if post["gain"] is not None:
-            gain = f'<span class="{"up" if post["gain"] > 0 else "down"}">{signed(post["gain"])}</span>'
-        interval = f"[{plain(post['lower'])}, {plain(post['upper'])}]"
-        numbers = f'<b>{plain(post["score"])}</b>{gain}<span class="interval">{interval}</span>'
-    return (
-        '<li data-row>\n<a class="open" href="',
-        f'"><span class="post-words">{short(post["post_text"] or f"Post {number}", 150)}</span></a>\n{words}\n'
-        f'<p class="meta">{"".join(facts)}<span class="muted">{number}</span></p>\n'
-        f'<div class="marks">{macros.outcome({"outcome": post["outcome"]})}',
-        f'</div>\n<div class="numbers">{numbers}</div>\n</li>',
+@router.get("/runs/{run_id}/posts.{kind}")
+def queue_file(request: Request, site: Here, run_id: str, kind: str) -> Response:
+    """Every post of the filtered queue, in its order."""
+    user = site.require(request)
+    rows = site.index(run_id).all_posts(Filters.parse(request.query_params), user.name)
+    ids = ("post_id", "best_note_id")
+    plain = (
+        {name: str(row[name]) if name in ids and row[name] is not None else row[name] for name in COLUMNS}
+        for row in rows
     )
+    if kind == "jsonl":
+        return download(json_lines(plain), f"posts-{run_id}.jsonl", "application/x-ndjson")
+    if kind == "csv":
+        return download(csv_rows(COLUMNS, plain), f"posts-{run_id}.csv", "text/csv; charset=utf-8")
+    raise Refused("Downloads are .jsonl or .csv.", 404)
+
+
+@router.post("/runs/{run_id}/views")
+def save_view(request: Request, site: Here, form: Form, run_id: str) -> Response:
+    user = site.require(request)
+    query = Filters.parse(dict(parse_qsl(field(form, "queue", 2_000)))).query()
+    kept = "" if field(form, "forget", 5) else query or "sort=gain"
+    decisions.save_view(site.engine, user.name, field(form, "name", 80), kept, site.now())
+    return site.redirect(request, f"/runs/{run_id}/posts?{query}")
+
+
+@router.post("/runs/{run_id}/batch")
+def batch(request: Request, site: Here, form: Form, run_id: str) -> Response:
+    """Publish none of, or assign, the posts that were selected; nobody's decision in between is passed over."""
+    user = site.require(request, "analyst")
+    index = site.index(run_id)
+    filters = Filters.parse(dict(parse_qsl(field(form, "queue", 2_000))))
+    action, posts = field(form, "action", 20), [number(str(value)) for value in form.getlist("post")]
+    if action == "assign_all":
+        posts = [row["post_id"] for row in index.all_posts(filters, user.name)]
+    if not posts:
+        return _queue_page(request, site, index, 422, "No post was selected. Tick the boxes before the posts.")
+    if action in ("assign", "assign_all"):
+        person = field(form, "person", 80).strip()
+        if accounts.find_user(site.engine, person) is None:
+            return _queue_page(request, site, index, 422, f"There is no user {person!r} to assign posts to.")
+        decisions.assign(site.engine, run_id, posts, person, user.name, site.now())
+        return site.redirect(request, f"/runs/{run_id}/posts?{filters.query(assigned=person)}")
+    if action != "publish_none":
+        raise Refused("Choose what to do with the selected posts.", 422)
+    seen, refused = number(field(form, "newest", 20) or "0"), []
+    for post_id in posts:
+        row = index.post(post_id)
+        first = next(iter(index.candidates(row, ("candidate_id",), 0, 1)), {"candidate_id": None})
+        new = NewDecision(run_id, post_id, "publish_none", user.name, new_key(), first["candidate_id"], based_on=seen)
+        try:
+            store_decision(site, index, row, new, "")
+        except Refused as error:
+            refused.append(f"Post {post_id}: {error.message}")
+    index.sync(now=True)
+    if refused:
+        return _queue_page(request, site, index, 409, " ".join(refused[:5]))
+    return site.redirect(request, f"/runs/{run_id}/posts?{filters.query()}")
 
 
 @router.get("/runs/{run_id}/next")
 def next_unseen(request: Request, site: Here, run_id: str) -> Response:
     """Straight to the first post that the analyst has not seen, in the queue's order."""
     user = site.require(request)
-    index = site.index(run_id)
     filters = Filters.parse(request.query_params)
-    post_id = index.first_unseen(filters, user.name)
+    post_id = site.index(run_id).first_unseen(filters, user.name)
     if post_id is None:
         return site.redirect(request, f"/runs/{run_id}/posts?{filters.query()}", all_seen="1")
     return site.redirect(request, f"/runs/{run_id}/posts/{post_id}?{filters.query()}")

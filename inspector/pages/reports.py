@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
-from fastapi.responses import StreamingResponse
 
-from inspector import decisions, reports
-from inspector.downloads import csv_rows, json_lines
-from inspector.pages import Here, number
-from inspector.reading import RunIndex
+from inspector.decide import decisions
+from inspector.pages import Here, download, number
+from inspector.read.reading import RunIndex
+from inspector.report import reports
+from inspector.report.downloads import csv_rows, json_lines
 from inspector.site import Site
 from nouns.errors import Refused
 
@@ -106,22 +105,13 @@ def publication_page(request: Request, site: Here, run_id: str) -> Response:
     )
 
 
-def _download(lines: Iterable[str], name: str, media_type: str) -> Response:
-    """A file to keep: never shown in the page, whatever it holds."""
-    return StreamingResponse(
-        (line.encode() for line in lines),
-        media_type=media_type,
-        headers={"Content-Disposition": f'attachment; filename="{name}"'},
-    )
-
-
 @router.get("/runs/{run_id}/publication.{kind}")
 def publication_file(request: Request, site: Here, run_id: str, kind: str) -> Response:
     site.require(request)
     index = site.index(run_id)
     rows, _ = reports.publication(site.workspace, index, decisions.history(site.engine))
     if kind == "jsonl":
-        return _download(json_lines(rows), f"publication-{run_id}.jsonl", "application/x-ndjson")
+        return download(json_lines(rows), f"publication-{run_id}.jsonl", "application/x-ndjson")
     if kind == "csv":
         flat = [
             row
@@ -135,7 +125,7 @@ def publication_file(request: Request, site: Here, run_id: str, kind: str) -> Re
             "provenance_source_note_ids", "provenance_writer", "provenance_prompt_version", "provenance_score", "provenance_lower",
             "provenance_upper",
         ]  # fmt: skip
-        return _download(csv_rows(columns, flat), f"publication-{run_id}.csv", "text/csv; charset=utf-8")
+        return download(csv_rows(columns, flat), f"publication-{run_id}.csv", "text/csv; charset=utf-8")
     raise Refused("Downloads are .jsonl or .csv.", 404)
 
 
@@ -157,7 +147,7 @@ def decisions_file(request: Request, site: Here, kind: str) -> Response:
         )
     plain: list[dict[str, Any]] = [row.to_json() for row in rows]
     if kind == "jsonl":
-        return _download(json_lines(plain), "decisions.jsonl", "application/x-ndjson")
+        return download(json_lines(plain), "decisions.jsonl", "application/x-ndjson")
     if kind == "csv":
-        return _download(csv_rows(DECISION_COLUMNS, plain), "decisions.csv", "text/csv; charset=utf-8")
+        return download(csv_rows(DECISION_COLUMNS, plain), "decisions.csv", "text/csv; charset=utf-8")
     raise Refused("Downloads are .parquet, .jsonl or .csv.", 404)

@@ -8,10 +8,11 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import FileResponse
 
-from inspector import charts, reports
+from inspector import charts
 from inspector.pages import Here
-from inspector.reading import BIN_EDGES
-from inspector.runs import file_within, read_json
+from inspector.read.reading import BIN_EDGES
+from inspector.read.runs import file_within, read_json
+from inspector.report import reports
 from inspector.site import Site
 from nouns.errors import Refused
 

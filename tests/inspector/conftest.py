@@ -14,10 +14,11 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from inspector import accounts, database, index
 from inspector.app import create_app
-from inspector.reading import RunIndex
-from inspector.runs import Workspace
+from inspector.decide import accounts, database
+from inspector.read import index
+from inspector.read.reading import RunIndex
+from inspector.read.runs import Workspace
 from inspector.settings import InspectorSettings
 from inspector.site import Site
 from tests.inspector.worlds import World, write_world

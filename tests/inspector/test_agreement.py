@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from inspector.agreement import alpha_with_interval, bootstrap_mean, krippendorff_alpha
+from inspector.report.agreement import alpha_with_interval, bootstrap_mean, krippendorff_alpha
 
 # K. Krippendorff, "Computing Krippendorff's Alpha-Reliability" (2011), section C: four observers, twelve units.
 PUBLISHED = (

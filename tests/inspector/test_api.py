@@ -9,7 +9,7 @@ import schemathesis
 from hypothesis import HealthCheck, given, settings
 from schemathesis import GenerationMode
 
-from inspector import accounts, decisions
+from inspector.decide import accounts, decisions
 from tests.inspector.conftest import PASSWORD, Browser, Desk
 
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 import uvicorn
 
-from inspector import decisions
 from inspector.app import create_app
+from inspector.decide import decisions
 from inspector.settings import InspectorSettings
 from inspector.site import now_ms
 from nouns.decisions import effective
@@ -57,7 +57,7 @@ class Office:
 
     def window(self, name: str | None = "ana", role: str = "analyst", **options):
         """A page of a fresh profile, signed in through the form. Whatever the console complains of is kept."""
-        from inspector import accounts
+        from inspector.decide import accounts
 
         context = self.chromium.new_context(
             **({"viewport": {"width": 1280, "height": 900}, "reduced_motion": "reduce"} | options)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import concurrent.futures
 import json
-import sqlite3
 from pathlib import Path
 
 import polars as pl
@@ -12,8 +11,8 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.engine import Engine
 
-from inspector import database, decisions
-from inspector.decisions import NewDecision
+from inspector.decide import database, decisions
+from inspector.decide.decisions import NewDecision
 from nouns.decisions import COLUMNS, last_word, read_rows, text_sha256
 from nouns.errors import Conflict, InputError, Refused
 
@@ -34,17 +33,6 @@ def new(post: int = 1, kind: str = "accept", analyst: str = "ana", key: str = ""
     values = {"candidate_id": "c1", "text": "A text.", "text_sha256": text_sha256("A text.")} | more
     key = key or f"{analyst}-{kind}-{post}-{len(json.dumps(more, default=str))}-0"
     return NewDecision(run_id="r", post_id=post, kind=kind, analyst=analyst, client_key=key, **values)
-
-
-def test_whoever_hurries_is_told_that_another_writes_and_nothing_is_stored(engine, tmp_path):
-    other = sqlite3.connect(tmp_path / "decisions.sqlite", isolation_level=None)
-    other.execute("BEGIN IMMEDIATE")
-    with database.hurrying(), pytest.raises(database.Busy):
-        decisions.record(engine, new(), NOW)
-    other.execute("ROLLBACK")
-    assert decisions.history(engine) == []
-    decisions.record(engine, new(), NOW)
-    assert len(decisions.history(engine)) == 1
 
 
 def test_the_newest_effective_decision_has_the_last_word(engine):
@@ -123,13 +111,13 @@ def test_an_incomplete_decision_is_refused_with_what_to_add(engine, change, says
 
 
 def test_reasons_are_those_of_x_raters():
-    from inspector.markup import TAG_WORDS
+    from inspector.words import TAG_WORDS
 
     assert set(decisions.REASONS) <= {tag for tag in TAG_WORDS if tag.startswith("notHelpful")}
 
 
 def test_every_reason_a_rater_of_any_year_could_give_has_words():
-    from inspector.markup import TAG_WORDS
+    from inspector.words import TAG_WORDS
     from nouns.snapshot import RATING_TAGS
 
     assert set(RATING_TAGS) == set(TAG_WORDS)

@@ -7,10 +7,10 @@ import concurrent.futures
 import pytest
 import sqlalchemy as sa
 
-from inspector import database, decisions
 from inspector.app import create_app
-from inspector.decisions import NewDecision
-from inspector.reading import Filters
+from inspector.decide import database, decisions
+from inspector.decide.decisions import NewDecision
+from inspector.read.reading import Filters
 from inspector.settings import InspectorSettings
 from nouns.errors import Conflict
 from tests.inspector.conftest import NOON, Clock, Desk, assess_by_length

@@ -9,8 +9,8 @@ from html.parser import HTMLParser
 import pytest
 from fastapi.testclient import TestClient
 
-from inspector import accounts, decisions
-from inspector.app import MAX_BODY, create_app
+from inspector.app import MAX_BODY, create_app, first_visit
+from inspector.decide import accounts, decisions
 from inspector.settings import InspectorSettings
 from inspector.site import COOKIE, safe_next
 from nouns.errors import InputError
@@ -462,21 +462,44 @@ def test_a_header_means_nothing_unless_it_was_configured(desk):
     assert Browser(desk.app, headers={"X-Forwarded-User": "ana"}).get("/runs").status_code == 303
 
 
-def test_the_first_account_needs_the_code_from_the_private_file(desk):
+def test_the_first_account_needs_the_link_that_the_terminal_printed(desk):
     stranger = Browser(desk.app)
     assert stranger.get("/runs").headers["location"].startswith("/login")
     assert stranger.get("/login").headers["location"] == "/setup"
-    fields = hidden(stranger.get("/setup").text)
+    fields = hidden(stranger.get("/setup").text) | {"alone": ""}
     wrong = stranger.post("/setup", data={**fields, "code": "0000-0000-0000-0000", "name": "eve", "password": PASSWORD})
     assert wrong.status_code == 403
-    code_file = desk.site.setup_file
-    assert code_file.stat().st_mode & 0o077 == 0
-    right = stranger.post("/setup", data={**fields, "code": code_file.read_text(), "name": "ana", "password": PASSWORD})
+    link = re.search(r"http://127.0.0.1:8765(/setup\?code=(\S+))", first_visit(desk.site.settings))
+    page = stranger.get(link[1])
+    assert link[2] in page.text
+    right = stranger.post("/setup", data={**fields, "code": link[2], "name": "ana", "password": PASSWORD})
     assert right.status_code == 303
     assert stranger.get("/users").status_code == 200
-    assert not code_file.exists()
-    again = Browser(desk.app)
-    assert again.get("/setup").headers["location"] == "/login"
+    assert Browser(desk.app).get(link[1]).headers["location"] == "/login"
+    assert "setup" not in first_visit(desk.site.settings)
+
+
+def test_one_person_on_this_computer_begins_without_a_password_by_a_link_that_works_once(desk):
+    for _ in range(2):  # the next start prints a new link, for the same account
+        code = re.search(r"code=(\S+)", first_visit(desk.site.settings))[1]
+        me = Browser(desk.app)
+        fields = hidden(me.get(f"/setup?code={code}").text)
+        assert fields["alone"] == "yes"
+        assert me.post("/setup", data=fields).status_code == 303
+        assert me.get("/runs").status_code == 200
+        again = Browser(desk.app)
+        assert again.post("/setup", data={**hidden(again.get("/setup").text), "code": code}).status_code == 403
+    assert accounts.count_users(desk.site.engine) == 1
+
+
+def test_nobody_begins_without_a_password_from_elsewhere(world):
+    app = create_app(InspectorSettings(workspace=str(world.workspace), host="0.0.0.0"))
+    stranger = Browser(app)
+    code = app.state.site.setup_code()
+    page = stranger.get(f"/setup?code={code}").text
+    assert 'name="alone"' not in page
+    answer = stranger.post("/setup", data={**hidden(page), "code": code, "alone": "yes", "name": "eve"})
+    assert answer.status_code == 422
 
 
 def test_single_user_mode_lets_nobody_in_from_elsewhere(tmp_path):

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from inspector.charts import histogram
-from inspector.downloads import csv_rows, safe_cell
-from inspector.text import differences, domain, links, pieces, prepare_sources, rest_on, split_sentences
-from inspector.why import name_ranks, signed, why_candidate, why_post
+from inspector.read.text import differences, domain, links, pieces, prepare_sources, rest_on, split_sentences
+from inspector.read.why import name_ranks, signed, why_candidate, why_post
+from inspector.report.downloads import csv_rows, safe_cell
 
 TEXT = "The lamp was dark for 40 minutes. A ship stood by, see https://coast.example/log?x=1. No vessel was harmed!"
 

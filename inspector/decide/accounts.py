@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 from sqlalchemy.engine import Engine
 
-from inspector.database import api_tokens, ask, login_failures, meta, sessions, users, writing
+from inspector.decide.database import api_tokens, login_failures, meta, sessions, users, writing
 from nouns.errors import InputError, Refused
 
 ROLES = ("viewer", "analyst", "admin")
@@ -219,16 +219,13 @@ def open_session(engine: Engine, user: User, now: int, hours: int) -> str:
     return token
 
 
-_SESSION_QUERY = (
-    "SELECT users.id, users.name, users.role FROM users JOIN sessions ON sessions.user_id = users.id "
-    "WHERE sessions.token_sha256 = :token AND sessions.expires_at > :now AND users.active"
-)
-
-
 def read_session(engine: Engine, token: str, now: int) -> Session | None:
-    for row in ask(engine, _SESSION_QUERY, token=_sha256(token), now=now):
-        return Session(User(int(row["id"]), row["name"], row["role"]), csrf_token(token))
-    return None
+    """The session that a cookie's secret belongs to, None if it has ended or its user was switched off."""
+    query = sa.select(users).join(sessions, sessions.c.user_id == users.c.id)
+    query = query.where(sessions.c.token_sha256 == _sha256(token), sessions.c.expires_at > now, users.c.active)
+    with engine.connect() as connection:
+        row = connection.execute(query).first()
+    return Session(User(int(row.id), row.name, row.role), csrf_token(token)) if row else None
 
 
 def close_session(engine: Engine, token: str) -> None:
@@ -263,29 +260,25 @@ def revoke_api_token(engine: Engine, user: User, token_id: int, now: int) -> Non
         )
 
 
-_TOKEN_QUERY = (
-    "SELECT users.id, users.name, users.role FROM users JOIN api_tokens ON api_tokens.user_id = users.id "
-    "WHERE api_tokens.token_sha256 = :token AND api_tokens.revoked_at IS NULL AND users.active"
-)
-
-
 def read_api_token(engine: Engine, token: str) -> Session | None:
-    for row in ask(engine, _TOKEN_QUERY, token=_sha256(token)):
-        return Session(User(int(row["id"]), row["name"], row["role"]), None)
-    return None
-
-
-def make_setup_code(engine: Engine, present: str = "") -> str | None:
-    """A code with which the first account can be made, or None if there are users. Only its hash is kept.
-
-    `present`: the code given out before; if it still holds, it is returned again.
-    """
-    if count_users(engine):
-        return None
+    """The user of an API token, None if it was revoked or the user switched off."""
+    query = sa.select(users).join(api_tokens, api_tokens.c.user_id == users.c.id)
+    query = query.where(api_tokens.c.token_sha256 == _sha256(token), api_tokens.c.revoked_at.is_(None), users.c.active)
     with engine.connect() as connection:
-        stored = connection.execute(sa.select(meta.c.value).where(meta.c.key == "setup_code")).scalar()
-    if present and stored == _sha256(present):
-        return present
+        row = connection.execute(query).first()
+    return Session(User(int(row.id), row.name, row.role), None) if row else None
+
+
+def has_passwords(engine: Engine) -> bool:
+    """Whether anybody signs in here with a password."""
+    with engine.connect() as connection:
+        return connection.execute(sa.select(users.c.id).where(users.c.password_hash.is_not(None))).first() is not None
+
+
+def make_setup_code(engine: Engine) -> str | None:
+    """A code with which the first account can be made, or None if somebody has a password. Only its hash is kept; it replaces others."""
+    if has_passwords(engine):
+        return None
     code = "-".join(secrets.token_hex(2).upper() for _ in range(4))
     with writing(engine) as connection:
         connection.execute(meta.delete().where(meta.c.key == "setup_code"))
@@ -294,10 +287,13 @@ def make_setup_code(engine: Engine, present: str = "") -> str | None:
 
 
 def set_up(
-    engine: Engine, code: str, name: str, password: str, address: str, now: int, *, failures: int, window: int
+    engine: Engine, code: str, name: str, password: str | None, address: str, now: int, *, failures: int, window: int
 ) -> User:
-    """Make the first account, an admin, with the code printed in the terminal. Works once; guessing is braked."""
-    if count_users(engine):
+    """Make the first account, an admin, with the code printed in the terminal. Works once; guessing is braked.
+
+    Without a password it is the account of the only person on this computer, who comes in by such a link each time.
+    """
+    if has_passwords(engine):
         raise Refused("The first account exists already; sign in instead.", 409)
     since = now - window * 1000
     with engine.connect() as connection:
@@ -312,7 +308,10 @@ def set_up(
         with writing(engine) as connection:
             connection.execute(login_failures.insert().values(name="(setup)", address=address, at=now))
         raise Refused("This is not the code printed in the terminal where the inspector was started.", 403)
-    user = add_user(engine, name, "admin", password, now)
+    if password is None:
+        user = ensure_user(engine, require_name(name), "admin", now, "local")
+    else:
+        user = add_user(engine, name, "admin", password, now)
     with writing(engine) as connection:
         connection.execute(meta.delete().where(meta.c.key == "setup_code"))
     return user

@@ -1,6 +1,6 @@
 """Tables of the decision store and how to open it: SQLite (WAL) as the embedded default, PostgreSQL by URL.
 
-Alembic owns the schema (`inspector/migrations`); `open_database` brings any store up to date. All writes go through
+Alembic owns the schema (`inspector/decide/migrations`); `open_database` brings any store up to date. All writes go through
 `writing`, a short transaction that takes the write lock first, so that numbers of decisions (`seq`) appear in the order
 in which they are committed. A reader that has seen number n will never later find a new number below n.
 """
@@ -9,19 +9,17 @@ from __future__ import annotations
 
 import functools
 import secrets
-import sqlite3
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import BigInteger, Boolean, Column, ForeignKey, Index, Integer, MetaData, String, Table, Text
 from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.pool import NullPool
 
-from nouns.errors import InputError, Refused
+from nouns.errors import InputError
 
 metadata = MetaData()
 MIGRATIONS = Path(__file__).parent / "migrations"
@@ -98,6 +96,7 @@ decisions = Table(
     Column("analyst", String(80), nullable=False),
     Column("created_at", BigInteger, nullable=False),
     Index("decisions_of_post", "run_id", "post_id", "seq"),
+    Index("decisions_by_post", "post_id", "seq"),
     Index("decisions_of_run", "run_id", "seq"),
     Index("decisions_of_analyst", "analyst", "seq"),
 )
@@ -123,6 +122,33 @@ skips = Table(
 )
 
 
+assignments = Table(
+    "assignments",
+    metadata,
+    Column("run_id", String(80), primary_key=True),
+    Column("post_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("analyst", String(80), primary_key=True),
+    Column("by", String(80), nullable=False),
+    Column("at", BigInteger, nullable=False),
+)
+
+views = Table(
+    "views",
+    metadata,
+    Column("owner", String(80), primary_key=True),
+    Column("name", String(80), primary_key=True),
+    Column("query", Text, nullable=False),
+    Column("at", BigInteger, nullable=False),
+)
+
+run_names = Table(
+    "run_names",
+    metadata,
+    Column("run_id", String(80), primary_key=True),
+    Column("name", String(120), nullable=False),
+)
+
+
 def _configure_sqlite(connection, _record) -> None:
     """WAL lets readers read while one writes; a writer waits up to twenty seconds instead of failing."""
     connection.isolation_level = None  # SQLAlchemy's begin event below says BEGIN, not the driver
@@ -142,7 +168,9 @@ def make_engine(url: str) -> Engine:
             parsed = parsed.set(drivername="postgresql+psycopg")
         if parsed.get_backend_name() == "sqlite":
             if parsed.database and parsed.database != ":memory:":
-                Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
+                file = Path(parsed.database)
+                file.parent.mkdir(parents=True, exist_ok=True)
+                file.touch(mode=0o600)  # people's decisions and hashes of passwords: nobody else's business
             engine = sa.create_engine(parsed, connect_args={"check_same_thread": False}, pool_size=16, max_overflow=32)
             sa.event.listen(engine, "connect", _configure_sqlite)
             # A deferred BEGIN for readers; `writing` starts its own immediate transaction.
@@ -172,109 +200,6 @@ def writing(engine: Engine) -> Iterator[Connection]:
     """One short write transaction. SQLite takes its write lock at the start, so no upgrade can fail halfway."""
     with engine.connect().execution_options(immediate=True) as connection, connection.begin():
         yield connection
-
-
-_quick = threading.local()
-PATIENCE = 20_000  # milliseconds that a writer waits for its turn
-
-
-def ask(engine: Engine, query: str, /, **values: Any) -> list[dict[str, Any]]:
-    """The rows of one reading SQL statement with `:name` parameters, as dictionaries.
-
-    For the few questions that every page asks. On SQLite they go to a plain connection, one a thread, because the
-    statement itself takes a tenth of what SQLAlchemy needs to send it; each statement sees everything committed before it.
-    Booleans come as the database has them (0 and 1 on SQLite).
-    """
-    quick = _quick_connection(engine)
-    if quick is None:
-        with engine.connect() as connection:
-            return [dict(row._mapping) for row in connection.execute(_text(query), values)]
-    return _rows(quick.execute(query, values))
-
-
-def _quick_connection(engine: Engine) -> sqlite3.Connection | None:
-    """This thread's plain connection to an SQLite file; None for any other store."""
-    file = engine.url.database
-    if engine.dialect.name != "sqlite" or not file or file == ":memory:":
-        return None
-    kept: dict[str, sqlite3.Connection] | None = getattr(_quick, "kept", None)
-    if kept is None:
-        kept = _quick.kept = {}
-    quick = kept.get(file)
-    if quick is None:
-        if len(kept) > 8:  # only programs that open many stores from one thread ever come here
-            for old in kept.values():
-                old.close()
-            kept.clear()
-        quick = kept[file] = sqlite3.connect(file, timeout=PATIENCE / 1000, isolation_level=None)
-        quick.execute("PRAGMA synchronous=FULL")  # a decision that was confirmed survives a power cut
-        quick.execute("PRAGMA foreign_keys=ON")
-    return quick
-
-
-def _rows(cursor: sqlite3.Cursor) -> list[dict[str, Any]]:
-    names = [entry[0] for entry in cursor.description or ()]
-    return [dict(zip(names, row, strict=True)) for row in cursor]
-
-
-Say = Callable[..., list[dict[str, Any]]]
-"""Sends one SQL statement with `:name` parameters and gives the rows it returns."""
-
-
-class Busy(Refused):
-    """Somebody else is writing; nothing was done."""
-
-    def __init__(self) -> None:
-        super().__init__("Another program is writing to the decisions just now. Nothing was stored; try again.", 503)
-
-
-@contextmanager
-def hurrying() -> Iterator[None]:
-    """Within, this thread waits for its turn to write a tenth of a second only; then `changing` raises `Busy`."""
-    _quick.patience = 100
-    try:
-        yield
-    finally:
-        _quick.patience = PATIENCE
-
-
-@contextmanager
-def changing(engine: Engine) -> Iterator[Say]:
-    """As `writing`, for what is written all the time: gives a function that sends statements, plain on SQLite (see `ask`).
-
-    Raises `Busy` when the turn to write does not come.
-    """
-    quick = _quick_connection(engine)
-    if quick is None:
-        with writing(engine) as connection:
-
-            def say(query: str, /, **values: Any) -> list[dict[str, Any]]:
-                answer = connection.execute(_text(query), values)
-                return [dict(row._mapping) for row in answer] if answer.returns_rows else []
-
-            yield say
-        return
-    patience = getattr(_quick, "patience", PATIENCE)
-    if patience != PATIENCE:
-        quick.execute(f"PRAGMA busy_timeout={patience}")
-    try:
-        quick.execute("BEGIN IMMEDIATE")
-    except sqlite3.OperationalError as error:
-        raise Busy from error
-    finally:
-        quick.execute(f"PRAGMA busy_timeout={PATIENCE}")
-    try:
-        yield lambda query, /, **values: _rows(quick.execute(query, values))
-        quick.execute("COMMIT")
-    except BaseException:
-        if quick.in_transaction:
-            quick.execute("ROLLBACK")
-        raise
-
-
-@functools.cache
-def _text(query: str) -> sa.TextClause:
-    return sa.text(query)
 
 
 def next_number(connection: Connection, name: str) -> int:
@@ -347,12 +272,3 @@ def open_database(url: str) -> Engine:
     """The store at `url`, up to date. One engine per URL and process."""
     migrate(url)
     return make_engine(url)
-
-
-def forget(url: str) -> None:
-    """Close what this process holds of a store, before it forks."""
-    open_database(url).dispose()
-    open_database.cache_clear()
-    for quick in getattr(_quick, "kept", {}).values():
-        quick.close()
-    _quick.__dict__.clear()

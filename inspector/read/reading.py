@@ -18,7 +18,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -29,12 +28,11 @@ from urllib.parse import urlencode
 import pyarrow as pa
 from sqlalchemy.engine import Engine
 
-from inspector import decisions as store
-from inspector.columns import Columns, Test
-from inspector.database import ask, store_id
-from inspector.fragments import Fragments
-from inspector.runs import Workspace, read_json
-from nouns.decisions import Decision, effective, last_word
+from inspector.decide import decisions as store
+from inspector.decide.database import store_id
+from inspector.read.columns import Columns, Test
+from inspector.read.runs import Workspace, read_json
+from nouns.decisions import Decision, by_post, last_word, standing
 from nouns.errors import Refused
 
 log = logging.getLogger("supernotes.inspector")
@@ -43,6 +41,7 @@ BIN_EDGES = tuple(round(-1 + 0.05 * k, 2) for k in range(41))
 """Edges of the score histograms in facts.json."""
 
 SORTS: dict[str, tuple[str, str, bool]] = {
+    "worth": ("most worth a look: near the line, juries apart", "worth", True),
     "gain": ("largest gain over the best existing note", "gain", True),
     "score": ("highest score", "score", True),
     "score_low": ("lowest score", "score", False),
@@ -62,11 +61,16 @@ DECIDED = {
     "accept": "accepted",
     "edit": "edited",
     "reject": "rejected",
+    "publish_none": "none published",
     "not_needed": "note not needed",
+    "second": "decided by one other person",
     "flagged": "flagged",
     "against": "machine against analyst",
 }
 OUTCOMES = {"": "any", "winner": "winner", "abstained": "abstained", "open": "not selected yet"}
+
+FACETS = {"outcome": "outcome", "reason": "reason_code", "language": "language", "story": "story_id"}
+"""Filters that offer values, and the column of each."""
 
 NOTE = "note-"
 """Before a note's id where a text may be a candidate or a note that people wrote."""
@@ -86,6 +90,7 @@ class Filters:
     max_score: float | None = None
     min_width: float | None = None
     min_disagreement: float | None = None
+    assigned: str = ""
     sort: str = "gain"
 
     @classmethod
@@ -117,13 +122,6 @@ class Filters:
 
     def query(self, **more: Any) -> str:
         """The query string that leads back to these filters; values that say nothing are left out."""
-        return self._query(more) if more else self._own_query
-
-    @functools.cached_property
-    def _own_query(self) -> str:
-        return self._query({})
-
-    def _query(self, more: dict[str, Any]) -> str:
         values = {
             field.name: getattr(self, field.name)
             for field in dataclasses.fields(self)
@@ -169,7 +167,6 @@ class RunIndex:
         self.run_id = run_id
         self.engine = engine
         self.facts: dict[str, Any] = read_json(path / "facts.json") or {}
-        self.fragments = Fragments(path)
         self._local = threading.local()
         self._lock = threading.Lock()
         self._looked = float("-inf")
@@ -177,7 +174,6 @@ class RunIndex:
         self._aside = ThreadPoolExecutor(1, thread_name_prefix="projector")
         self._projection: Future[None] | None = None
         self._progress: tuple[int, dict[str, int]] | None = None
-        self.lines: dict[int, tuple[str, str, str]] = {}  # of the queue, kept by `pages.queue`
         self._opening = threading.Lock()
         self._columns: Columns | None = None
 
@@ -233,8 +229,7 @@ class RunIndex:
         if not now and moment - self._looked < self.patience:
             return
         self._looked = moment
-        counted = ask(self.engine, "SELECT value FROM counters WHERE name = 'decisions'")
-        top = int(counted[0]["value"]) if counted else 0
+        top = store.newest(self.engine)
         if top <= self._synced:
             return
         if now or not self.patience or self._synced < 0:
@@ -279,15 +274,14 @@ class RunIndex:
             self._synced = top
 
     def _project(self, sql: sqlite3.Connection, done: int) -> None:
-        fresh = store.history(self.engine, self.run_id, after=done)
-        touched = sorted({row.post_id for row in fresh})
+        ours = self.columns.row
+        touched = sorted(
+            {row.post_id for row in store.history(self.engine, after=done) if ours(row.post_id) is not None}
+        )
         for start in range(0, len(touched), 500):
-            by_post: dict[int, list[Decision]] = defaultdict(list)
-            for row in store.history(self.engine, self.run_id, touched[start : start + 500]):
-                by_post[row.post_id].append(row)
-            for post_id, rows in by_post.items():
-                counting = effective(rows)
-                last = last_word(rows)
+            for post_id, rows in by_post(store.history(self.engine, None, touched[start : start + 500])).items():
+                counting = standing(rows, self.run_id, self._held(post_id))
+                last = last_word(counting)
                 sql.execute(
                     "UPDATE posts SET decision = ?, decided_by = ?, decided_at = ?, decided_seq = ?, flagged = ?, n_analysts = ? "
                     "WHERE post_id = ?",
@@ -306,6 +300,15 @@ class RunIndex:
                         sql.execute("INSERT OR IGNORE INTO mine VALUES (?, ?)", (analyst, post_id))
                     else:
                         sql.execute("DELETE FROM mine WHERE analyst = ? AND post_id = ?", (analyst, post_id))
+
+    def _held(self, post_id: int) -> list[tuple[str, str]]:
+        """(candidate id, text) of every text that the run holds for a post."""
+        rows = self.candidates(self.post(post_id), ("candidate_id", "text"))
+        return [(row["candidate_id"], row["text"] or "") for row in rows]
+
+    def standing(self, post_id: int, rows: list[Decision]) -> list[Decision]:
+        """Of a post's whole history what counts in this run; see `nouns.decisions.standing`."""
+        return standing(rows, self.run_id, self._held(post_id))
 
     def mark_seen(self, analyst: str, post_id: int) -> None:
         """Take a skipped post out of the analyst's unseen ones."""
@@ -337,6 +340,8 @@ class RunIndex:
         ):
             if bound is not None:
                 tests.append(columns.at_least(column, bound))
+        if filters.assigned:
+            tests.append(columns.among(store.assigned(self.engine, self.run_id, filters.assigned)))
         if filters.max_score is not None:
             tests.append(columns.at_most("score", filters.max_score))
         return tests
@@ -404,7 +409,8 @@ class RunIndex:
         return {row["post_id"]: dict(row) for row in self.sql.execute(query, ids)}
 
     def neighbours(self, post_id: int, filters: Filters, me: str) -> dict[str, int | None]:
-        """Posts around this one in the queue's order: `previous`, `next`, and `unseen`: the next that I have not seen.
+        """Posts around this one in the queue's order: `previous`, `next`, and `unseen`: the next that I have not seen;
+        and its `position` (from 1) among the `total` posts of the queue.
 
         `unseen` starts again at the queue's beginning when nothing is left below.
         """
@@ -413,7 +419,7 @@ class RunIndex:
         _, column, descending = SORTS[filters.sort]
         row = columns.row(post_id)
         if row is None:
-            return {"previous": None, "next": None, "unseen": None}
+            return {"previous": None, "next": None, "unseen": None, "position": None, "total": 0}
         key = columns.key(column, row)
         places = {falling: columns.place(column, key, post_id, beyond=not falling) for falling in (True, False)}
 
@@ -422,10 +428,18 @@ class RunIndex:
             return next((int(columns.posts[other]) for other in found if other != row), None)
 
         tests = self._tests(filters, me)
+        whole = (
+            [] if filters.decided == "unseen" else tests
+        )  # a post just decided stays in its place of an unseen queue
+        if filters.decided == "unseen":
+            whole = self._tests(dataclasses.replace(filters, decided=""), me)
+        before = columns.count_before(column, descending, places[not descending], whole)
         unseen = tests
         if filters.decided in ("", "none", "unseen"):
             unseen = self._tests(dataclasses.replace(filters, decided="unseen"), me)
         return {
+            "position": before + 1,
+            "total": columns.count(whole),
             "next": first(tests, descending, places[descending]),
             "previous": first(tests, not descending, places[not descending]),
             "unseen": first(unseen, descending, places[descending]) or first(unseen, descending, None),
@@ -443,16 +457,36 @@ class RunIndex:
         if not -(2**63) <= post_id < 2**63:
             raise Refused("There is no such post in this run.", 404)
         row = self.sql.execute(
-            "SELECT posts.*, post_text, alt_text, quoted_text, winner_text FROM posts JOIN texts USING (post_id) WHERE post_id = ?",
+            "SELECT posts.*, post_text, alt_text, quoted_text, media, winner_text FROM posts JOIN texts USING (post_id) WHERE post_id = ?",
             (post_id,),
         ).fetchone()
         if row is None:
             raise Refused("There is no such post in this run.", 404)
         return dict(row)
 
-    def post_ids(self) -> list[int]:
-        """Every post of the run, in order."""
-        return [row[0] for row in self.sql.execute("SELECT post_id FROM posts ORDER BY post_id")]
+    def facets(self, filters: Filters, me: str) -> dict[str, list[tuple[str, int]]]:
+        """For every filter its values with how many posts each would leave beside the other filters; most first."""
+        self.columns.refresh()
+        found: dict[str, list[tuple[str, int]]] = {}
+        for name, column in FACETS.items():
+            tests = self._tests(dataclasses.replace(filters, **{name: ""}), me)  # type: ignore[arg-type]
+            found[name] = self.columns.values(column, tests)
+        others = self._tests(dataclasses.replace(filters, decided=""), me)
+        found["decided"] = [
+            (how, self.columns.count([*others, self.columns.decided(how, me)])) for how in DECIDED if how
+        ]
+        return found
+
+    def all_posts(self, filters: Filters, me: str) -> Iterator[dict[str, Any]]:
+        """Rows of every post that fits, in the queue's order, some hundreds read at a time."""
+        self.sync()
+        self.columns.refresh()
+        _, column, descending = SORTS[filters.sort]
+        rows = self.columns.walk(column, descending, None, self._tests(filters, me), self.columns.n)
+        for start in range(0, len(rows), 500):
+            ids = self.columns.posts[rows[start : start + 500]].tolist()
+            there = self.posts(ids)
+            yield from (there[post_id] for post_id in ids)
 
     def candidates(
         self, post: dict[str, Any], columns: Sequence[str] | None = None, start: int = 0, stop: int | None = None
@@ -604,7 +638,9 @@ class Library:
         if found is not None and now - self._checked.get(run_id, 0.0) < 2.0:
             return found
         self.workspace.require(run_id)
-        from inspector import index  # brings polars along: half a second that starting the server need not wait for
+        from inspector.read import (
+            index,
+        )  # brings polars along: half a second that starting the server need not wait for
 
         with self._lock:
             path = index.ready(self.workspace, run_id)
@@ -618,15 +654,11 @@ class Library:
             self._checked[run_id] = now
         return found
 
-    def is_open(self, run_id: str) -> bool:
-        """Whether `get` answers at once: the index is open and was looked after a moment ago."""
-        return run_id in self._open and time.monotonic() - self._checked.get(run_id, 0.0) < 2.0
-
     def _start(self, run_id: str) -> Path | None:
         """Build now if the run is small, else in a process of its own."""
         state = self.workspace.stages(run_id)["cluster_notes"]
         if int(state.counts.get("in", 0) or 0) <= self.threshold:
-            from inspector import index
+            from inspector.read import index
 
             return index.build_index(self.workspace, run_id)
         running = self._builders.get(run_id)
@@ -634,21 +666,11 @@ class Library:
             return None
         if running is not None and running.returncode != 0:
             raise Refused(
-                f"The index of run {run_id} could not be built. Try on the command line: python -m inspector index --workspace "
+                f"The index of run {run_id} could not be built. Try on the command line: python -m inspector.read.index "
                 f"WORKSPACE {run_id}; its message says why.",
                 500,
             )
-        # The index serves as soon as it is there; the builder then goes on with the posts' pages, so that few are made on a visit.
-        command = [
-            sys.executable,
-            "-m",
-            "inspector",
-            "index",
-            "--pages",
-            "--workspace",
-            self.workspace.store.root,
-            run_id,
-        ]
+        command = [sys.executable, "-m", "inspector.read.index", self.workspace.store.root, run_id]
         self._builders[run_id] = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         return None
 

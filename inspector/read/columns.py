@@ -14,7 +14,7 @@ import json
 import sqlite3
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +22,11 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-KEYS = ("gain", "score", "width", "disagreement", "n_ratings", "post_id")
+KEYS = ("worth", "gain", "score", "width", "disagreement", "n_ratings", "post_id")
 """Columns that something is sorted by. A missing value sorts as -9, below every real one."""
 
 WORDS = ("outcome", "reason_code", "language", "story_id")
-VERDICTS = ("accept", "edit", "reject", "not_needed")
+VERDICTS = ("accept", "edit", "reject", "not_needed", "publish_none")
 ANALYSTS = 200  # analysts whose seen posts are kept at a time
 SEARCHES = 40  # searches whose findings are kept
 
@@ -76,6 +76,7 @@ class Columns:
         self.version = 0  # grows whenever the mirror has changed
         self.decision = np.zeros(self.n, dtype=np.int8)  # 0: none, else 1 + the place in VERDICTS
         self.flagged = np.zeros(self.n, dtype=np.bool_)
+        self.analysts = np.zeros(self.n, dtype=np.int16)  # people whose decisions count
         self._seq, self._store = 0, ""
         self._seen_file: int | None = None
         self._mine: OrderedDict[str, NDArray[np.bool_]] = OrderedDict()
@@ -95,9 +96,9 @@ class Columns:
             try:
                 seq, store = self.watch.execute("SELECT seq, store FROM projected").fetchone()
                 if store != self._store:
-                    self.decision[:], self.flagged[:], self._seq = 0, False, 0
+                    self.decision[:], self.flagged[:], self.analysts[:], self._seq = 0, False, 0, 0
                 changed = self.watch.execute(
-                    "SELECT post_id, decision, flagged FROM posts WHERE decided_seq > ?", (self._seq,)
+                    "SELECT post_id, decision, flagged, n_analysts FROM posts WHERE decided_seq > ?", (self._seq,)
                 ).fetchall()
             finally:
                 self.watch.execute("COMMIT")
@@ -105,6 +106,7 @@ class Columns:
                 rows = np.searchsorted(self.posts, [row[0] for row in changed])
                 self.decision[rows] = [VERDICTS.index(row[1]) + 1 if row[1] else 0 for row in changed]
                 self.flagged[rows] = [bool(row[2]) for row in changed]
+                self.analysts[rows] = [row[3] for row in changed]
             self._seq, self._store, self._seen_file = seq, store, file
             self._mine.clear()
             self.version += 1
@@ -169,20 +171,37 @@ class Columns:
         if how == "unseen":
             mine = self.mine(me)
             return lambda rows: ~mine[rows]
+        if how == "second":
+            mine, analysts = self.mine(me), self.analysts
+            return lambda rows: (analysts[rows] == 1) & ~mine[rows]
         if how == "against":
             winner, abstained = self.winner, self.abstained
-            refused = [VERDICTS.index(kind) + 1 for kind in ("reject", "not_needed")]
+            refused = [VERDICTS.index(kind) + 1 for kind in ("reject", "not_needed", "publish_none")]
             taken = [VERDICTS.index(kind) + 1 for kind in ("accept", "edit")]
 
             def against(rows: Any) -> NDArray[np.bool_]:
                 words = decision[rows]
-                return (winner[rows] & ((words == refused[0]) | (words == refused[1]))) | (
+                return (winner[rows] & np.isin(words, refused)) | (
                     abstained[rows] & ((words == taken[0]) | (words == taken[1]))
                 )
 
             return against
         number = VERDICTS.index(how) + 1
         return lambda rows: decision[rows] == number
+
+    def among(self, posts: Iterable[int]) -> Test:
+        marked = self._marked(iter(posts))
+        return lambda rows: marked[rows]
+
+    def values(self, column: str, tests: list[Test]) -> list[tuple[str, int]]:
+        """The values of a column among the posts that pass all tests, with how many have each; most frequent first."""
+        fits = np.ones(self.n, dtype=np.bool_)
+        for test in tests:
+            fits &= test(slice(None))
+        codes = self.at[column][fits]
+        counts = np.bincount(codes, minlength=len(self.code[column]) + 1)
+        found = [(value, int(counts[number])) for value, number in self.code[column].items() if counts[number]]
+        return sorted(found, key=lambda entry: (-entry[1], entry[0]))[:200]
 
     # -- orders -----------------------------------------------------------------------------------------------------
 
@@ -231,6 +250,14 @@ class Columns:
             found.extend(rows[: limit - len(found)].tolist())
             step *= 4
         return found
+
+    def count_before(self, column: str, falling: bool, place: int, tests: list[Test]) -> int:
+        """How many posts that pass come before a place in the order."""
+        rows = self.at[f"order_{column}"]
+        rows = rows[place:] if falling else rows[:place]
+        for test in tests:
+            rows = rows[test(rows)]
+        return len(rows)
 
     def count(self, tests: list[Test]) -> int:
         """How many posts pass all tests."""

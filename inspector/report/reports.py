@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 from sqlalchemy.engine import Engine
 
-from inspector.agreement import Alpha, Estimate, Unit, alpha_with_interval, bootstrap_mean
-from inspector.decisions import history
-from inspector.downloads import json_lines
-from inspector.reading import NOTE, RunIndex
-from inspector.runs import Workspace
-from inspector.text import links
+from inspector.decide.decisions import history
+from inspector.read.reading import NOTE, RunIndex
+from inspector.read.runs import Workspace
+from inspector.read.text import links
+from inspector.report.agreement import Alpha, Estimate, Unit, alpha_with_interval, bootstrap_mean
+from inspector.report.downloads import json_lines
 from nouns.decisions import (
     PUBLISHING_KINDS,
     VERDICT_KINDS,
@@ -213,7 +213,7 @@ def publication(
 
 def write_publication(workspace: Workspace, engine: Engine, run_id: str, out: Path) -> dict[str, int]:
     """Write `publication` of a run to `out`, and beside it `withheld.jsonl`; gives how many lines each has."""
-    from inspector.index import build_index
+    from inspector.read.index import build_index
 
     run = RunIndex(build_index(workspace, workspace.require(run_id)), run_id, engine)
     published, withheld = publication(workspace, run, history(engine))

@@ -29,12 +29,12 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from inspector.columns import write_columns
-from inspector.reading import BIN_EDGES
-from inspector.runs import Workspace
+from inspector.read.columns import write_columns
+from inspector.read.reading import BIN_EDGES
+from inspector.read.runs import Workspace
 from nouns.decisions import text_sha256
 
-VERSION = 3
+VERSION = 4
 """Part of the fingerprint: raise it when the files' content changes, and every index is built again."""
 
 POSTS_PER_CHUNK = 2_000  # posts whose candidates are in memory at once while building
@@ -42,6 +42,7 @@ ROWS_PER_BATCH = 100  # about this many rows are decompressed to show one post
 SIDE_EDGE = (
     1 / 3
 )  # where the factor line is cut into negative, middle, positive; the same as jury.judge.draw.SIDE_EDGES
+HELPFUL_AT = 0.40  # X's line; the same as inspector.charts.HELPFUL_AT
 BINS = np.round(np.array(BIN_EDGES), 2)
 
 POSTS_SQL = """
@@ -54,6 +55,7 @@ CREATE TABLE posts (
     best_note_id INTEGER, best_score REAL,
     gain REAL,                       -- winner's score less the best existing note's
     width REAL,                      -- of the winner's interval
+    worth REAL,                      -- expected value of looking: near the Helpful line, juries apart; 0 to 1
     disagreement REAL,               -- share of the further aggregators that would have chosen another text
     n_notes INTEGER NOT NULL, n_clusters INTEGER NOT NULL, n_ratings INTEGER NOT NULL,
     n_candidates INTEGER NOT NULL, n_passed INTEGER NOT NULL,
@@ -63,7 +65,7 @@ CREATE TABLE posts (
     decision TEXT, decided_by TEXT, decided_at INTEGER, decided_seq INTEGER,  -- the analysts' last word
     flagged INTEGER NOT NULL DEFAULT 0, n_analysts INTEGER NOT NULL DEFAULT 0
 );
-CREATE TABLE texts (post_id INTEGER PRIMARY KEY, post_text TEXT, alt_text TEXT, quoted_text TEXT, winner_text TEXT);
+CREATE TABLE texts (post_id INTEGER PRIMARY KEY, post_text TEXT, alt_text TEXT, quoted_text TEXT, media TEXT, winner_text TEXT);
 CREATE TABLE note_posts (note_id INTEGER NOT NULL, post_id INTEGER NOT NULL, PRIMARY KEY (note_id, post_id)) WITHOUT ROWID;
 CREATE TABLE mine (analyst TEXT NOT NULL, post_id INTEGER NOT NULL, PRIMARY KEY (analyst, post_id)) WITHOUT ROWID;
 CREATE TABLE projected (seq INTEGER NOT NULL, store TEXT NOT NULL);  -- newest decision seen, and of which store
@@ -107,6 +109,7 @@ VERDICT_SCHEMA: dict[str, Any] = {
     "sd": pl.Float32,
     "sd_within": pl.Float32,
     "curve": pl.List(pl.Float32),
+    "helpful_chance": pl.Float64,  # of reaching Helpful, where the jury says it
 }
 CHECK = pl.Struct(
     {
@@ -297,6 +300,7 @@ def _post_frame(workspace: Workspace, run_id: str) -> pl.DataFrame:
             "text": pl.String,
             "altText": pl.String,
             "quotedText": pl.String,
+            "mediaTypes": pl.String,
             "createdAtMillis": pl.Int64,
         },
     ).rename({"tweetId": "post_id", "text": "post_text"})
@@ -396,7 +400,6 @@ def _build(workspace: Workspace, run_id: str, out: Path, progress: Progress) -> 
     database.execute("INSERT INTO search(search) VALUES ('optimize')")
     database.commit()
     facts |= tally.facts() | {"aggregators": aggregators, "funnel": _funnel(workspace, run_id, posts, tally)}
-    facts["facets"] = _facets(database)
     database.close()
     database = sqlite3.connect(out / "index.sqlite")
     database.execute("PRAGMA journal_mode=WAL")
@@ -635,13 +638,13 @@ def _count_ratings(snapshot: Path | None, parameters: Path | None, notes: pl.Laz
 
 
 def _insert_texts(database: sqlite3.Connection, posts: pl.DataFrame, note_words: dict[int, str]) -> None:
-    columns = posts.select("post_id", "post_text", "altText", "quotedText", "text")
-    database.executemany("INSERT INTO texts VALUES (?, ?, ?, ?, ?)", columns.iter_rows())
+    columns = posts.select("post_id", "post_text", "altText", "quotedText", "mediaTypes", "text")
+    database.executemany("INSERT INTO texts VALUES (?, ?, ?, ?, ?, ?)", columns.iter_rows())
     database.executemany(
         "INSERT INTO search (rowid, post, winner, notes) VALUES (?, ?, ?, ?)",
         (
             (post_id, " ".join(filter(None, (text, alt, quoted))), winner or "", note_words.get(post_id, ""))
-            for post_id, text, alt, quoted, winner in columns.iter_rows()
+            for post_id, text, alt, quoted, _, winner in columns.iter_rows()
         ),
     )
 
@@ -677,6 +680,7 @@ def _insert_posts(
                 best,
                 score - best if score is not None and best is not None else None,
                 upper - lower if lower is not None and upper is not None else None,
+                _worth(score, lower, upper, row["appeal_score"]),
                 row["disagreement"],
                 row["n_notes"] or notes.get(post_id, nowhere)[2],
                 row["n_clusters"] or 0,
@@ -690,9 +694,19 @@ def _insert_posts(
                 *notes.get(post_id, nowhere),
             )
 
-    names = "post_id, outcome, reason_code, reason, winner_id, winner_sha256, score, lower, upper, appeal, best_note_id, best_score, gain, width, disagreement, n_notes, n_clusters, n_ratings, n_candidates, n_passed, language, story_id, created_at, candidates_batch, candidates_start, candidates_rows, notes_batch, notes_start, notes_rows"
-    marks = ", ".join("?" * 29)
+    names = "post_id, outcome, reason_code, reason, winner_id, winner_sha256, score, lower, upper, appeal, best_note_id, best_score, gain, width, worth, disagreement, n_notes, n_clusters, n_ratings, n_candidates, n_passed, language, story_id, created_at, candidates_batch, candidates_start, candidates_rows, notes_batch, notes_start, notes_rows"
+    marks = ", ".join("?" * 30)
     database.executemany(f"INSERT INTO posts ({names}) VALUES ({marks})", rows())
+
+
+def _worth(score: float | None, lower: float | None, upper: float | None, appeal: float | None) -> float | None:
+    """How much a person's look is worth: most where the score lies on the line within its interval, and the juries differ."""
+    if score is None or lower is None or upper is None:
+        return None
+    half = max((upper - lower) / 2, 0.01)
+    near = float(np.exp(-(((score - HELPFUL_AT) / half) ** 2)))
+    apart = min(1.0, abs(score - appeal) / 0.2) if appeal is not None else 0.0
+    return round(0.7 * near + 0.3 * apart, 4)
 
 
 class _Tally:
@@ -790,10 +804,9 @@ def _by_reason(posts: pl.DataFrame) -> dict[str, int]:
     return dict(rows)
 
 
-def _facets(database: sqlite3.Connection) -> dict[str, list[list[Any]]]:
-    """Values of the filters with how many posts have each, most frequent first; at most 200 a filter."""
-    facets = {}
-    for name in ("outcome", "reason_code", "language", "story_id"):
-        query = f"SELECT {name}, COUNT(*) FROM posts WHERE {name} IS NOT NULL GROUP BY {name} ORDER BY COUNT(*) DESC, {name} LIMIT 200"
-        facets[name] = [list(row) for row in database.execute(query)]
-    return facets
+if __name__ == "__main__":
+    import sys
+
+    # A large run is indexed by a process of its own: python -m inspector.read.index WORKSPACE RUN
+    place = Workspace(sys.argv[1])
+    print(build_index(place, place.require(sys.argv[2]), lambda *said: print("index:", *said, file=sys.stderr)))

@@ -16,22 +16,22 @@ from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.engine import Engine
+from sqlalchemy.engine import Connection, Engine
 
-from inspector.database import Say, ask, changing, decisions, drafts, next_number, open_database, skips, writing
+from inspector.decide.database import (
+    assignments,
+    decisions,
+    drafts,
+    next_number,
+    open_database,
+    run_names,
+    skips,
+    views,
+    writing,
+)
+from inspector.words import KINDS as KINDS_SAID
 from nouns.decisions import COLUMNS, KINDS, VERDICT_KINDS, Decision, text_sha256
 from nouns.errors import Conflict, Refused
-
-KIND_WORDS = {
-    "accept": "accepted",
-    "reject": "rejected",
-    "edit": "edited",
-    "not_needed": "note not needed",
-    "publish_none": "none published",
-    "prefer": "preferred",
-    "flag": "flagged",
-    "undo": "undone",
-}
 
 REASONS = {
     "notHelpfulIncorrect": "Incorrect information",
@@ -49,9 +49,6 @@ REASONS = {
 
 MAX_TEXT = 4_000
 MAX_COMMENT = 2_000
-
-
-_COLUMNS = ", ".join(decisions.c.keys())
 
 
 @dataclass(frozen=True)
@@ -76,7 +73,7 @@ class NewDecision:
 
 
 def _decision(row: Any) -> Decision:
-    values = dict(row) if isinstance(row, dict) else dict(row._mapping)
+    values = dict(row._mapping)
     values.pop("client_key")
     values["blind"] = bool(values["blind"])
     values["reasons"] = tuple(json.loads(values["reasons"]))
@@ -98,7 +95,7 @@ def check_decision(new: NewDecision) -> None:
         raise Refused(f"{unknown[0]!r} is not one of the reasons; choose from {', '.join(REASONS)}.", 422)
     if new.kind == "reject" and not new.reasons:
         raise Refused("A rejection needs at least one reason. Tick what is wrong with the text.", 422)
-    if new.kind in ("accept", "reject", "edit", "prefer") and not new.candidate_id:
+    if new.kind in ("accept", "reject", "prefer") and not new.candidate_id:
         raise Refused(f"To {new.kind} needs a candidate; this post may have none.", 422)
     if new.kind == "prefer" and (not new.other_id or new.other_id == new.candidate_id):
         raise Refused("To prefer one text needs two different candidates.", 422)
@@ -121,25 +118,22 @@ def record(engine: Engine, new: NewDecision, now: int) -> tuple[Decision, bool]:
     Raises `Refused` for an incomplete one and `Conflict` when somebody decided on the post after `based_on`.
     """
     check_decision(new)
-    with changing(engine) as say:
-        for known in say(f"SELECT {_COLUMNS} FROM decisions WHERE client_key = :key", key=new.client_key):
-            if (known["analyst"], known["run_id"], int(known["post_id"])) != (new.analyst, new.run_id, new.post_id):
+    with writing(engine) as connection:
+        known = connection.execute(sa.select(decisions).where(decisions.c.client_key == new.client_key)).first()
+        if known is not None:
+            if (known.analyst, known.run_id, int(known.post_id)) != (new.analyst, new.run_id, new.post_id):
                 raise Refused("This form's key was used for something else. Load the page again.", 409)
             return _decision(known), False
         # The counter's row is the lock: from here to the commit nobody else can add a decision.
-        seq = int(say("UPDATE counters SET value = value + 1 WHERE name = 'decisions' RETURNING value")[0]["value"])
+        seq = next_number(connection, "decisions")
         if new.based_on is not None:
-            _refuse_stale(say, new)
+            _refuse_stale(connection, new)
         row = _values(new, seq, now)
-        say(f"INSERT INTO decisions ({', '.join(row)}) VALUES ({', '.join(f':{name}' for name in row)})", **row)
+        connection.execute(decisions.insert().values(**row))
         if new.kind in VERDICT_KINDS:
-            say(
-                "DELETE FROM drafts WHERE analyst = :analyst AND run_id = :run_id AND post_id = :post_id",
-                analyst=new.analyst,
-                run_id=new.run_id,
-                post_id=new.post_id,
-            )
-    return _decision(row), True
+            connection.execute(drafts.delete().where(*_mine(drafts, new.analyst, new.run_id, new.post_id)))
+        stored = connection.execute(sa.select(decisions).where(decisions.c.seq == seq)).one()
+    return _decision(stored), True
 
 
 def _values(new: NewDecision, seq: int, now: int) -> dict[str, Any]:
@@ -167,37 +161,60 @@ def _values(new: NewDecision, seq: int, now: int) -> dict[str, Any]:
     }
 
 
-def _refuse_stale(say: Say, new: NewDecision) -> None:
-    newer = say(
-        "SELECT seq, analyst, kind FROM decisions WHERE run_id = :run AND post_id = :post AND seq > :seen "
-        "ORDER BY seq DESC LIMIT 1",
-        run=new.run_id,
-        post=new.post_id,
-        seen=new.based_on,
-    )
-    for row in newer:
-        who = "you" if row["analyst"] == new.analyst else row["analyst"]
+def _refuse_stale(connection: Connection, new: NewDecision) -> None:
+    query = sa.select(decisions).where(decisions.c.post_id == new.post_id, decisions.c.seq > new.based_on)
+    row = connection.execute(query.order_by(decisions.c.seq.desc()).limit(1)).first()
+    if row is not None:
+        who = "you" if row.analyst == new.analyst else row.analyst
         raise Conflict(
-            f"Your decision was not stored: {who} decided on this post ({KIND_WORDS[row['kind']]}) after you had opened it. "
+            f"Your decision was not stored: {who} decided on this post ({KINDS_SAID[row.kind]}) after you had opened it. "
             "Look at what is there now; then decide again if you still want to.",
-            int(row["seq"]),
+            int(row.seq),
         )
 
 
-def undo(engine: Engine, decision_id: str, analyst: str, client_key: str, now: int, *, admin: bool = False) -> Decision:
-    """Take back one's own decision (an admin: anybody's) by adding a row that says so. Undoing twice changes nothing."""
+def _mine(table: sa.Table, analyst: str, run_id: str, post_id: int) -> tuple[Any, ...]:
+    return table.c.analyst == analyst, table.c.run_id == run_id, table.c.post_id == post_id
+
+
+def undo(
+    engine: Engine,
+    decision_id: str,
+    analyst: str,
+    client_key: str,
+    now: int,
+    *,
+    admin: bool = False,
+    comment: str = "",
+) -> Decision:
+    """Take back one's own decision (an admin: anybody's) by adding a row that says so. Undoing twice changes nothing.
+
+    A flag is everybody's to resolve, with a comment that says why it no longer holds.
+    """
     with writing(engine) as connection:
         seq = next_number(connection, "decisions")
         row = connection.execute(sa.select(decisions).where(decisions.c.decision_id == decision_id)).first()
         if row is None or row.kind == "undo":
             raise Refused("There is no such decision to undo.", 404)
-        if row.analyst != analyst and not admin:
+        resolves = row.kind == "flag" and bool(comment.strip())
+        if row.kind == "flag" and row.analyst != analyst and not admin and not resolves:
+            raise Refused(f"This is {row.analyst}'s flag: say in a comment why it no longer holds.", 422)
+        if row.analyst != analyst and not admin and not resolves:
             raise Refused(f"This decision is {row.analyst}'s; only {row.analyst} or an admin can undo it.", 403)
         before = connection.execute(sa.select(decisions).where(decisions.c.undoes == decision_id)).first()
         if before is not None:
             # The number just taken stays unused; gaps are harmless, order is what matters.
             return _decision(before)
-        new = NewDecision(row.run_id, int(row.post_id), "undo", analyst, client_key, row.candidate_id, row.other_id)
+        new = NewDecision(
+            row.run_id,
+            int(row.post_id),
+            "undo",
+            analyst,
+            client_key,
+            row.candidate_id,
+            row.other_id,
+            comment=comment[:MAX_COMMENT],
+        )
         values = _values(new, seq, now) | {"undoes": decision_id}
         connection.execute(decisions.insert().values(**values))
         stored = connection.execute(sa.select(decisions).where(decisions.c.seq == seq)).one()
@@ -216,6 +233,7 @@ def history(
     post_ids: Sequence[int] | None = None,
     *,
     analyst: str | None = None,
+    kind: str | None = None,
     after: int | None = None,
     before: int | None = None,
     limit: int | None = None,
@@ -229,6 +247,8 @@ def history(
         query = query.where(decisions.c.post_id.in_(list(post_ids)))
     if analyst is not None:
         query = query.where(decisions.c.analyst == analyst)
+    if kind is not None:
+        query = query.where(decisions.c.kind == kind)
     if after is not None:
         query = query.where(decisions.c.seq > after)
     if before is not None:
@@ -240,14 +260,6 @@ def history(
         return [_decision(row) for row in connection.execute(query)]
 
 
-_OF_POST = f"SELECT {_COLUMNS} FROM decisions WHERE run_id = :run AND post_id = :post ORDER BY seq"
-
-
-def history_of_post(engine: Engine, run_id: str, post_id: int) -> list[Decision]:
-    """Every row about one post, in the order in which they were stored."""
-    return [_decision(row) for row in ask(engine, _OF_POST, run=run_id, post=post_id)]
-
-
 # -- drafts and skipped posts --------------------------------------------------------------------------------------
 
 
@@ -255,9 +267,8 @@ def save_draft(engine: Engine, analyst: str, run_id: str, post_id: int, candidat
     """Keep an unfinished edit; an empty text forgets it."""
     if len(text) > MAX_TEXT or "\x00" in text:
         raise Refused(f"A draft may have up to {MAX_TEXT} characters and no NUL; this one has {len(text)}.", 422)
-    mine = (drafts.c.analyst == analyst, drafts.c.run_id == run_id, drafts.c.post_id == post_id)
     with writing(engine) as connection:
-        connection.execute(drafts.delete().where(*mine))
+        connection.execute(drafts.delete().where(*_mine(drafts, analyst, run_id, post_id)))
         if text.strip():
             connection.execute(
                 drafts.insert().values(
@@ -271,11 +282,10 @@ def save_draft(engine: Engine, analyst: str, run_id: str, post_id: int, candidat
             )
 
 
-_DRAFT = "SELECT candidate_id, text, updated_at FROM drafts WHERE analyst = :me AND run_id = :run AND post_id = :post"
-
-
 def read_draft(engine: Engine, analyst: str, run_id: str, post_id: int) -> dict[str, Any] | None:
-    return next(iter(ask(engine, _DRAFT, me=analyst, run=run_id, post=post_id)), None)
+    with engine.connect() as connection:
+        row = connection.execute(sa.select(drafts).where(*_mine(drafts, analyst, run_id, post_id))).first()
+    return dict(row._mapping) if row else None
 
 
 def list_drafts(engine: Engine, analyst: str) -> list[dict[str, Any]]:
@@ -286,9 +296,8 @@ def list_drafts(engine: Engine, analyst: str) -> list[dict[str, Any]]:
 
 def skip(engine: Engine, analyst: str, run_id: str, post_id: int, now: int) -> None:
     """Remember that this analyst has seen the post and moved on. Not a decision: nothing downstream reads it."""
-    mine = (skips.c.analyst == analyst, skips.c.run_id == run_id, skips.c.post_id == post_id)
     with writing(engine) as connection:
-        connection.execute(skips.delete().where(*mine))
+        connection.execute(skips.delete().where(*_mine(skips, analyst, run_id, post_id)))
         connection.execute(skips.insert().values(analyst=analyst, run_id=run_id, post_id=post_id, at=now))
 
 
@@ -297,6 +306,57 @@ def skipped(engine: Engine, run_id: str) -> list[tuple[str, int]]:
     query = sa.select(skips.c.analyst, skips.c.post_id).where(skips.c.run_id == run_id)
     with engine.connect() as connection:
         return [(row.analyst, int(row.post_id)) for row in connection.execute(query)]
+
+
+# -- assigned posts, saved views, names of runs --------------------------------------------------------------------
+
+
+def assign(engine: Engine, run_id: str, post_ids: Sequence[int], analyst: str, by: str, now: int) -> None:
+    """Give posts of a run to a person. Several people may have the same post, for second opinions."""
+    known = sa.select(assignments.c.post_id).where(assignments.c.run_id == run_id, assignments.c.analyst == analyst)
+    with writing(engine) as connection:
+        have = set(connection.execute(known).scalars())
+        new = [
+            {"run_id": run_id, "post_id": post, "analyst": analyst, "by": by, "at": now}
+            for post in dict.fromkeys(post_ids)
+            if post not in have
+        ]
+        if new:
+            connection.execute(assignments.insert(), new)
+
+
+def assigned(engine: Engine, run_id: str, analyst: str) -> list[int]:
+    query = sa.select(assignments.c.post_id).where(assignments.c.run_id == run_id, assignments.c.analyst == analyst)
+    with engine.connect() as connection:
+        return [int(post) for post in connection.execute(query).scalars()]
+
+
+def save_view(engine: Engine, owner: str, name: str, query: str, now: int) -> None:
+    """Keep filters under a name; an empty query forgets them."""
+    if not name.strip() or len(name) > 80 or len(query) > 2_000:
+        raise Refused("A saved view needs a name of 1 to 80 characters.", 422)
+    with writing(engine) as connection:
+        connection.execute(views.delete().where(views.c.owner == owner, views.c.name == name.strip()))
+        if query:
+            connection.execute(views.insert().values(owner=owner, name=name.strip(), query=query, at=now))
+
+
+def list_views(engine: Engine, owner: str) -> list[tuple[str, str]]:
+    query = sa.select(views.c.name, views.c.query).where(views.c.owner == owner).order_by(views.c.name)
+    with engine.connect() as connection:
+        return [(row.name, row.query) for row in connection.execute(query)]
+
+
+def name_run(engine: Engine, run_id: str, name: str) -> None:
+    with writing(engine) as connection:
+        connection.execute(run_names.delete().where(run_names.c.run_id == run_id))
+        if name.strip():
+            connection.execute(run_names.insert().values(run_id=run_id, name=name.strip()[:120]))
+
+
+def names_of_runs(engine: Engine) -> dict[str, str]:
+    with engine.connect() as connection:
+        return {row.run_id: row.name for row in connection.execute(sa.select(run_names))}
 
 
 # -- decisions as data ---------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Collection
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +77,20 @@ class Workspace:
         except json.JSONDecodeError:
             return {}
         return value if isinstance(value, dict) else {}
+
+    def title(self, run_id: str) -> str:
+        """The run's day and its writer, e.g. "17 November, Qwen3-8B"; the id of a run of which nothing is known."""
+        when = self.finished_at(run_id)[:10]
+        try:
+            day = datetime.strptime(when, "%Y-%m-%d").strftime("%d %B").lstrip("0")
+        except ValueError:
+            return run_id
+        return ", ".join(part for part in (day, self.writer(run_id).rpartition("/")[2]) if part)
+
+    def writer(self, run_id: str) -> str:
+        """The model that wrote the candidates, or the name of the writer without one."""
+        settings = self.described(run_id).get("settings", {}).get("draft_candidates", {})
+        return str(settings.get("model") or settings.get("backend") or "") if isinstance(settings, dict) else ""
 
     def finished_at(self, run_id: str) -> str:
         """When the newest stage finished, as ISO text in UTC; '' while none has."""
@@ -152,6 +167,15 @@ class Workspace:
             return set(ids.collect()["noteId"].to_list())
 
         return frozenset(known("note_status_history.parquet") - known("notes.parquet"))
+
+    def jury_facts(self, run_id: str) -> dict[str, Any]:
+        """What the run says of the jury that judged: `n_jurors`, and `effective`: as many independent ones they count as."""
+        shared = self.stages(run_id)["judge_candidates"].counts.get("shared") or {}
+        found = dict(shared.get("jury") or {})
+        effective = next(
+            (v for k, v in found.items() if k.startswith("effective") and isinstance(v, (int, float))), None
+        )
+        return found | {"effective": effective}
 
     # -- juries ----------------------------------------------------------------------------------------------------
 

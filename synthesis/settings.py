@@ -89,7 +89,8 @@ class DraftCandidatesSettings:
     request_extra: str = (
         ""  # JSON object merged into each request, such as {"chat_template_kwargs": {"enable_thinking": false}}
     )
-    seeds: bool = True  # send a seed per draw; vLLM's CPU build dies of them in big batches (facts.md section 6)
+    max_refused: float = speed(0.5)  # share of the draft calls that may give no text before the stage fails
+    seeds: bool = True  # send a seed per draw; vLLM's CPU build needs --no-enable-chunked-prefill for them
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,14 @@ import polars as pl
 
 from nouns.errors import InputError
 
-CONFIG_OF = {"dpo": "dpo", "kto": "kto", "grpo": "grpo", "stable_alignment": "scored", "hindsight": "hindsight"}
+CONFIG_OF = {
+    "dpo": "dpo",
+    "kto": "kto",
+    "grpo": "grpo",
+    "stable_alignment": "scored",
+    "hindsight": "hindsight",
+    "sft": "sft",
+}
 """Which config of an export a method learns from."""
 
 COLUMNS = {
@@ -18,6 +25,7 @@ COLUMNS = {
     "grpo": ("prompt", "post_id", "classification", "source_note_ids", "language", "reply_form"),
     "stable_alignment": ("prompt", "completions", "scores"),
     "hindsight": ("prompt", "response", "feedback"),
+    "sft": ("prompt", "completion"),
 }
 
 
@@ -49,11 +57,11 @@ def _comparable(frame: pl.DataFrame) -> pl.DataFrame:
 def fitting(frame: pl.DataFrame, method: str, tokenizer: Any, max_length: int) -> tuple[pl.DataFrame, int]:
     """The rows that fit into `max_length` tokens, and how many do not; for the methods whose trainer cuts from the end.
 
-    TRL's DPO and KTO would cut the answer off a long row, which is the part to learn from, or drop the row without a word. The other methods cut
+    TRL's DPO, KTO and SFT would cut the answer off a long row, which is the part to learn from, or drop the row without a word. The other methods cut
     the prompt's beginning, or write the answer themselves. Raises `InputError` when no row fits.
     """
     answers = [name for name in ("chosen", "rejected", "completion") if name in COLUMNS[method]]
-    if method not in ("dpo", "kto"):
+    if method not in ("dpo", "kto", "sft"):
         return frame, 0
     lengths = []
     for row in frame.select("prompt", *answers).iter_rows(named=True):

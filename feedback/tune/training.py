@@ -249,6 +249,18 @@ def _dpo(
     )
 
 
+def _sft(model: Any, tokenizer: Any, frame: pl.DataFrame, s: TuneWriterSettings, work: Path, _: float, __: Any) -> Any:
+    from trl import SFTConfig, SFTTrainer
+
+    return SFTTrainer(
+        model=model,
+        args=SFTConfig(**_common(s, work), max_length=s.max_length),  # the loss is of the answer alone
+        train_dataset=to_dataset(frame, "sft"),
+        processing_class=tokenizer,
+        peft_config=_lora(s),
+    )
+
+
 def _kto(model: Any, tokenizer: Any, frame: pl.DataFrame, s: TuneWriterSettings, work: Path, _: float, __: Any) -> Any:
     from trl import KTOConfig, KTOTrainer
 
@@ -313,6 +325,7 @@ def _hindsight(
 
 
 _TRAINERS: dict[str, Callable[..., Any]] = {
+    "sft": _sft,
     "dpo": _dpo,
     "kto": _kto,
     "grpo": _grpo,

@@ -451,18 +451,68 @@ def draft_candidates(
         bool, typer.Option("--dry-run", help="Print the exact requests as JSON lines and call no model.")
     ] = False,
     post: Annotated[list[str] | None, typer.Option(help="With --dry-run: only this post. Repeatable.")] = None,
+    config: Config = None,
+    set: Set = None,
     json: Json = False,
 ) -> None:
-    """Candidate texts for every eligible post."""
+    """Candidate texts for every eligible post. With --set or --config in a new run like the one named: a run keeps its settings."""
+    from storage.store import Store
+
+    store = Store(workspace)
+    run = run_with_settings(store, run or newest_run(store), config, set)
     if not dry_run:
         stage_of_run("draft_candidates", run, workspace, json)
         return
     from pipeline.cli.alone import dry_run_requests
+
+    for request in dry_run_requests(store, run, [int(p) for p in post] if post else None):
+        emit(request)
+
+
+def run_with_settings(store: Any, run_id: str, config: Path | None, flags: list[str] | None) -> str:
+    """The run itself, or, where settings are given, the id of a run like it with those, as far as its clusters."""
+    from pipeline.plan import Plan, create_run
+    from pipeline.progress import reporting
+    from pipeline.settings import changed_by_flags
+
+    if not config and not flags:
+        return run_id
+    plan = Plan(store, run_id)
+    settings = _settings(config, flags) if config else changed_by_flags(plan.settings, flags or ())
+    other = create_run(store, plan.request, settings)
+    if other != run_id:
+        say(f"run {other}: like {run_id}, with other settings")
+        for stage in RUN_STAGES[: RUN_STAGES.index("draft_candidates")]:
+            with reporting(stage) as progress:
+                Plan(store, other).run(stage, progress)
+    return other
+
+
+@app.command("try-writer")
+def try_writer_command(
+    posts: Annotated[int, typer.Option(min=1, max=200, help="How many of the run's eligible posts.")] = 5,
+    run: RunId = None,
+    workspace: Workspace = DEFAULT_WORKSPACE,
+    config: Config = None,
+    set: Set = None,
+    json: Json = False,
+) -> None:
+    """A writing model on a few posts, beside the extractive writer: drafts, checks, scores. Keeps nothing."""
+    from pipeline.plan import Plan
+    from pipeline.progress import reporting
+    from pipeline.settings import changed_by_flags
+    from pipeline.try_writer import print_trial, try_writer
     from storage.store import Store
 
     store = Store(workspace)
-    for request in dry_run_requests(store, run or newest_run(store), [int(p) for p in post] if post else None):
-        emit(request)
+    plan = Plan(store, run or newest_run(store))
+    settings = _settings(config, set) if config else changed_by_flags(plan.settings, set or ())
+    with reporting("try_writer") as progress:
+        result = try_writer(plan, settings, posts, progress)
+    if json:
+        emit(result)
+    else:
+        print_trial(result)
 
 
 @app.command()

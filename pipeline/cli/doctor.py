@@ -85,17 +85,46 @@ def _gpu() -> tuple[str, str]:
 
 
 def _server(settings: Settings) -> tuple[str, str]:
-    import httpx
+    """The model server, asked for its models and for two short texts, twice."""
+    from dataclasses import replace
+
+    from nouns.post import Message, Request
+    from synthesis.draft.prompts import NOTE_SCHEMA, read_object
+    from synthesis.generation.openai_server import OpenAIServer
 
     draft = settings.draft_candidates
-    url = getattr(draft, "base_url", None) or getattr(draft, "server_url", None)
-    backend = getattr(draft, "backend", "extractive")
-    if backend != "openai":
-        return "absent", f"not needed: the writer is {backend!r}"
-    response = httpx.get(f"{str(url).rstrip('/')}/models", timeout=5)
-    response.raise_for_status()
-    names = [entry.get("id") for entry in response.json().get("data", [])]
-    return "ok", f"{url} serves {', '.join(map(str, names)) or 'no model'}"
+    if draft.backend != "openai":
+        return "absent", f"not needed: the writer is {draft.backend!r}"
+    writer = OpenAIServer(replace(draft, attempts=2, timeout=60.0, deadline=120.0))
+    schema = NOTE_SCHEMA if draft.structured else None
+    words = (Message("user", 'Write one short sentence about a river as a JSON object with the only key "note".'),)
+    asked = Request("doctor", 0, words, "draft", "doctor", n=2, max_tokens=64, seed=1 << 20, schema=schema)
+    one, two = writer.generate([asked])[0], writer.generate([asked])[0]
+    if not one.texts:
+        return "failed", f"{draft.base_url}: {one.failure}"
+    context, takes = writer.context(), writer.takes
+    blanks = sum(len(text) - len(" ".join(text.split())) for text in one.texts)
+    said = [
+        f"{draft.base_url} serves {one.model}",
+        f"reads and writes {context:,} tokens" if context else "does not say how many tokens it reads",
+        "several texts at once" if takes.several else "one text at a time",
+        "seeds repeat" if draft.seeds and one.texts == two.texts else "the same seed gives another text",
+    ]
+    if schema:
+        kept = takes.structured and all(read_object(text, "note") for text in one.texts)
+        said.append(
+            "keeps to the JSON asked for" if kept else "does not keep to a schema; replies are read as they come"
+        )
+        if blanks > 16:
+            said.append(
+                "fills JSON with blanks: start vLLM with --structured-outputs-config '{\"disable_any_whitespace\": true}'"
+            )
+    said.append(
+        "loads adapters"
+        if writer.loads_adapters()
+        else "cannot load tuned adapters while it runs (VLLM_ALLOW_RUNTIME_LORA_UPDATING)"
+    )
+    return "ok", "; ".join(said)
 
 
 def _database(workspace: str) -> tuple[str, str]:

@@ -75,11 +75,12 @@ def draft_candidates(
     from synthesis.generation.extractive import Extractive
 
     extractive = Extractive(settings.max_length)
-    generator = None
+    generator: Any = None
     if settings.backend != "extractive":
         from synthesis.generation import open_generator
 
         generator = open_generator(settings, recorded=recorded, journal=journal, calls=out / "calls.jsonl.zst")
+        settings = generator.fitted(settings)
     candidates: list[Candidate] = []
     prompts: list[dict[str, Any]] = []
     failures: list[dict[str, Any]] = []
@@ -111,6 +112,8 @@ def draft_candidates(
             _enter(drafted, candidates, failures, accounts)
             prompts += [prompt_row(request) for request, _ in answered]
         progress("writing", min(start + BLOCK, len(items)), len(items))
+    if generator is not None:
+        generator.refusals.gate(settings.max_refused, "draft_candidates")
     write_drafts(out, candidates, prompts, failures)
     asked = accounts.pop("asked", 0)
     kept = accounts.pop("kept", 0)

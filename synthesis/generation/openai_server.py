@@ -9,10 +9,12 @@ What goes wrong, and what is done about it:
     many of these in a row, or    the circuit opens: the server is left alone for the rest of the stage
     nobody answered for a whole
     deadline
-    400, 422                      once again without response_format if the server has not yet accepted one; else given up
-    401, 403, 404                 given up for all requests: a wrong key, address or model name does not mend itself
+    400, 422, or 200 with an      asked again without what the server may not know (`n`, response_format, max_tokens, long
+    error in the body             seeds), one thing at a time and what its words name first; what helped is remembered
+    401, 403, 404, redirects      given up for all requests: a wrong key, address or model name does not mend itself
     fewer choices than asked      the missing ones are asked for, with seeds no draw has had; a server that ignores `n` is
                                   then asked one by one
+    choices without a text        said with what there was instead: reasoning, tool calls, a refusal, the finish_reason
 
 Seeds: vLLM draws choice i of a request from `seed + i`, so a request with seed s and n choices uses s ... s+n-1, and whatever is
 asked for again begins at s+n. An attempt that is repeated because nothing came back repeats its seed.
@@ -24,13 +26,15 @@ else. Redirects are not followed: they could carry the key away.
 from __future__ import annotations
 
 import asyncio
+import html
 import json
 import os
 import random
+import re
 import threading
 import time
-from collections.abc import Coroutine, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Coroutine, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import quote, urlsplit, urlunsplit
@@ -46,6 +50,7 @@ from synthesis.settings import DraftCandidatesSettings
 __all__ = ["OpenAIServer", "load_lora_adapter", "retry_after", "unload_lora_adapter"]
 
 MAX_RESPONSE = 8 << 20  # bytes of one answer; sixteen notes with log-probabilities have about one megabyte
+_CONTEXT = ("max_model_len", "context_length", "context_window", "max_context_length")  # vLLM; others
 MAX_TEXT = 200_000  # characters of one choice
 ROUNDS = 3  # how often choices that are missing are asked for
 _RETRIED = frozenset({408, 425, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524, 529})
@@ -95,7 +100,7 @@ class OpenAIServer:
         self._circuit = Circuit(settings.circuit_failures, settings.circuit_seconds)
         self._limit: float | None = None
         self._singles, self._several = 0, False  # answers with one choice where more were asked; whether ever more came
-        self._structured: bool | None = None  # None: not yet known whether the server takes response_format
+        self.takes = Takes()
         self._hopeless: str | None = None
         self._answered_at = float("-inf")
 
@@ -128,6 +133,21 @@ class OpenAIServer:
                     workers.create_task(work())
         self._limit = pacer.limit
         return [completion for completion in completions if completion is not None]
+
+    def context(self) -> int:
+        """Tokens that the model reads and writes together as the server says, 0 where it says nothing or does not answer."""
+        try:
+            _, listed = _send("GET", self.settings.base_url, "models", None, self.settings.api_key_env, 10.0)
+            entries = json.loads(listed)["data"]
+            entry = next((e for e in entries if e.get("id") == self.model), entries[0])
+            return next((_count(entry[name]) for name in _CONTEXT if _count(entry.get(name))), 0)
+        except (InputError, ValueError, KeyError, IndexError, TypeError, AttributeError):
+            return 0
+
+    def loads_adapters(self) -> bool:
+        """Whether the server offers to load LoRA adapters while it runs. What rank it takes shows when one is loaded."""
+        status, _ = _send("POST", self.settings.base_url, "load_lora_adapter", {}, self.settings.api_key_env, 10.0)
+        return status in (400, 422)
 
     def _client(self, width: int) -> httpx.AsyncClient:
         headers = {"Accept-Encoding": "identity", "Content-Type": "application/json", "User-Agent": "supernotes"}
@@ -207,7 +227,7 @@ class OpenAIServer:
             missing = wanted - len(choices)
             # A server that ignores n is asked for draw 0 from the request's own seed and for the others from s+n on, whether
             # that was known beforehand or is found out now: the same seeds either way.
-            alone = tally.alone or (self._singles > 1 and not self._several)
+            alone = tally.alone or self.takes.several is False or (self._singles > 1 and not self._several)
             first_alone = tally.next_seed == 0 and (alone or missing == 1)
             sizes = [1] * missing if alone else [missing]
             asked = []
@@ -243,16 +263,20 @@ class OpenAIServer:
         self, client: httpx.AsyncClient, pacer: Pacer, request: Request, seed: int, n: int, tally: _Tally
     ) -> tuple[list[tuple[str, str]], str | None]:
         """Up to `n` texts with their finish reasons from one call, and why there are none."""
-        structured = request.schema is not None and self._structured is not False
-        body = self._body(request, seed, n, structured)
-        answer = await self._call(client, pacer, "POST", "/chat/completions", body, tally)
-        if answer.failure and answer.failure.startswith("bad_request") and structured and self._structured is None:
-            body = self._body(request, seed, n, False)
-            answer = await self._call(client, pacer, "POST", "/chat/completions", body, tally)
-            if answer.failure is None:
-                self._structured = False  # it was response_format that the server did not like
-        elif answer.failure is None and structured:
-            self._structured = True
+        takes = self.takes
+        answer = await self._call(
+            client, pacer, "POST", "/chat/completions", self._body(request, seed, n, takes), tally
+        )
+        for other in takes.instead(request, n, answer.failure):
+            second = await self._call(
+                client, pacer, "POST", "/chat/completions", self._body(request, seed, n, other), tally
+            )
+            if second.failure is None:  # what was left out is what the server did not like
+                answer, takes = second, other
+                self.takes = other.merged(self.takes)
+                break
+        if answer.failure is None:
+            self.takes = self.takes.proven(request, n, takes)
         if answer.body is None:
             return [], answer.failure
         usage = answer.body.get("usage")
@@ -261,25 +285,25 @@ class OpenAIServer:
             tally.completion_tokens += _count(usage.get("completion_tokens"))
         fingerprint = answer.body.get("system_fingerprint")
         tally.fingerprint = fingerprint[:200] if isinstance(fingerprint, str) else tally.fingerprint
-        found = _choices(answer.body)
+        found, empty = _choices(answer.body)
         if n > 1:
             tally.alone = len(answer.body["choices"]) == 1
             self._singles += tally.alone
             self._several |= not tally.alone
-        return found[:n], None
+        return found[:n], None if found or not empty else f"missing_choices: the server gave 0 of {n} texts; {empty}"
 
-    def _body(self, request: Request, seed: int, n: int, structured: bool) -> bytes:
+    def _body(self, request: Request, seed: int, n: int, takes: Takes) -> bytes:
         body: dict[str, Any] = {
             "model": self.model,
             "messages": [{"role": message.role, "content": message.content} for message in request.messages],
             "temperature": request.temperature,
             "top_p": request.top_p,
-            "max_tokens": request.max_tokens,
-            "n": n,
+            takes.cap: request.max_tokens,
+            "n": n if takes.several is not False else 1,
         }
         if self.settings.seeds and request.temperature > 0:
-            body["seed"] = seed
-        if structured:
+            body["seed"] = seed if takes.long_seeds else seed % (1 << 31)
+        if request.schema is not None and takes.structured is not False:
             body["response_format"] = {
                 "type": "json_schema",
                 "json_schema": {"name": request.purpose, "schema": request.schema, "strict": True},
@@ -362,15 +386,19 @@ class OpenAIServer:
             return _Outcome(failure=f"connection: {type(error).__name__}")
         except httpx.InvalidURL:
             return _Outcome(failure=f"bad_address: {self._address} is no address", again=False, hopeless=True)
-        if response.status_code == 200:
-            return _read(bytes(received), method)
-        return self._refusal(response, bytes(received))
+        if response.status_code != 200:
+            return self._refusal(response.status_code, response.headers, bytes(received))
+        outcome = _read(bytes(received), method)
+        return outcome if outcome.status is None else self._refusal(outcome.status, response.headers, bytes(received))
 
-    def _refusal(self, response: httpx.Response, received: bytes) -> _Outcome:
-        status = response.status_code
+    def _refusal(self, status: int, headers: Mapping[str, str], received: bytes) -> _Outcome:
         told = _told(received)
+        if 300 <= status < 400:
+            there = urlsplit(headers.get("location") or "")
+            words = f"the server redirects to {there._replace(netloc=there.netloc.rpartition('@')[2], query='', fragment='').geturl()[:200] or 'another address'}"
+            return _Outcome(failure=f"http_{status}: {words}; give that as base_url", again=False, hopeless=True)
         if status in _RETRIED or status >= 500:
-            wait = retry_after(response.headers, time.time()) if status in (429, 503) else None
+            wait = retry_after(headers, time.time()) if status in (429, 503) else None
             code = "rate_limited" if status == 429 else f"http_{status}"
             alive = status == 429 or wait is not None
             return _Outcome(failure=f"{code}: {told}", alive=alive, wait=wait, careless=status not in _OVERLOADED)
@@ -387,7 +415,8 @@ class OpenAIServer:
 
 @dataclass(frozen=True)
 class _Outcome:
-    """One attempt: a body, or a failure and what it means. `careless`: not a sign of overload."""
+    """One attempt: a body, or a failure and what it means. `careless`: not a sign of overload. `status`: what an error in a
+    body with HTTP 200 amounts to."""
 
     body: Mapping[str, Any] | None = None
     failure: str | None = None
@@ -396,35 +425,108 @@ class _Outcome:
     alive: bool = False
     careless: bool = False
     wait: float | None = None
+    status: int | None = None
+
+
+@dataclass(frozen=True)
+class Takes:
+    """What a server is known to take; None: not known yet."""
+
+    several: bool | None = None  # n > 1
+    structured: bool | None = None  # response_format
+    cap: str = "max_tokens"
+    long_seeds: bool = True  # beyond 31 bits
+
+    def instead(self, request: Request, n: int, failure: str | None) -> Iterator[Takes]:
+        """What else to try after a refusal, each with one thing left out, at last two; nothing where the prompt is what is wrong."""
+        if not (failure or "").startswith("bad_request") or _TOO_LONG.search(failure or ""):
+            return
+        words = failure or ""
+        if self.cap == "max_tokens" and "max_completion_tokens" in words:
+            yield replace(self, cap="max_completion_tokens")
+            return
+        if self.long_seeds and re.search(r"\bseed\b", words):
+            yield replace(self, long_seeds=False)
+        single = [replace(self, several=False)] if n > 1 and self.several is None else []
+        plain = [replace(self, structured=False)] if request.schema is not None and self.structured is None else []
+        yield from single + plain if re.search(r"\bn\b", words) else plain + single
+        if single and plain:
+            yield replace(self, several=False, structured=False)
+
+    def merged(self, known: Takes) -> Takes:
+        """With what another request has found out meanwhile."""
+        return Takes(
+            self.several if self.several is not None else known.several,
+            self.structured if self.structured is not None else known.structured,
+            self.cap if self.cap != "max_tokens" else known.cap,
+            self.long_seeds and known.long_seeds,
+        )
+
+    def proven(self, request: Request, n: int, sent: Takes) -> Takes:
+        """After an answer to a request sent in the form `sent`."""
+        return replace(
+            self,
+            several=True if n > 1 and sent.several is not False else self.several,
+            structured=True if request.schema is not None and sent.structured is not False else self.structured,
+        )
+
+
+_TOO_LONG = re.compile(r"maximum context|context length|max_model_len|too long|too many tokens", flags=re.IGNORECASE)
 
 
 def _read(received: bytes, method: str) -> _Outcome:
     try:
         body = json.loads(received)
     except (ValueError, RecursionError):
-        return _Outcome(failure=f"unreadable: {len(received):,} bytes that are not JSON", careless=True)
+        return _Outcome(
+            failure=f"unreadable: {len(received):,} bytes that are not JSON ({_told(received)})", careless=True
+        )
     if not isinstance(body, dict):
         return _Outcome(failure="unreadable: JSON, but no object", careless=True)
     if method == "POST" and not (isinstance(body.get("choices"), list) and body["choices"]):
+        error = body.get("error", body if body.get("object") == "error" else None)
+        if error is not None:
+            code = str(error.get("code")) if isinstance(error, dict) else ""
+            return _Outcome(status=int(code) if code.isdecimal() and 400 <= int(code) < 600 else 400)
         return _Outcome(failure=f"unreadable: no choices ({_told(received)})", careless=True)
     return _Outcome(body=body)
 
 
-def _choices(body: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Text and finish reason of each choice that has a text; in the order of the server's indices where it gives them."""
+def _choices(body: Mapping[str, Any]) -> tuple[list[tuple[str, str]], str]:
+    """Text and finish reason of each choice that has a text, and what the first choice without one held instead.
+
+    In the order of the server's indices where it gives them.
+    """
     rows = [choice for choice in body["choices"] if isinstance(choice, dict)]
     if all(isinstance(choice.get("index"), int) for choice in rows):
         rows.sort(key=lambda choice: choice["index"])
-    found = []
+    found, empty = [], ""
     for choice in rows:
         message = choice.get("message")
-        content = message.get("content") if isinstance(message, dict) else None
-        if isinstance(content, list):  # some servers give a list of parts
-            content = "".join(p["text"] for p in content if isinstance(p, dict) and isinstance(p.get("text"), str))
+        message = message if isinstance(message, dict) else {}
+        content = message.get("content", choice.get("text"))
+        if isinstance(content, list):  # some servers give a list of parts; reasoning may be one
+            parts = [
+                part for part in content if isinstance(part, dict) and part.get("type") in (None, "text", "output_text")
+            ]
+            content = "".join(part["text"] for part in parts if isinstance(part.get("text"), str))
+        finish = str(choice.get("finish_reason") or "unknown")[:40]
         if isinstance(content, str) and content.strip():
             text = content[:MAX_TEXT].encode("utf-8", "replace").decode()  # lone surrogates are legal in JSON only
-            found.append((text, str(choice.get("finish_reason") or "unknown")[:40]))
-    return found
+            found.append((text, finish))
+        elif not empty:
+            empty = f"content was empty, finish_reason {finish!r}{_beside_content(message)}"
+    return found, empty or ("" if found else "no choice is an object with a message")
+
+
+def _beside_content(message: Mapping[str, Any]) -> str:
+    """What a message without content holds: reasoning that used up the room, a refusal, tool calls."""
+    for name in ("reasoning_content", "reasoning", "refusal"):
+        words = message.get(name)
+        if isinstance(words, str) and words.strip():
+            what = "there was a refusal" if name == "refusal" else f"there was reasoning of {len(words):,} characters"
+            return f"; {what}: {' '.join(words.split())[:80]!r}"
+    return "; there were tool calls" if message.get("tool_calls") else ""
 
 
 def _count(value: object) -> int:
@@ -432,15 +534,15 @@ def _count(value: object) -> int:
 
 
 def _told(received: bytes) -> str:
-    """What a server says about its refusal, in at most 200 characters on one line."""
-    text = received[:4000].decode("utf-8", "replace")
+    """What a server says about its refusal, in at most 200 characters on one line; of a page its text."""
+    text = received[:20_000].decode("utf-8", "replace")
     try:
         value = json.loads(text)
         error = value.get("error", value) if isinstance(value, dict) else value
         text = str(error.get("message", error)) if isinstance(error, dict) else str(error)
     except (ValueError, RecursionError):
-        pass
-    return " ".join(text.split())[:200] or "no reason given"
+        text = re.sub(r"<(script|style)\b.*?(</\1>|$)|<[^>]*>", " ", text, flags=re.IGNORECASE | re.DOTALL)
+    return " ".join(html.unescape(text).split())[:200] or "no reason given"
 
 
 def retry_after(headers: Mapping[str, str], now: float) -> float | None:
@@ -535,11 +637,13 @@ def load_lora_adapter(
     Afterwards `settings.model = name` writes with it. Raises `InputError` where the server refuses; it must have been started with
     `--enable-lora` and VLLM_ALLOW_RUNTIME_LORA_UPDATING=True, in a network that trusts its clients.
     """
-    status, told = _post(base_url, "load_lora_adapter", {"lora_name": name, "lora_path": path}, api_key_env, timeout)
+    body = {"lora_name": name, "lora_path": path}
+    status, received = _send("POST", base_url, "load_lora_adapter", body, api_key_env, timeout)
     if status != 200:
         raise InputError(
-            f"The server at {_split_login(base_url)[0]} did not load the adapter {name!r} from {path!r} (HTTP {status}: {told}). "
-            "Start vLLM with --enable-lora and VLLM_ALLOW_RUNTIME_LORA_UPDATING=True, and give a path that it can read."
+            f"The server at {_split_login(base_url)[0]} did not load the adapter {name!r} from {path!r} (HTTP {status}: {_told(received)}). "
+            "Start vLLM with --enable-lora --max-lora-rank 32 (or tune_writer.lora_r, if that is higher; 16 is vLLM's default) and "
+            "VLLM_ALLOW_RUNTIME_LORA_UPDATING=True, and give a path that it can read."
         )
 
 
@@ -547,7 +651,8 @@ def unload_lora_adapter(
     base_url: str, name: str, *, api_key_env: str = "SUPERNOTES_API_KEY", timeout: float = 120.0
 ) -> bool:
     """Take adapter `name` from a running vLLM server; False if it was not there. Raises `InputError` on other refusals."""
-    status, told = _post(base_url, "unload_lora_adapter", {"lora_name": name}, api_key_env, timeout)
+    status, received = _send("POST", base_url, "unload_lora_adapter", {"lora_name": name}, api_key_env, timeout)
+    told = _told(received)
     if status not in (200, 404) or (status == 404 and name not in told):
         raise InputError(
             f"The server at {_split_login(base_url)[0]} did not unload the adapter {name!r} (HTTP {status}: {told}). "
@@ -556,7 +661,10 @@ def unload_lora_adapter(
     return status == 200
 
 
-def _post(base_url: str, verb: str, body: dict[str, str], api_key_env: str, timeout: float) -> tuple[int, str]:
+def _send(
+    method: str, base_url: str, verb: str, body: dict[str, str] | None, api_key_env: str, timeout: float
+) -> tuple[int, bytes]:
+    """Status and bytes of one call beside the drafts. Raises `InputError` where no server answers."""
     address, login = _split_login(base_url)
     key = os.environ.get(api_key_env, "") if api_key_env else ""
     headers = {"Authorization": f"Bearer {key.strip()}"} if key else {}
@@ -565,9 +673,9 @@ def _post(base_url: str, verb: str, body: dict[str, str], api_key_env: str, time
         with httpx.Client(
             timeout=timeout, auth=None if key else login, trust_env=host not in ("localhost", "127.0.0.1", "::1")
         ) as client:
-            response = client.post(f"{address}/{quote(verb)}", json=body, headers=headers)
+            response = client.request(method, f"{address}/{quote(verb, safe='/')}", json=body, headers=headers)
     except httpx.TransportError as error:
         raise InputError(
             f"No server answers at {address} ({type(error).__name__}). Start it, or mend base_url."
         ) from None
-    return response.status_code, _told(response.content)
+    return response.status_code, response.content

@@ -30,16 +30,22 @@ class Recorded:
                 f"No recorded calls at {str(path)!r}; give a calls.jsonl.zst or a directory that holds one, such as a run."
             )
         self.answers: dict[str, Completion] = {}
+        self._context = 0
         for file in files:
             for record in read_calls(file):
                 try:
                     completion = completion_of(record)
                 except (KeyError, TypeError):
                     continue  # written by an older stage in another shape: not a call that can be replayed
+                self._context = self._context or int(record.get("max_context") or 0)
                 before = self.answers.get(completion.request_id)
                 if before is None or (before.failure is not None and completion.failure is None):
                     backend = {"backend": record["backend"]} if "backend" in record else {}
                     self.answers[completion.request_id] = _with_raw(completion, completion.raw | backend)
+
+    def context(self) -> int:
+        """The context the recorded calls were made for; 0 where none was known."""
+        return self._context
 
     def generate(self, requests: Sequence[Request], *, finished: Finished | None = None) -> list[Completion]:
         completions = [

@@ -14,11 +14,16 @@ import threading
 from collections import deque
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from nouns.post import Completion, Request, TextGenerator
 from synthesis.generation.base import Finished, ReportingGenerator
+from synthesis.generation.refusals import Refusals
+
+if TYPE_CHECKING:
+    from synthesis.settings import DraftCandidatesSettings
 
 __all__ = ["Journal", "Recording", "call_record", "completion_of"]
 
@@ -43,6 +48,20 @@ class Recording:
         self.name = generator.name
         self.calls = calls
         self.journal = Journal(journal, dict(identity or {})) if journal is not None else None
+        self.refusals = Refusals()
+        self._context: int | None = None
+
+    def fitted(self, settings: DraftCandidatesSettings) -> DraftCandidatesSettings:
+        """The settings with the context the server says it has, where they name none: prompts are made to fit.
+
+        It is asked once and recorded with the calls, so that a run repeated from its record has the same prompts.
+        """
+        if settings.max_context:
+            return settings
+        if self._context is None:
+            ask = getattr(self.generator, "context", None)
+            self._context = int(ask()) if ask else 0
+        return replace(settings, max_context=self._context)
 
     def generate(self, requests: Sequence[Request], *, finished: Finished | None = None) -> list[Completion]:
         unique = {request.request_id: request for request in requests}
@@ -53,8 +72,11 @@ class Recording:
             done |= {completion.request_id: completion for completion in self._call(todo, finished)}
         if self.calls is not None and unique:
             _append_frame(
-                self.calls, [call_record(unique[i], done[i], self.name) for i in unique]
+                self.calls,
+                [call_record(unique[i], done[i], self.name) | {"max_context": self._context or 0} for i in unique],
             )  # in the order asked, whatever finished first
+        for completion in done.values():
+            self.refusals.add(completion)
         return [done[request.request_id] for request in requests]
 
     def _call(self, requests: list[Request], finished: Finished | None) -> list[Completion]:

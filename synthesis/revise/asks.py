@@ -179,6 +179,7 @@ def open_writing_room(
         generator = open_generator(
             draft_settings, recorded=run.given.get("recorded"), journal=tools.calls, calls=out / "calls.jsonl.zst"
         )
+        draft_settings = generator.fitted(draft_settings)
     found = read_items(run.path("ingest"), run.path("cluster_notes"), run.path("fit_raters"), run.posts)
     items = {item.post.post_id: item for item in found}
     left = calls_left(run.path("draft_candidates"), run.posts or (), draft_settings, reserved)

@@ -149,7 +149,10 @@ class TestDraws:
         with ChaosServer(lambda body, number: Do(content=lambda asked, i: "  ")) as server:
             completion = client(server).generate([request(n=2)])[0]
         assert completion.texts == ()
-        assert completion.failure == "missing_choices: the server gave 0 of 2 texts"
+        assert (
+            completion.failure
+            == "missing_choices: the server gave 0 of 2 texts; content was empty, finish_reason 'stop'"
+        )
 
     def test_a_failure_in_the_middle_keeps_what_had_come(self):
         with ChaosServer(lambda body, number: Do(choices=1) if number == 0 else Do(400)) as server:
@@ -297,7 +300,120 @@ class TestStructure:
         with ChaosServer(plan) as server:
             writer = client(server, concurrency=1)
             writer.generate([request(i, schema=SCHEMA) for i in range(3)])
-        assert ["response_format" in call.body for call in server.seen] == [True, False, True, True]
+        # Asked for less, one thing at a time, and when nothing helped the next prompt is asked as well as ever.
+        assert [("response_format" in call.body, call.body["n"]) for call in server.seen] == [
+            (True, 4), (False, 4), (True, 1), (False, 1), (True, 4), (True, 4),
+        ]  # fmt: skip
+
+
+class TestReplyShapes:
+    """What servers have been seen to send: the text is found, or the reason says what was there instead."""
+
+    @staticmethod
+    def body(message=None, **more):
+        choice = {"index": 0, "finish_reason": "stop", "message": message} | more
+        return Do(body=json.dumps({"id": "x", "object": "chat.completion", "choices": [choice]}))
+
+    @pytest.mark.parametrize(
+        ("message", "more", "told"),
+        [
+            ({"content": None, "reasoning_content": "Okay. So."}, {"finish_reason": "length"}, ("content was empty", "finish_reason 'length'", "reasoning of 9 characters: 'Okay. So.'")),
+            ({"content": "", "reasoning": "Let me see"}, {}, ("content was empty", "reasoning of 10")),
+            ({"content": None, "tool_calls": [{"id": "1"}]}, {"finish_reason": "tool_calls"}, ("tool calls", "finish_reason 'tool_calls'")),
+            ({"content": None, "refusal": "I can't help."}, {}, ("refusal", "I can't help.")),
+            ({"content": None}, {"finish_reason": "content_filter"}, ("finish_reason 'content_filter'",)),
+            ({"content": [{"type": "thinking", "text": "hm"}]}, {}, ("content was empty",)),
+            (None, {}, ("content was empty",)),
+            ("a string", {}, ("content was empty",)),
+        ],
+    )  # fmt: skip
+    def test_a_choice_without_a_text_says_what_it_held(self, message, more, told):
+        with ChaosServer(lambda body, number: self.body(message, **more)) as server:
+            completion = client(server).generate([request(n=1)])[0]
+        assert (completion.texts, failure_code(completion.failure)) == ((), "missing_choices")
+        for words in told:
+            assert words in completion.failure
+        assert len(server.seen) == 1
+
+    @pytest.mark.parametrize(
+        "error",
+        [
+            {"object": "error", "message": "maximum context length is 4096 tokens", "type": "BadRequestError", "code": 400},
+            {"error": {"message": "maximum context length is 4096 tokens", "code": "context_length_exceeded"}},
+            {"error": "maximum context length is 4096 tokens", "choices": None},
+        ],
+    )  # fmt: skip
+    def test_an_error_told_with_status_200_is_a_refusal_in_the_servers_words_and_asked_once(self, error):
+        with ChaosServer(lambda body, number: Do(body=json.dumps(error))) as server:
+            completion = client(server).generate([request()])[0]
+        assert completion.failure == "bad_request: maximum context length is 4096 tokens"
+        assert len(server.seen) == 1
+
+    def test_an_overload_told_with_status_200_is_waited_for(self):
+        busy = Do(body=json.dumps({"error": {"message": "busy", "code": 503}}))
+        with ChaosServer(lambda body, number: busy if number < 2 else Do()) as server:
+            assert client(server).generate([request()])[0].failure is None
+
+    def test_a_page_is_told_by_its_text(self):
+        page = "<html><head><style>b{}</style><title>502 Bad Gateway</title></head><body><h1>Upstream &amp; down</h1></body></html>"
+        with ChaosServer(lambda body, number: Do(502, body=page)) as server:
+            completion = client(server, attempts=2).generate([request()])[0]
+        assert completion.failure.startswith("http_502: 502 Bad Gateway Upstream & down;")
+        with ChaosServer(lambda body, number: Do(body=page)) as server:
+            completion = client(server, attempts=2).generate([request()])[0]
+        assert "not JSON (502 Bad Gateway Upstream & down)" in completion.failure
+
+    def test_a_redirect_names_the_place_and_is_asked_once(self):
+        there = "https://me:secret@elsewhere.example/v1/chat/completions?key=secret"
+        with ChaosServer(lambda body, number: Do(308, {"location": there})) as server:
+            completions = client(server, concurrency=1).generate([request(i) for i in range(5)])
+        assert len(server.seen) == 1
+        assert "https://elsewhere.example/v1/chat/completions; give that" in completions[4].failure
+        assert "secret" not in completions[0].failure
+
+
+class TestWhatAServerTakes:
+    def test_several_texts_are_asked_for_one_by_one_where_n_is_refused(self):
+        def plan(body, number):
+            return Do(400, body='{"error": {"message": "n > 1 is not supported"}}') if body["n"] > 1 else Do()
+
+        with ChaosServer(plan) as server:
+            completions = client(server, concurrency=1).generate([request(i, schema=SCHEMA) for i in range(2)])
+        assert [c.failure for c in completions] == [None, None]
+        assert [len(set(c.texts)) for c in completions] == [4, 4]
+        assert [call.body["n"] for call in server.seen] == [4] + [1] * 8
+        assert all("response_format" in call.body for call in server.seen)
+
+    def test_neither_n_nor_response_format(self):
+        def plan(body, number):
+            return Do(400) if body["n"] > 1 or "response_format" in body else Do()
+
+        with ChaosServer(plan) as server:
+            completions = client(server, concurrency=1).generate([request(i, schema=SCHEMA) for i in range(2)])
+        assert [(c.failure, len(c.texts)) for c in completions] == [(None, 4), (None, 4)]
+        assert len(server.seen) == 3 + 4 + 4  # what helped is remembered
+
+    def test_the_other_name_of_max_tokens(self):
+        def plan(body, number):
+            words = "Unsupported parameter: 'max_tokens'. Use 'max_completion_tokens' instead."
+            return Do(400, body=json.dumps({"error": {"message": words}})) if "max_tokens" in body else Do()
+
+        with ChaosServer(plan) as server:
+            completions = client(server, concurrency=1).generate([request(i) for i in range(3)])
+        assert [c.failure for c in completions] == [None] * 3
+        assert len(server.seen) == 4
+
+    def test_seeds_that_are_too_long_are_folded(self):
+        def plan(body, number):
+            too_long = body["seed"] >= 1 << 31
+            return Do(400, body='{"error": {"message": "seed must be in int32"}}') if too_long else Do()
+
+        with ChaosServer(plan) as server:
+            completions = client(server, concurrency=1).generate(
+                [request(i, seed=(1 << 40) + (i << 12)) for i in range(3)]
+            )
+        assert [c.failure for c in completions] == [None] * 3
+        assert len(server.seen) == 4
 
 
 class TestWaiting:

@@ -1,0 +1,105 @@
+"""A server that refuses calls: the run fails in the server's own words, or goes on and says how many."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+
+from nouns.errors import GateFailed
+from nouns.post import Completion
+from pipeline.cli.app import main, sample_directory
+from synthesis.generation.refusals import Refusals
+from tests.pipeline.fast import FAST
+from tests.servers import ChaosServer, Do
+
+WORDS = "Unsupported value: this model does not chat on Fridays"
+REFUSED = Do(400, body=json.dumps({"error": {"message": WORDS}}))
+
+
+@pytest.fixture
+def run(sample_run, tmp_path, capsys, monkeypatch):
+    """`supernotes run` on the sample with a server; gives the exit code, what stood on the terminal, and the JSON."""
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(sample_run[0], tmp_path / "w")
+    sample = sample_directory()
+
+    def go(server, *flags):
+        capsys.readouterr()
+        values = [
+            *FAST, "draft_candidates.backend=openai", f"draft_candidates.base_url={server.base_url}", "draft_candidates.model=tiny",
+            "draft_candidates.attempts=1", "revise_candidates.rounds=0", "check_candidates.judge=off", *flags,
+        ]  # fmt: skip
+        sets = [word for value in values for word in ("--set", value)]
+        arguments = ["--input", str(sample), "--posts", str(sample / "posts.jsonl"), "--workspace", str(tmp_path / "w")]
+        code = 0
+        try:
+            main(["run", *arguments, "--json", *sets])
+        except SystemExit as end:
+            code = int(end.code or 0)
+        told = capsys.readouterr()
+        return code, told.err, json.loads(told.out)
+
+    return go
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (REFUSED, WORDS),
+        (Do(body=json.dumps({"object": "error", "message": "maximum context length is 96 tokens", "code": 400})), "maximum context length is 96 tokens"),
+        (Do(404, body=json.dumps({"error": {"message": "The model `tiny` does not exist."}})), "The model `tiny` does not exist."),
+        (Do(content=lambda body, i: None), "content was empty, finish_reason 'stop'"),
+        (Do(500, body="<html><title>Internal trouble</title></html>"), "Internal trouble"),
+    ],
+    ids=["400", "200 with an error", "404", "no content", "page"],
+)  # fmt: skip
+def test_a_run_whose_calls_are_all_refused_fails_in_the_servers_words(run, answer, words):
+    with ChaosServer(lambda body, number: answer) as server:
+        code, told, summary = run(server)
+    assert code == 1
+    assert words in told
+    assert "gave no text" in told
+    assert summary["status"] == "failed"
+    assert words in summary["error"]
+    assert summary["stages"]["draft_candidates"]["state"] == "failed"
+
+
+def test_a_few_refused_calls_stop_nothing(run):
+    def plan(body, number):
+        return REFUSED if number % 10 == 3 else Do()
+
+    with ChaosServer(plan) as server:
+        code, _, summary = run(server)
+    assert (code, summary["status"]) == (0, "done")
+
+
+def test_who_wants_the_extractive_drafts_alone_gets_them(run):
+    with ChaosServer(lambda body, number: REFUSED) as server:
+        code, _, summary = run(server, "draft_candidates.max_refused=1")
+    assert (code, summary["status"]) == (0, "done")
+    assert summary["stages"]["draft_candidates"]["out"] > 0
+
+
+def test_what_counts_as_refused():
+    def call(failure, *texts):
+        return Completion("r", texts, "m", failure)
+
+    refusals = Refusals()
+    for completion in (
+        call(None, "a note"),
+        call("missing_choices: 1 of 2 texts", "a note"),
+        call("connection: ReadError"),
+        call("not_recorded"),
+    ):
+        refusals.add(completion)
+    assert (refusals.calls, refusals.refused, refusals.sentence()) == (2, 0, "")
+    refusals.add(call("bad_request: no"))
+    refusals.gate(0.5, "draft_candidates")
+    for _ in range(2):
+        refusals.add(call("bad_request: no"))
+    with pytest.raises(GateFailed, match=r"3 of 5 calls .* gave no text: 3 x bad_request: no"):
+        refusals.gate(0.5, "draft_candidates")
+    refusals.add(call("circuit_open: left alone"))  # the server is away: it is waited for instead
+    refusals.gate(0.5, "draft_candidates")

@@ -83,7 +83,7 @@ def adapter(tmp_path_factory) -> Path:
     from peft import LoraConfig, get_peft_model
     from transformers import AutoModelForCausalLM
 
-    from feedback.tune.settings import TuneWriterSettings
+    from feedback.settings import TuneWriterSettings
 
     directory = tmp_path_factory.mktemp("models") / "writer-real" / "adapter"
     torch.manual_seed(1)

@@ -168,9 +168,6 @@ SPECS: dict[str, TableSpec] = {
     ),
 }
 
-# Reject reasons that name the column's meaning instead of "unknown_word".
-WORD_REASONS = {"helpfulnessLevel": "unknown_helpfulness_level", "classification": "unknown_classification"}
-
 
 @dataclass(frozen=True)
 class Matching:

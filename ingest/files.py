@@ -7,18 +7,24 @@ method than the parser's, so that the counts of `ingest` can be checked against 
 from __future__ import annotations
 
 import io
+import json
+import lzma
 import re
 import zipfile
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
+import polars as pl
+import polars.selectors as cs
 import pyarrow as pa
+import pyarrow.parquet as pq
 import xxhash
 
+from ingest.doubts import finished_name, form_of
 from nouns.errors import InputError
 
 # File names as X publishes them, and in snake case. X's folders on the server (`noteRatings/`) may be kept.
@@ -41,11 +47,11 @@ _TSV_NAME = re.compile(
     r"^(?P<stem>" + "|".join(stem for stem, _ in _TABLE_STEMS) + r")(?:[-_.].*)?$",
     re.IGNORECASE,
 )
-_COMPRESSIONS = {".gz": "gzip", ".zst": "zstd", ".zip": "zip"}
-POST_SUFFIXES = (".parquet", ".jsonl", ".ndjson", ".csv", ".tsv")
+_COMPRESSIONS = {".gz": "gzip", ".zst": "zstd", ".zip": "zip", ".bz2": "bz2", ".xz": "xz"}
+POST_SUFFIXES = (".parquet", ".jsonl", ".ndjson", ".json", ".csv", ".tsv")
 EXPECTED_NAMES = (
     "notes-00000.tsv (required), ratings-00000.tsv, noteStatusHistory-00000.tsv, userEnrollment-00000.tsv, "
-    "noteRequests-00000.tsv, in any number of shards, plain or as .zip, .gz or .zst"
+    "noteRequests-00000.tsv, in any number of shards, plain or as .zip, .gz, .zst, .bz2, .xz or .parquet"
 )
 
 
@@ -55,9 +61,18 @@ class Shard:
 
     table: str
     path: Path
-    compression: str  # '' | 'gzip' | 'zstd' | 'zip'
+    compression: str  # '' | 'gzip' | 'zstd' | 'zip' | 'bz2' | 'xz' | 'parquet'
     label: str  # what reports call it: the path below the source folder, for archives with the member behind a colon
     member: str | None = None
+
+
+@dataclass(frozen=True)
+class LeftAlone:
+    """A file that is not read, why, and which doubt that is (a field of `IngestSettings`; none: it is nobody's data)."""
+
+    label: str
+    why: str
+    doubt: str = ""
 
 
 @dataclass
@@ -70,7 +85,7 @@ class Reading:
     bytes: int = 0  # decompressed
     file_bytes: int = 0
     digest: str = ""
-    notices: list[str] = field(default_factory=list)
+    no_last_break: bool = False  # the last line does not end with a line break
 
 
 @dataclass(frozen=True)
@@ -89,8 +104,8 @@ def table_of(name: str) -> str | None:
     return next(table for known, table in _TABLE_STEMS if known.lower() == stem)
 
 
-def find_shards(source: Path) -> tuple[dict[str, list[Shard]], list[Path], list[str]]:
-    """The shards below `source` by table (sorted by label), the post files, and the names that were not recognised.
+def find_shards(source: Path) -> tuple[dict[str, list[Shard]], list[Path], list[LeftAlone]]:
+    """The shards below `source` by table (sorted by label), the post files, and every file that is left alone.
 
     Looks two folders deep, because X's server keeps each table in a folder of its own. Raises InputError for a source
     that is no readable folder, and for a shard that is there in two forms (it would count twice).
@@ -103,12 +118,30 @@ def find_shards(source: Path) -> tuple[dict[str, list[Shard]], list[Path], list[
         )
     shards: dict[str, list[Shard]] = {}
     posts: list[Path] = []
-    other: list[str] = []
-    for path in sorted(source.rglob("*")):
+    left: list[LeftAlone] = []
+    paths = sorted(path for path in source.rglob("*") if not path.is_dir())
+    whole = {path.name.lower() for path in paths}
+    for path in paths:
         relative = path.relative_to(source)
-        if len(relative.parts) > 3 or any(part.startswith(".") for part in relative.parts) or not path.is_file():
-            continue
         label = relative.as_posix()
+        final = finished_name(path.name)
+        if final is not None and _starts_a_table(final):
+            if final.lower() in whole:
+                left.append(LeftAlone(label, f"a left-over of a download; {final} is there whole"))
+            else:
+                left.append(LeftAlone(label, "a download that is not finished", "unfinished_download"))
+            continue
+        if any(part.startswith(".") for part in relative.parts) or path.name == "fetch.json":
+            continue  # what systems and editors keep for themselves
+        if not path.is_file():
+            left.append(LeftAlone(label, "a link to a file that is not there", "other_kind"))
+            continue
+        if len(relative.parts) > 3:
+            doubt = "other_kind" if _starts_a_table(path.name) else ""
+            left.append(
+                LeftAlone(label, "more than two folders deep; move it up, or give its folder as the input", doubt)
+            )
+            continue
         suffix = path.suffix.lower()
         compression = _COMPRESSIONS.get(suffix, "")
         inner = path.name[: -len(suffix)] if compression else path.name
@@ -117,19 +150,51 @@ def find_shards(source: Path) -> tuple[dict[str, list[Shard]], list[Path], list[
             posts.append(path)
         elif compression == "zip":
             found = _zip_members(path, label)
-            other.extend(shard.label for shard in found if shard.table == "")
+            left.extend(_left_alone(shard.label) for shard in found if not shard.table)
             for shard in found:
                 if shard.table:
                     shards.setdefault(shard.table, []).append(shard)
+        elif table not in (None, "posts") and suffix == ".parquet":
+            shards.setdefault(str(table), []).append(Shard(str(table), path, "parquet", label))
         elif table in (None, "posts") or not inner.lower().endswith(".tsv"):
-            other.append(label)
+            left.append(_left_alone(label))
         else:
-            assert table is not None
-            shards.setdefault(table, []).append(Shard(table, path, compression, label))
+            shards.setdefault(str(table), []).append(Shard(str(table), path, compression, label))
     for table, found in shards.items():
         _refuse_twice(table, found)
         found.sort(key=lambda shard: shard.label)
-    return shards, posts, other
+    return shards, posts, left
+
+
+def not_as_fetched(source: Path) -> list[tuple[str, str]]:
+    """Files that the list of a download (fetch.json) has and the folder has not, or not in that size, with which it is."""
+    try:
+        listed = json.loads((source / "fetch.json").read_text(encoding="utf-8"))["files"]
+        sizes = {str(entry["file"]): int(entry["bytes"]) for entry in listed}
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
+    wrong = []
+    for name, size in sorted(sizes.items()):
+        path = source / Path(name).name
+        if not path.is_file():
+            wrong.append((name, "is not there"))
+        elif path.stat().st_size != size:
+            wrong.append((name, f"has {path.stat().st_size:,} bytes instead of {size:,}"))
+    return wrong
+
+
+def _starts_a_table(name: str) -> bool:
+    """Whether a file's name begins as one of X's does, whatever follows: 'ratings (1).csv', 'note_ratings.parquet.part'."""
+    return any(name.lower().startswith(stem.lower()) for stem, _ in _TABLE_STEMS)
+
+
+def _left_alone(label: str) -> LeftAlone:
+    parts = re.split("[:/]", label)
+    if not any(_starts_a_table(part) for part in parts):
+        return LeftAlone(label, "not one of X's files by its name")
+    if parts[-1].lower().split(".", 1)[-1] in ("tsv", "tsv.gz", "tsv.zst", "tsv.bz2", "tsv.xz", "parquet"):
+        return LeftAlone(label, "its name is none of X's; rename it, for instance to ratings-00000.tsv", "other_kind")
+    return LeftAlone(label, form_of(parts[-1]), "other_kind")
 
 
 def _refuse_twice(table: str, shards: list[Shard]) -> None:
@@ -161,6 +226,41 @@ def _zip_members(path: Path, label: str) -> list[Shard]:
             table = None
         shards.append(Shard(table or "", path, "zip", f"{label}:{name}", name))
     return shards
+
+
+class _ParquetText(io.RawIOBase):
+    """A Parquet file of X's rows as the tab-separated text they would be, one batch at a time."""
+
+    def __init__(self, shard: Shard) -> None:
+        source = pq.ParquetFile(shard.path)
+        for field in source.schema_arrow:
+            if pa.types.is_floating(field.type) and field.name.lower().endswith(("noteid", "tweetid")):
+                raise InputError(
+                    f"{shard.label}: the column {field.name} holds floating-point numbers, in which 64-bit ids lose their "
+                    "last digits. Write it as an integer or as text."
+                )
+        self._batches = source.iter_batches(1 << 16)
+        self._waiting = memoryview("\t".join(source.schema_arrow.names).encode() + b"\n")
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        while not self._waiting:
+            batch = next(self._batches, None)
+            if batch is None:
+                return 0
+            columns = pl.DataFrame(pl.from_arrow(batch))
+            text = columns.with_columns(
+                cs.boolean().cast(pl.Int8), cs.temporal().cast(pl.Datetime("ms")).dt.epoch("ms")
+            ).with_columns(pl.all().cast(pl.String).str.replace_all(r"[\t\r\n]", " "))
+            self._waiting = memoryview(
+                text.write_csv(separator="\t", quote_style="never", include_header=False).encode()
+            )
+        n = min(len(buffer), len(self._waiting))
+        buffer[:n] = self._waiting[:n]
+        self._waiting = self._waiting[n:]
+        return n
 
 
 class _Hashing(io.RawIOBase):
@@ -211,6 +311,13 @@ def blocks(reading: Reading, block_bytes: int, max_line_bytes: int) -> Iterator[
                 with zipfile.ZipFile(shard.path) as archive, archive.open(shard.member or "") as stream:
                     yield from _cut(stream, reading, block_bytes, max_line_bytes)
                 reading.digest, reading.file_bytes = hash_file(shard.path)
+            elif shard.compression == "parquet":
+                yield from _cut(_ParquetText(shard), reading, block_bytes, max_line_bytes)
+                reading.digest, reading.file_bytes = hash_file(shard.path)
+            elif shard.compression == "xz":
+                with lzma.LZMAFile(io.BufferedReader(hashing)) as stream:
+                    yield from _cut(stream, reading, block_bytes, max_line_bytes)
+                reading.digest, reading.file_bytes = hashing.digest.hexdigest(), hashing.n_bytes
             elif shard.compression:
                 with pa.CompressedInputStream(pa.PythonFile(hashing, mode="r"), shard.compression) as stream:
                     yield from _cut(stream, reading, block_bytes, max_line_bytes)
@@ -218,7 +325,17 @@ def blocks(reading: Reading, block_bytes: int, max_line_bytes: int) -> Iterator[
             else:
                 yield from _cut(hashing, reading, block_bytes, max_line_bytes)
                 reading.digest, reading.file_bytes = hashing.digest.hexdigest(), hashing.n_bytes
-    except (OSError, EOFError, zlib.error, zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:
+    except (
+        OSError,
+        EOFError,
+        lzma.LZMAError,
+        pa.ArrowException,
+        pl.exceptions.PolarsError,
+        zlib.error,
+        zipfile.BadZipFile,
+        NotImplementedError,
+        RuntimeError,
+    ) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise InputError(f"{shard.label} can't be read: {error.strerror} ({shard.path}).") from error
         raise InputError(
@@ -241,6 +358,7 @@ def _cut(stream: Any, reading: Reading, block_bytes: int, max_line_bytes: int) -
         last = n_read < block_bytes
         if last and end and buffer[end - 1] != 10:
             buffer[end] = 10  # a last line without a line break
+            reading.no_last_break = True
             end += 1
         cut = end if last else _after_last_break(buffer, end)
         if cut == 0 and not last:
@@ -332,6 +450,11 @@ def _header(line: bytes, reading: Reading) -> tuple[str, ...]:
             "both). Convert it, for instance with: tr '\\r' '\\n'."
         )
     names = tuple(name.strip() for name in text.split("\t"))
+    if len(names) > 1 and all(len(name) > 1 and name[0] == name[-1] == '"' for name in names):
+        raise InputError(
+            f"{label} was written with quotes around its cells: its first line is {text[:60]!r}. X's files have none; use "
+            "the file as published, or write it without quoting."
+        )
     if len(names) == 1 and names[0].count(",") >= 2:
         raise InputError(
             f"{label} is separated by commas, not by tabs: its first line is {text[:80]!r}. X's files are "

@@ -27,7 +27,7 @@ TIME = 3  # milliseconds since 1970 within MIN_MILLIS .. MAX_MILLIS; a decimal f
 OPTIONAL_TIME = 4
 NUMBER = 5  # any 64-bit integer or nothing; a decimal fraction is cut off
 FLAG = 6  # 0, 1 or nothing
-WORD = 7  # one of a vocabulary, or nothing
+WORD = 7  # one of a vocabulary, another word, or nothing
 TEXT = 8  # UTF-8, may be empty
 PARTICIPANT = 9  # 1 .. 128 visible ASCII characters
 OPTIONAL_PARTICIPANT = 10
@@ -42,14 +42,14 @@ REASONS: tuple[str, ...] = (
     "bad_timestamp",
     "bad_number",
     "bad_flag",
-    "unknown_word",
     "bad_encoding",
     "bad_participant_id",
 )
-(_OK, _COUNT, _EMPTY, _NUL, _BAD_ID, _BAD_TIME, _BAD_NUMBER, _BAD_FLAG, _BAD_WORD, _BAD_TEXT, _BAD_PARTICIPANT) = range(
+(_OK, _COUNT, _EMPTY, _NUL, _BAD_ID, _BAD_TIME, _BAD_NUMBER, _BAD_FLAG, _BAD_TEXT, _BAD_PARTICIPANT) = range(
     len(REASONS)
 )
 
+UNKNOWN = -2  # a word outside its column's vocabulary
 MISSING = np.int64(-(2**63))  # an optional integer that is not there
 MIN_MILLIS = 1_142_899_200_000  # 21 March 2006: Twitter's first post
 MAX_MILLIS = 4_102_444_800_000  # 1 January 2100
@@ -137,7 +137,7 @@ class Lines:
     integers: np.ndarray  # (n_integers, n_lines) int64, MISSING where an optional cell is empty
     span_start: np.ndarray  # (n_spans, n_lines) int32
     span_end: np.ndarray
-    words: np.ndarray  # (n_words, n_lines) int8: place in the column's vocabulary, -1 where empty
+    words: np.ndarray  # (n_words, n_lines) int8: place in the column's vocabulary, -1 where empty, -2 for another word
     ones: np.ndarray  # (n_lines,) uint64: bit set where the check box is 1
     present: np.ndarray  # (n_lines,) uint64: bit set where the check box is 0 or 1
     problem: np.ndarray  # (n_lines,) int8: index into REASONS
@@ -521,7 +521,7 @@ def _parse(
                             data, start, end, vocabulary, word_ends, first_word[column], last_word[column]
                         )
                         if code < 0:
-                            found = _BAD_WORD
+                            code = UNKNOWN  # a word X has begun to use costs its cell, not its row
                     words[slot, row] = code
                 else:
                     span_start[slot, row] = start

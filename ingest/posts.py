@@ -1,11 +1,12 @@
 """The optional table of posts: X's public files have no post texts, so users bring them in a format of their own.
 
-Parquet, JSON lines, CSV (quoted as CSV is) or TSV (unquoted). Read in batches; a bad row is rejected, not repaired.
+Parquet, JSON lines, a JSON array, CSV (quoted as CSV is) or TSV (unquoted). Read in batches; a bad row is rejected, not repaired.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -49,38 +50,80 @@ def post_columns(names: list[str], label: str) -> dict[str, str]:
     return found
 
 
+_FORMATS = {
+    b"PK\x03\x04": "a zip archive or an Excel workbook",
+    b"\xd0\xcf\x11\xe0": "an Excel workbook",
+    b"\x1f\x8b": "gzip under a name that does not end in .gz",
+    b"\x28\xb5\x2f\xfd": "zstd under a name that does not end in .zst",
+    b"BZh": "bzip2 under a name that does not end in .bz2",
+    b"ARROW1": "Feather (Arrow)",
+    b"ORC": "ORC",
+    b"Obj\x01": "Avro",
+    b"\x89HDF": "HDF5",
+    b"SQLite format 3": "an SQLite database",
+    b"\x80\x04": "a Python pickle",
+    b"\x80\x05": "a Python pickle",
+    b"\xff\xfe": "UTF-16 text",
+    b"\xfe\xff": "UTF-16 text",
+    b"<": "HTML or XML",
+}
+EXPECTED_POSTS = "Expected Parquet, JSON lines, a JSON array of objects, or CSV or TSV with a header, in UTF-8, plain or as .gz, .zst or .bz2"
+_COMPRESSIONS = {".gz": "gzip", ".zst": "zstd", ".bz2": "bz2"}
+
+
 def post_batches(path: Path, label: str) -> Iterator[tuple[pa.Table, np.ndarray, list[tuple[int, str]]]]:
     """Raw rows of a posts file: a table with the file's own columns, the line of each row, and unreadable lines.
 
-    A line is a physical line for JSON lines and TSV, a record number (from 1, the header is not counted) otherwise.
+    What the file is, its first bytes say, whatever its name. A line is a physical line for JSON lines and TSV, a record
+    number (from 1, the header is not counted) otherwise.
     """
-    name = path.name.lower()
-    for suffix in (".gz", ".zst", ".zip"):
-        name = name.removesuffix(suffix)
     try:
-        if name.endswith(".parquet"):
+        with _stream(path) as raw:
+            head = raw.read(1 << 16)
+        start = head.removeprefix(b"\xef\xbb\xbf").lstrip()
+        known = next((what for magic, what in _FORMATS.items() if head.startswith(magic)), None)
+        if known or not start:
+            raise InputError(f"The posts file {label} is {known or 'empty'}. {EXPECTED_POSTS}.")
+        if head.startswith(b"PAR1"):
             at = 1
             for batch in pq.ParquetFile(path).iter_batches(_BATCH):
                 table = pa.Table.from_batches([batch])
                 yield table, np.arange(at, at + table.num_rows), []
                 at += table.num_rows
-        elif name.endswith((".jsonl", ".ndjson")):
+        elif start.startswith(b"["):
+            yield from _json_array(path, label)
+        elif start.startswith(b"{") or path.name.lower().split(".", 1)[-1].startswith(("jsonl", "ndjson")):
             yield from _json_lines(path)
+        elif b"\0" in head:
+            raise InputError(f"The posts file {label} is binary and of no format known here. {EXPECTED_POSTS}.")
         else:
-            yield from _delimited(path, "\t" if name.endswith(".tsv") else ",")
+            yield from _delimited(path, label, head)
     except (pa.ArrowException, OSError, EOFError) as error:
-        raise InputError(
-            f"The posts file {label} can't be read: {str(error).splitlines()[0]}. Expected Parquet, JSON lines, CSV with "
-            "a header, or TSV with a header, in UTF-8."
-        ) from error
+        reason = str(error).splitlines()[0]
+        if "invalid UTF8" in reason:
+            reason = f"it is no UTF-8 text ({reason}), perhaps Latin-1 or Windows-1252; convert it with: iconv -f WINDOWS-1252 -t UTF-8"
+        raise InputError(f"The posts file {label} can't be read: {reason}. {EXPECTED_POSTS}.") from error
 
 
 def _stream(path: Path) -> Any:
-    suffix = path.suffix.lower()
-    if suffix == ".zip":
-        raise InputError(f"The posts file {path.name} is a zip archive; unpack it, or use .gz or .zst.")
-    compression = {".gz": "gzip", ".zst": "zstd"}.get(suffix)
-    return pa.input_stream(str(path), compression=compression)
+    return pa.input_stream(str(path), compression=_COMPRESSIONS.get(path.suffix.lower()))
+
+
+def _json_array(path: Path, label: str) -> Iterator[tuple[pa.Table, np.ndarray, list[tuple[int, str]]]]:
+    """An array of objects, or of what JSON lines would hold; read whole, as JSON must be."""
+    with _stream(path) as raw:
+        try:
+            entries = json.loads(raw.read().decode("utf-8-sig"))
+        except (ValueError, RecursionError) as error:
+            raise InputError(
+                f"The posts file {label} starts as a JSON array and can't be read to its end ({error}); it is probably cut "
+                f"short. {EXPECTED_POSTS}."
+            ) from error
+    for start in range(0, len(entries), _BATCH):
+        part = list(enumerate(entries[start : start + _BATCH], start + 1))
+        rows = [{str(key): _as_text(value) for key, value in row.items()} for _, row in part if isinstance(row, dict)]
+        bad = [(number, str(row)[:200]) for number, row in part if not isinstance(row, dict)]
+        yield _text_table(rows), np.array([number for number, row in part if isinstance(row, dict)]), bad
 
 
 def _json_lines(path: Path) -> Iterator[tuple[pa.Table, np.ndarray, list[tuple[int, str]]]]:
@@ -91,6 +134,8 @@ def _json_lines(path: Path) -> Iterator[tuple[pa.Table, np.ndarray, list[tuple[i
         lines: list[int] = []
         bad: list[tuple[int, str]] = []
         for number, line in enumerate(io.BufferedReader(raw), start=1):
+            if number == 1:
+                line = line.removeprefix(b"\xef\xbb\xbf")
             if not line.strip():
                 bad.append((number, ""))
                 continue
@@ -129,8 +174,13 @@ def _text_table(rows: list[dict]) -> pa.Table:
     return pa.table({name: pa.array(values, type=pa.string()) for name, values in columns.items()})
 
 
-def _delimited(path: Path, delimiter: str) -> Iterator[tuple[pa.Table, np.ndarray, list[tuple[int, str]]]]:
+def _delimited(path: Path, label: str, head: bytes) -> Iterator[tuple[pa.Table, np.ndarray, list[tuple[int, str]]]]:
     bad: list[tuple[int, str]] = []
+    header = head.split(b"\n")[0].decode("utf-8-sig", "replace").rstrip("\r")
+    # German and French spreadsheets write semicolons; the one that separates the header into most names is it.
+    delimiter = max("\t,;|", key=header.count)
+    names = [name.strip().strip('"') for name in header.split(delimiter)]
+    post_columns(names, label)
 
     def keep_count(row: Any) -> str:
         bad.append((row.number or 0, (row.text or "")[:200]))
@@ -140,14 +190,10 @@ def _delimited(path: Path, delimiter: str) -> Iterator[tuple[pa.Table, np.ndarra
         # Every column as text: ids must never pass through a float.
         parse = pyarrow.csv.ParseOptions(
             delimiter=delimiter,
-            quote_char='"' if delimiter == "," else False,
-            newlines_in_values=delimiter == ",",
+            quote_char=False if delimiter == "\t" else '"',
+            newlines_in_values=delimiter != "\t",
             invalid_row_handler=keep_count,
         )
-        first = pa.input_stream(str(path), compression={".gz": "gzip", ".zst": "zstd"}.get(path.suffix.lower()))
-        with first:
-            head = first.read(1 << 16).split(b"\n")[0].decode("utf-8-sig", "replace").rstrip("\r")
-        names = [name.strip().strip('"') for name in head.split(delimiter)]
         convert = pyarrow.csv.ConvertOptions(
             column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=True, null_values=[""]
         )
@@ -173,10 +219,11 @@ def read_posts(table: pa.Table, columns: dict[str, str]) -> tuple[pa.Table, np.n
     """
     schema = SCHEMAS["posts"]
     raw = table.column(columns["tweetId"])
-    if pa.types.is_floating(raw.type):
+    shown = raw.slice(0, 200).to_pylist()
+    if pa.types.is_floating(raw.type) or (shown and all(re.match(r"-?\d+\.\d+[eE]\+", str(value)) for value in shown)):
         raise InputError(
-            f"The column {columns['tweetId']} of the posts file holds floating-point numbers; 64-bit post ids lose their "
-            "last digits that way. Write it as an integer or as text."
+            f"The column {columns['tweetId']} of the posts file holds floating-point numbers, such as {shown[0]!r}; 64-bit post "
+            "ids lose their last digits that way. Write it as an integer or as text."
         )
     frame = pl.DataFrame({"id": pl.Series(raw).cast(pl.String).str.strip_chars()})
     ids = frame.select(pl.col("id").filter(pl.lit(True)).str.to_integer(dtype=pl.Int64, strict=False)).to_series()

@@ -12,12 +12,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ingest.columns import WORD_REASONS, Matching
+from ingest.columns import Matching
 from ingest.parse import REASONS, Lines
 from nouns import snapshot
 
 # Not a sign of an unreadable file: they don't count towards `max_rejected_share`.
-HARMLESS = frozenset({"duplicate", "no_rating", "after_as_of"})
+HARMLESS = frozenset({"duplicate", "no_rating", "unknown_helpfulness_level", "after_as_of"})
 _VALUE_CHARACTERS = 200
 _SPILL_ROWS = 200_000
 
@@ -31,6 +31,7 @@ class Rejects:
     by_file: dict[str, Counter[str]] = field(default_factory=dict)
     # (table, reason, column) -> [count, file, line, value of the first one]
     examples: dict[tuple[str, str, str], list] = field(default_factory=dict)
+    last_line: dict[str, int] = field(default_factory=dict)  # of each file the last physical line that was rejected
     _waiting: list[pa.Table] = field(default_factory=list)
     _n_waiting: int = 0
     _sink: pq.ParquetWriter | None = None
@@ -44,6 +45,8 @@ class Rejects:
             return
         self.by_table.setdefault(table, Counter())[reason] += n
         self.by_file.setdefault(file, Counter())[reason] += n
+        if reason not in HARMLESS:
+            self.last_line[file] = max(self.last_line.get(file, 0), int(lines.max()))
         values = values if isinstance(values, pa.Array) else pa.array(values, type=pa.string())
         example = self.examples.setdefault((table, reason, column or ""), [0, file, int(lines[0]), str(values[0])])
         example[0] += n
@@ -75,12 +78,8 @@ class Rejects:
             for code, column in sorted(set(zip(codes.tolist(), columns.tolist(), strict=True))):
                 these = rows[(codes == code) & (columns == column)]
                 name = matching.names[column] if column >= 0 else None
-                known = matching.layout.names[column] if column >= 0 else ""
-                reason = REASONS[code]
-                if reason == "unknown_word":
-                    reason = WORD_REASONS.get(known, "unknown_status")
                 values = [escape(lines.cell(row, column)) for row in these.tolist()]
-                self.add(table, file, these + first_line, name, reason, values)
+                self.add(table, file, these + first_line, name, REASONS[code], values)
             return np.flatnonzero(problem == 0)
         return np.arange(len(problem))
 

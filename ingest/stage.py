@@ -21,14 +21,17 @@ import pyarrow.parquet as pq
 
 from ingest.as_of import enrollment_as_of, statuses_as_of
 from ingest.columns import SPECS, Column, Matching, match_columns
+from ingest.doubts import look_swapped, missing_shards, quoted, rounding_of
 from ingest.files import (
     EXPECTED_NAMES,
     Block,
+    LeftAlone,
     Reading,
     Shard,
     blocks,
     find_shards,
     hash_file,
+    not_as_fetched,
     refuse_long_line,
 )
 from ingest.parse import (
@@ -37,6 +40,7 @@ from ingest.parse import (
     OPTIONAL_PARTICIPANT,
     PARTICIPANT,
     TEXT,
+    UNKNOWN,
     WORD,
     Layout,
     Lines,
@@ -51,16 +55,18 @@ from ingest.ratings import (
     rating_table,
     sort_ratings,
 )
-from ingest.rejects import Rejects, escape, sorted_batches
+from ingest.rejects import HARMLESS, Rejects, escape, sorted_batches
 from ingest.settings import IngestSettings
 from nouns import snapshot
 from nouns.errors import InputError
+from nouns.notices import notice
 from nouns.run import Run
 from nouns.stage import Counts, Tools
 
 Progress = Callable[..., None]
 _SNOWFLAKE_EPOCH = 1_288_834_974_657  # ms; an id holds its time: (id >> 22) + this
 _MIN_RATINGS_TO_COMPARE = 100
+_MUCH_LACKING = 0.15  # share of ratings of unknown notes; X's files have a few in a hundred, of deleted notes
 
 
 @dataclass
@@ -76,10 +82,22 @@ class _Run:
     tables: dict[str, dict[str, Any]] = field(default_factory=dict)
     files: list[dict[str, Any]] = field(default_factory=list)
     columns: list[dict[str, Any]] = field(default_factory=list)
-    notices: list[str] = field(default_factory=list)
+    notices: list[dict[str, str]] = field(default_factory=list)
+    # words that are not known, by table and column: each with its number, as far as looked at
+    words: dict[tuple[str, str], Counter[str]] = field(default_factory=dict)
     # accepted and written rows by file label
     written: Counter[str] = field(default_factory=Counter)
     matched: int = 0  # ratings of notes whose text is at hand
+
+    def tell(self, text: str) -> None:
+        self.notices.append(notice("told", "ingest", text))
+
+    def doubt(self, kind: str, text: str) -> None:
+        """Say what makes the snapshot doubtful, at the level that the settings give this kind; stop at "refused"."""
+        level = getattr(self.settings, kind)
+        self.notices.append(notice(level, "ingest", text))
+        if level == "refused":
+            raise InputError(f"{text}. To go on all the same: --set ingest.{kind}=warned")
 
 
 def ingest(
@@ -101,9 +119,11 @@ def ingest(
     posts, as_of = run.given.get("posts"), run.given.get("as_of")
     out = Path(out)
     source = Path(source)
-    shards, found_posts, other = find_shards(source)
+    shards, found_posts, left = find_shards(source)
     if "notes" not in shards:
-        there = sorted({shard.label for group in shards.values() for shard in group} | set(other))
+        there = sorted(
+            {shard.label for group in shards.values() for shard in group} | {f"{x.label} ({x.why})" for x in left}
+        )
         listing = ", ".join(there[:12]) + (f" and {len(there) - 12} more" if len(there) > 12 else "")
         raise InputError(
             f"No notes file in {source}: "
@@ -114,20 +134,20 @@ def ingest(
     scratch = out / ".scratch"
     scratch.mkdir()
     work = _Run(out, scratch, settings, as_of, tools.progress, Rejects(scratch))
-    if other:
-        work.notices.append(
-            f"{len(other)} file{'s were' if len(other) > 1 else ' was'} not recognised and left alone: "
-            f"{', '.join(other[:8])}{' ...' if len(other) > 8 else ''}"
-        )
     try:
+        _doubt_files(work, source, shards, left)
         for name in ("notes", "note_status_history", "user_enrollment", "note_requests"):
             _ingest_table(work, name, shards.get(name, []))
         _ingest_posts(work, post_file, source)
         _ingest_ratings(work, shards.get("ratings", []))
         _reconcile(work)
         work.rejects.write(out, settings.sort_memory_mb)
+        _tell_rejects(work)
         counts = _counts(work)
         _write_json(out / "schema_report.json", {"files": work.columns, "notices": work.notices})
+    except InputError as error:
+        error.notices = work.notices
+        raise
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise OSError(
@@ -152,6 +172,27 @@ def _choose_posts(posts: Path | None, found: list[Path], source: Path) -> Path |
         names = ", ".join(path.relative_to(source).as_posix() for path in found)
         raise InputError(f"{source} holds more than one posts file: {names}. Keep one, or name it with --posts.")
     return found[0] if found else None
+
+
+def _doubt_files(run: _Run, source: Path, shards: dict[str, list[Shard]], left: list[LeftAlone]) -> None:
+    """What the names of the files tell: which were left alone, which are missing, which have an unusual form."""
+    for found in sorted(left, key=lambda entry: not entry.doubt):
+        text = f"{found.label} was left alone: {found.why}"
+        run.doubt(found.doubt, text) if found.doubt else run.tell(text)
+    for table, group in sorted(shards.items()):
+        missing = missing_shards((shard.member or shard.path.name).split("/")[-1].split(".")[0] for shard in group)
+        if missing:
+            run.doubt(
+                "shard_gap",
+                f"{', '.join(missing[:6])}{' ...' if len(missing) > 6 else ''} of {table} {'are' if len(missing) > 1 else 'is'} "
+                f"missing: there are {', '.join(shard.label for shard in group[:6])}{' ...' if len(group) > 6 else ''}. X numbers "
+                "a table's files without gaps; download what is missing",
+            )
+        for shard in group:
+            if shard.compression in ("parquet", "bz2", "xz"):
+                run.tell(f"{shard.label} was read as {table}, though X publishes no {shard.compression}")
+    for name, what in not_as_fetched(source):
+        run.doubt("shard_gap", f"fetch.json lists {name}, which {what}; fetch the day again")
 
 
 # -- reading -----------------------------------------------------------------------------------------------------------
@@ -210,12 +251,57 @@ def _parsed(run: _Run, name: str, shard: Shard) -> Iterator[tuple[Reading, Match
         }
     )
     if matching.unknown:
-        run.notices.append(
+        run.tell(
             f"{shard.label}: {len(matching.unknown)} unknown column{'s' if len(matching.unknown) > 1 else ''} left out: "
             f"{', '.join(matching.unknown[:12])}{' ...' if len(matching.unknown) > 12 else ''}"
         )
     if reading.data_lines == 0:
-        run.notices.append(f"{shard.label} has a header but no data lines")
+        run.doubt("empty_table", f"{shard.label} has a header but no data lines")
+    elif reading.no_last_break:
+        last = run.rejects.last_line.get(shard.label) == reading.data_lines + 1
+        text = f"{shard.label}: the last line ({reading.data_lines + 1:,}) has no line break at its end"
+        if last:
+            run.doubt("cut_line", f"{text} and can't be read: the file was probably cut short, download it again")
+        else:
+            run.tell(f"{text}; if its last cell looks cut, download the file again")
+
+
+def _known_words(run: _Run, name: str, lines: Lines, rows: np.ndarray) -> None:
+    """Note which words of the good lines are not known; of each column a few hundred cells a block are looked at."""
+    for column in SPECS[name].columns:
+        if column.kind != WORD or column.name not in lines.layout.names:
+            continue
+        strange = rows[lines.words[lines.layout.slot(column.name)][rows] == UNKNOWN]
+        if len(strange):
+            found = run.words.setdefault((name, column.name), Counter())
+            place = lines.layout.names.index(column.name)
+            cells = [escape(lines.cell(row, place)) for row in strange[:500].tolist()]
+            found.update(cells)
+            found[""] += len(strange) - len(cells)
+
+
+def _report_words(run: _Run, name: str, n_in: int) -> None:
+    """Say which words were new. Stop where a column holds so many that are no words that columns must be swapped."""
+    vocabularies = {column.name: column.vocabulary for column in SPECS[name].columns if column.kind == WORD}
+    for (table, column), found in sorted(run.words.items()):
+        if table != name:
+            continue
+        n = found.total()
+        words = [word for word, _ in found.most_common() if word]
+        shown = ", ".join(repr(word[:60]) for word in words[:5]) + (" ..." if len(words) > 5 else "")
+        others = {key: value for key, value in vocabularies.items() if value != vocabularies[column]}
+        if n > run.settings.max_rejected_share * n_in and look_swapped(words, others):
+            raise InputError(
+                f"{n:,} of {n_in:,} cells of {column} in {name} are none of X's words: {shown}; expected "
+                f"{', '.join(vocabularies[column])}. They do not look like new words either: compare the header with the "
+                "first rows (columns may be swapped or shifted)."
+            )
+        lost = "; where no older box is ticked either, the row holds no rating" if column == "helpfulnessLevel" else ""
+        rows = f"{n:,} row{'s' * (n > 1)}"
+        run.doubt(
+            "unknown_words",
+            f"{name}: {column} holds words that are not known here in {rows}: {shown}. They were read as empty{lost}",
+        )
 
 
 def _column(lines: Lines, rows: np.ndarray, column: Column, nullable: bool) -> pa.Array:
@@ -255,16 +341,21 @@ def _ingest_table(run: _Run, name: str, shards: list[Shard]) -> None:
         for number, shard in enumerate(shards):
             for _, matching, block, lines in _parsed(run, name, shard):
                 rows = run.rejects.add_problems(name, shard.label, block.first_line, lines, matching)
+                _known_words(run, name, lines, rows)
                 table = _table(run, name, shard, block, lines, matching, rows, assumed, number, scratch_schema)
                 if table.num_rows:
                     sink.write_table(table)
             n_in += run.files[-1]["in"]
     _refuse_unreadable(run, name, n_in, shards)
+    _report_words(run, name, n_in)
     _report_assumed(run, name, assumed)
     n_out = snapshot.write_batches(run.out / f"{name}.parquet", schema, _unique_rows(run, name, path, shards))
     path.unlink()
     if name == "notes":
+        _doubt_texts(run, "notes", "summary")
         _refuse_swapped_ids(run)
+    for key in {"notes": ("noteId", "tweetId"), "user_enrollment": ()}.get(name, snapshot.SORT_KEYS[name][:1]):
+        _doubt_ids(run, name, key)
     run.tables[name] = {"in": n_in, "out": n_out, "rejected": dict(sorted(run.rejects.by_table.get(name, {}).items()))}
 
 
@@ -332,6 +423,27 @@ def _json_list(links: pa.Array) -> pa.Array:
     return made.to_arrow().cast(pa.string())
 
 
+def _doubt_ids(run: _Run, name: str, key: str) -> None:
+    ids = snapshot.read_table(run.out, name, [key]).select(pl.col(key).unique()).collect()[key].to_numpy()
+    if rounding := rounding_of(ids):
+        run.doubt(
+            "rounded_ids",
+            f"{name}: nearly all of the {len(ids):,} values of {key} {rounding}; the first is {ids.min()}. Rows of the other "
+            "tables are not found by such ids. Use the file as published, or read ids as text",
+        )
+
+
+def _doubt_texts(run: _Run, name: str, column: str) -> None:
+    table = pq.ParquetFile(run.out / f"{name}.parquet")
+    n = sum(quoted(batch.column(0).drop_null()) for batch in table.iter_batches(100_000, columns=[column]))
+    if n:
+        run.doubt(
+            "quoted_texts",
+            f"{name}: {n:,} texts in {column} stand in quotation marks with those inside doubled, as CSV has it, and keep "
+            "them. X's files quote nothing: use the file as published, or write it without quoting",
+        )
+
+
 def _refuse_swapped_ids(run: _Run) -> None:
     """Note ids hold the time at which the note was written; where the post ids do instead, they are swapped."""
     frame = snapshot.read_table(run.out, "notes", ["noteId", "tweetId", "createdAtMillis"])
@@ -356,7 +468,7 @@ def _report_assumed(run: _Run, name: str, assumed: Counter[str]) -> None:
     }
     for column, n in sorted(assumed.items()):
         if n:
-            run.notices.append(f"{name}: {column} was empty or absent in {n:,} rows, {how[column]}")
+            run.tell(f"{name}: {column} was empty or absent in {n:,} rows, {how[column]}")
 
 
 def _drop_later(run: _Run, name: str, label: str, table: pa.Table) -> pa.Table:
@@ -389,7 +501,7 @@ def _drop_later(run: _Run, name: str, label: str, table: pa.Table) -> pa.Table:
         frame, n_unknown = change(frame, as_of)
         if n_unknown:
             what = "statuses" if name == "note_status_history" else "enrolment states"
-            run.notices.append(f"{label}: {n_unknown:,} {what} at the chosen time are not published and left empty")
+            run.tell(f"{label}: {n_unknown:,} {what} at the chosen time are not published and left empty")
         table = frame.to_arrow().cast(table.schema)
     return table
 
@@ -411,6 +523,8 @@ def _unique_rows(run: _Run, name: str, path: Path, shards: list[Shard]) -> Itera
     content = ", ".join(f'"{field.name}" DESC NULLS LAST' for field in schema if field.name != key)
     order = f'"{key}", {_LATEST[name]}, {content}, _file, _line'
     previous: Any = None
+    before: pa.Table | None = None  # the row in front of a batch
+    conflicts = 0
     labels = [shard.label for shard in shards]
     for table in sorted_batches(path, order, run.scratch, run.settings.sort_memory_mb):
         if not table.num_rows:
@@ -420,16 +534,36 @@ def _unique_rows(run: _Run, name: str, path: Path, shards: list[Shard]) -> Itera
         repeated[0] = previous is not None and keys[0] == previous
         previous = keys[-1]
         if repeated.any():
+            conflicts += _n_conflicts(table.select(schema.names), before, np.flatnonzero(repeated))
             dropped = table.filter(pa.array(repeated))
             files = dropped.column("_file").to_numpy()
             for number in np.unique(files).tolist():
                 part = dropped.filter(pa.array(files == number))
                 values = part.column(key).cast(pa.string()).combine_chunks()
                 run.rejects.add(name, labels[number], part.column("_line").to_numpy(), key, "duplicate", values)
+        before = table.select(schema.names).slice(table.num_rows - 1)
+        if repeated.any():
             table = table.filter(pa.array(~repeated))
         for number, n in zip(*np.unique(table.column("_file").to_numpy(), return_counts=True), strict=True):
             run.written[labels[int(number)]] += int(n)
         yield table.select(schema.names).cast(schema)
+    if conflicts:
+        run.doubt(
+            "conflicting_rows",
+            f"{name}: {conflicts:,} line{'s have' if conflicts > 1 else ' has'} the {key} of another line and other contents; the latest stays, of equally late "
+            "ones the greatest. Two downloads may be mixed in one folder",
+        )
+
+
+def _n_conflicts(table: pa.Table, before: pa.Table | None, repeated: np.ndarray) -> int:
+    """How many of the given rows differ from the row in front of them, which has the same key."""
+    offset = 0 if before is None else 1
+    frame = pl.DataFrame(pl.from_arrow(table if before is None else pa.concat_tables([before, table])))
+    one, two = frame[repeated + offset], frame[repeated + offset - 1]
+    differ = pl.concat(
+        [(one[name].ne_missing(two[name])).rename(name).to_frame() for name in frame.columns], how="horizontal"
+    )
+    return int(differ.select(pl.any_horizontal(pl.all()).sum()).item())
 
 
 # -- posts -------------------------------------------------------------------------------------------------------------
@@ -492,13 +626,28 @@ def _ingest_posts(run: _Run, path: Path | None, source: Path) -> None:
         }
     )
     if unknown:
-        run.notices.append(f"{label}: unknown columns left out: {', '.join(unknown[:12])}")
+        run.tell(f"{label}: unknown columns left out: {', '.join(unknown[:12])}")
+    if n_in == 0:
+        run.doubt("empty_table", f"The posts file {label} has no rows, so no post has a text")
     shard = Shard("posts", path, "", label)
     _refuse_unreadable(run, "posts", n_in, [shard])
     n_out = snapshot.write_batches(run.out / "posts.parquet", schema, _unique_rows(run, "posts", scratch, [shard]))
     scratch.unlink()
     rejected = dict(sorted(run.rejects.by_table.get("posts", {}).items()))
     run.tables["posts"] = {"in": n_in, "out": n_out, "rejected": rejected}
+    if not n_out:
+        return
+    _doubt_ids(run, "posts", "tweetId")
+    _doubt_texts(run, "posts", "text")
+    of_notes = snapshot.read_table(run.out, "posts", ["tweetId"]).join(
+        snapshot.read_table(run.out, "notes", ["tweetId"]), on="tweetId", how="semi"
+    )
+    matching = run.tables["posts"]["of_known_notes"] = of_notes.select(pl.len()).collect().item()
+    text = f"{matching:,} of the {n_out:,} posts in {label} belong to a note of this snapshot"
+    if not matching:
+        run.doubt("unmatched_posts", f"{text}: no note will be read beside its post. Compare the ids of both files")
+    elif matching * 10 < n_out:
+        run.tell(text)
 
 
 # -- ratings -----------------------------------------------------------------------------------------------------------
@@ -514,10 +663,12 @@ def _ingest_ratings(run: _Run, shards: list[Shard]) -> None:
     for number, shard in enumerate(shards):
         for _, matching, block, lines in _parsed(run, "ratings", shard):
             rows = run.rejects.add_problems("ratings", shard.label, block.first_line, lines, matching)
+            _known_words(run, "ratings", lines, rows)
             records = _records(run, shard.label, number, block, lines, matching, rows, raters, sources, assumed)
             runs.add(records)
         n_in += run.files[-1]["in"]
     _refuse_unreadable(run, "ratings", n_in, shards)
+    _report_words(run, "ratings", n_in)
     _report_assumed(run, "ratings", assumed)
     n_out = snapshot.write_batches(
         run.out / "ratings.parquet",
@@ -568,7 +719,14 @@ def _records(
     rated = value[rows] >= 0
     if not rated.all():
         none = rows[~rated]
-        run.rejects.add("ratings", label, none + block.first_line, None, "no_rating", pa.repeat("", len(none)))
+        new = level[none] == UNKNOWN
+        words = pa.repeat("", len(none) - int(new.sum()))
+        run.rejects.add("ratings", label, none[~new] + block.first_line, None, "no_rating", words)
+        if new.any():
+            place = layout.names.index("helpfulnessLevel")
+            values = [escape(lines.cell(row, place)) for row in none[new].tolist()]
+            column = matching.names[place]
+            run.rejects.add("ratings", label, none[new] + block.first_line, column, "unknown_helpfulness_level", values)
         rows = rows[rated]
     if "version" in kept:
         version = lines.integers[layout.slot("version")]
@@ -720,7 +878,7 @@ def _refuse_unreadable(run: _Run, name: str, n_in: int, shards: list[Shard]) -> 
     for (table, reason, column), (n, file, line, value) in sorted(
         run.rejects.examples.items(), key=lambda item: (-item[1][0], item[0])
     ):
-        if table == name and reason not in ("duplicate", "no_rating", "after_as_of"):
+        if table == name and reason not in HARMLESS:
             where = f" in {column}" if column else ""
             reasons.append(f"{reason}{where}: {n:,} lines, the first {file} line {line} with {value[:60]!r}")
     raise InputError(
@@ -745,6 +903,8 @@ def _reconcile(run: _Run) -> None:
             "The counts of ingest do not add up, which is a bug in it; nothing was kept. " + "; ".join(wrong)
         )
     ratings = run.tables["ratings"]["out"]
+    if ratings:
+        _doubt_ids(run, "ratings", "noteId")
     if ratings >= _MIN_RATINGS_TO_COMPARE:
         if run.matched == 0:
             raise InputError(
@@ -752,6 +912,21 @@ def _reconcile(run: _Run) -> None:
                 "files belong to different downloads, or noteId and tweetId are swapped in one of them."
             )
         run.tables["ratings"]["of_known_notes"] = run.matched
+        lacking = 1 - run.matched / ratings
+        text = f"{ratings - run.matched:,} of {ratings:,} ratings ({lacking:.0%}) are about notes that no notes file here has"
+        if lacking > _MUCH_LACKING:
+            run.doubt("lacking_notes", f"{text}: more than deleted notes explain, a notes file is probably missing")
+        elif lacking > 0.01:
+            run.tell(f"{text}: deleted since, as a rule")
+
+
+def _tell_rejects(run: _Run) -> None:
+    """Every reason for which lines were left out, with its number and the first of them."""
+    for (table, reason, column), (n, file, line, value) in sorted(run.rejects.examples.items()):
+        where = f" in {column}" if column else ""
+        shown = f" with {value[:60]!r}" if value and reason not in HARMLESS else ""
+        lines = f"{n:,} line{'s' if n > 1 else ''}"
+        run.tell(f"{table}: {lines} left out, {reason}{where}; the first is {file} line {line:,}{shown}")
 
 
 def _counts(run: _Run) -> dict[str, Any]:

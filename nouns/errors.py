@@ -14,11 +14,14 @@ SupernotesError          one paragraph for a person: found, expected, what to do
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 
 class SupernotesError(Exception):
-    """The message says what was found, what was expected and what to do."""
+    """The message says what was found, what was expected and what to do. `notices`: what was noticed before."""
 
     exit_code = 1
+    notices: Sequence[dict[str, str]] = ()
 
 
 class InputError(SupernotesError, ValueError):

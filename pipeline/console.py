@@ -9,9 +9,13 @@ from typing import Any
 
 from nouns.errors import InputError
 
+emitted = [0]
+"""How many JSON values were printed: an error prints one only if there was none."""
+
 
 def emit(value: Any) -> None:
     """One JSON value as one line on standard output."""
+    emitted[0] += 1
     print(json.dumps(value, ensure_ascii=False, allow_nan=False), flush=True)
 
 

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from nouns.errors import InputError, ModelServerGone, NotMade, StageFailed, SupernotesError
+from nouns.notices import notices_of
 from nouns.run import Run
 from nouns.stage import Counts, Progress, Stage, Tools, silent
 from nouns.stages import ALL_STAGES, RUN_STAGES, STAGES, stage_named
@@ -155,7 +156,7 @@ class Plan:
             if stage.replaced_by and getattr(self.request, stage.replaced_by):
                 return self._replaced(stage)
             return self._sharded(stage, progress) if stage.per_post else self._whole(stage, progress, second)
-        except SupernotesError:
+        except (SupernotesError, BrokenPipeError):
             raise
         except OSError as error:
             if error.errno is None:
@@ -317,9 +318,11 @@ class Plan:
         tables = self.store.manifest(f"runs/{self.run_id}/ingest")
         ratings = tables.counts.get("tables", {}).get("ratings", {}).get("out", 0) if tables else 0
         if not ratings and not inputs.given:
+            said = notices_of("ingest", tables.counts if tables else {})
+            left = "".join(f"{entry['text']}. " for entry in said if entry["level"] != "told")
             raise InputError(
-                f"{self.request.source!r} holds no ratings, so raters cannot be fitted. Give --raters (a fit_raters output "
-                "or X's scorer files) or --jury (a trained jury)."
+                f"{self.request.source!r} holds no ratings, so raters cannot be fitted. {left}Give --raters (a fit_raters "
+                "output or X's scorer files) or --jury (a trained jury)."
             )
 
     def _publish(
@@ -651,6 +654,7 @@ def run_stage(workspace: str, run_id: str, stage: str, progress: Progress = sile
 
 def run_summary(store: Store, run_id: str, results: Iterable[StageResult], status: str = "done") -> dict[str, Any]:
     """The object that `supernotes run --json` prints."""
+    results = list(results)
     stages = {result.stage: result.to_json() for result in results}
     manifest = store.manifest(f"runs/{run_id}/select_winners")
     counts = manifest.counts if manifest else {}
@@ -661,6 +665,7 @@ def run_summary(store: Store, run_id: str, results: Iterable[StageResult], statu
         "winners": counts.get("out", 0),
         "abstentions": counts.get("rejected", {}),
         "stages": stages,
+        "notices": [entry for result in results for entry in notices_of(result.stage, result.counts)],
     }
 
 

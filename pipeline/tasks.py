@@ -80,12 +80,18 @@ def _event_extra(events: Mapping[Any, Any]) -> dict[str, Any]:
 
 def run_stage(work: Mapping[str, str], stage: str) -> str:
     """One stage of a run; progress goes to the task's log. Returns the result's path relative to the workspace."""
+    import logging
+
+    from nouns.notices import notices_of
     from pipeline.plan import Plan
     from storage.store import Store
 
     store = Store(work["workspace"])
     result = Plan(store, work["run_id"]).run(stage, _logging(stage))
     _log(stage).info("%s", told(result, f"run {work['run_id']} of {work['workspace']}"))
+    for entry in notices_of(stage, result.counts):
+        level = logging.INFO if entry["level"] == "told" else logging.WARNING
+        _log(stage).log(level, "%s: %s", stage, entry["text"])
     tell_measures(store, work["run_id"], stage, ran=result.state == "ran")
     return result.path
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json as jsonlib
 import os
+import shlex
 import sys
 import traceback
 from pathlib import Path
@@ -18,13 +19,14 @@ import typer
 from nouns.errors import InputError, SupernotesError
 from nouns.stages import RUN_STAGES, STAGES, verb
 from pipeline.console import as_of as read_as_of
-from pipeline.console import emit, newest_run, sample_directory, say
+from pipeline.console import emit, emitted, newest_run, sample_directory, say
 
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
     help="Merges proposed Community Notes into one that people who usually disagree would both find helpful.",
 )
 
@@ -40,6 +42,31 @@ RunId = Annotated[str | None, typer.Option("--run", help="Run id; default: the n
 DEFAULT_WORKSPACE = "./workspace"
 
 
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        print(f"supernotes {version('supernotes')}")
+        raise typer.Exit()
+
+
+@app.callback()
+def every_verb(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and end.", is_eager=True, callback=_version)
+    ] = False,
+) -> None:
+    pass
+
+
+def show_notices(notices: Any) -> None:
+    """What a stage noticed, for a person: every one, as indented lines."""
+    from nouns.notices import as_lines
+
+    for line in as_lines(notices):
+        say(f"    {line}")
+
+
 def _settings(config: Path | None, flags: list[str] | None) -> Any:
     from pipeline.settings import load_settings
 
@@ -53,6 +80,7 @@ def carry_out(
     workspace: str, request: Any, settings: Any, *, as_json: bool, until: str | None = None
 ) -> dict[str, Any]:
     """All stages of a run with progress on standard error; returns the run's summary, also of one that failed."""
+    from nouns.notices import notices_of
     from pipeline.plan import Plan, StageResult, create_run, run_summary
     from pipeline.progress import reporting
     from storage.store import Store
@@ -70,6 +98,7 @@ def carry_out(
             results.append(StageResult(stage, "failed", f"runs/{run_id}/{stage}"))
             summary = run_summary(store, run_id, results, "failed")
             summary["error"] = str(error)
+            summary["notices"] += error.notices
             if as_json:
                 emit(summary)
             raise
@@ -80,6 +109,7 @@ def carry_out(
         say(
             f"  {stage:<18} {result.state:<8}{counts.get('in', 0):>9,} in {counts.get('out', 0):>9,} out{left_out}  {result.seconds:6.1f} s"
         )
+        show_notices(notices_of(stage, counts))
         if stage == until:
             break
     summary = run_summary(store, run_id, results)
@@ -350,6 +380,7 @@ def settings_command(config: Config = None, set: Set = None, json: Json = False)
 
 
 def stage_of_run(stage: str, run_id: str | None, workspace: str, as_json: bool) -> None:
+    from nouns.notices import notices_of
     from pipeline.plan import Plan
     from pipeline.progress import reporting
     from storage.store import Store
@@ -358,12 +389,17 @@ def stage_of_run(stage: str, run_id: str | None, workspace: str, as_json: bool) 
     plan = Plan(store, run_id or newest_run(store))
     with reporting(stage) as progress:
         result = plan.run(stage, progress)
+    notices = notices_of(stage, result.counts)
     if as_json:
-        emit({"run_id": plan.run_id, "stage": stage} | result.to_json())
+        emit({"run_id": plan.run_id, "stage": stage, "notices": notices} | result.to_json())
     else:
         say(f"{stage} {result.state}: {result.path}")
+        show_notices(notices)
         for key, value in result.counts.items():
-            if not isinstance(value, (dict, list)):
+            if key == "rejected":
+                reasons = ", ".join(f"{reason} {number:,}" for reason, number in value.items())
+                say(f"  left out: {reasons or 'none'}")
+            elif value is not None and not isinstance(value, (dict, list)):
                 say(f"  {key}: {value}")
 
 
@@ -744,23 +780,40 @@ def main(argv: list[str] | None = None) -> None:
     arguments = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in arguments or os.environ.get("SUPERNOTES_DEBUG") == "1"
     arguments = [argument for argument in arguments if argument != "--debug"]
+    said: dict[str, Any] = {}
+    code = 0
+    emitted[0] = 0
     try:
-        app(arguments)
-    except SystemExit:
-        raise
+        # Not `app(arguments)`, which swallows Ctrl-C and ends a broken pipe as a failure.
+        command = typer.main.get_command(app)
+        with command.make_context("supernotes", arguments) as context:
+            command.invoke(context)
+        sys.stdout.flush()
+    except typer.Exit as error:
+        code = error.exit_code
     except BrokenPipeError:
-        os._exit(0)
-    except KeyboardInterrupt:
-        say("stopped; finished stages are kept, run the same command again to go on")
-        raise SystemExit(130) from None
+        os._exit(0)  # whoever read has enough; no word, and no flush at the end
+    except (KeyboardInterrupt, typer.Abort):
+        again = " ".join(["supernotes", *map(shlex.quote, arguments)])
+        said, code = {"status": "stopped", "error": "stopped before the end"}, 130
+        say(f"stopped; finished stages are kept and are not repeated. To go on, run the same command again:\n  {again}")
     except Exception as error:
         if debug:
             traceback.print_exc()
-        if isinstance(error, SupernotesError):
-            say(f"error: {error}")
-            raise SystemExit(error.exit_code) from None
-        say(f"error: {type(error).__name__}: {error} (run again with --debug for the traceback)")
-        raise SystemExit(1) from None
+        usage: Any = error if hasattr(error, "format_message") else None  # typer's own, without a public name
+        text = usage.format_message() if usage else str(error)
+        if not usage and not isinstance(error, SupernotesError):
+            text = f"{type(error).__name__}: {error} (run again with --debug for the traceback)"
+        notices = list(getattr(error, "notices", ()))
+        said, code = {"status": "failed", "error": text, "notices": notices}, getattr(error, "exit_code", 1)
+        show_notices(entry for entry in notices if entry["level"] != "refused")  # that one is the error itself
+        if usage:
+            usage.show()
+        else:
+            say(f"error: {text}")
+    if said and "--json" in arguments and not emitted[0]:
+        emit({"notices": []} | said | {"exit_code": code})
+    raise SystemExit(code)
 
 
 if __name__ == "__main__":

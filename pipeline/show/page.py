@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from nouns.errors import InputError
+from nouns.notices import notices_of
 from nouns.stages import RUN_STAGES
 from pipeline.show.frames import Run, open_run
 from pipeline.show.metrics import drifts
@@ -37,6 +38,9 @@ blockquote { margin: .2rem 0; padding-left: .8rem; border-left: 3px solid var(--
 <td>{% for reason, number in counts.get("rejected", {}).items() %}{{ reason }} {{ "{:,}".format(number) }}{{ ", " if not loop.last }}{% endfor %}
 <td class="n">{{ timing.get("seconds", "") }}<td class="n">{{ counts.get("calls", "") }}<td class="n">{{ counts.get("prompt_tokens", 0) + counts.get("completion_tokens", 0) if "completion_tokens" in counts else "" }}</tr>
 {% endfor %}</table>
+{% if notices %}<h2>What was noticed</h2>
+<ul>{% for entry in notices %}<li>{% if entry.level != "told" %}<b>{{ entry.level }}</b> {% endif %}{{ entry.stage }}: {{ entry.text }}</li>
+{% endfor %}</ul>{% endif %}
 {% if baseline %}<h2>The language model against the extractive writer</h2>
 <p class="dim">Both drafted on {{ "{:,}".format(baseline.posts) }} posts. Per post the best text of each that passed the checks, before the appeal jury.</p>
 <table><tr><th>posts where both have a text that passed<td class="n">{{ "{:,}".format(baseline.both) }}</tr>
@@ -118,7 +122,8 @@ def _page(store: Store, run: Run, limit: int) -> tuple[str, dict[str, Any]]:
         run_id=run_id,
         outcomes=ordered,
         most=max(outcomes.values(), default=1),
-        stages=stage_timings(run),
+        stages=(stages := stage_timings(run)),
+        notices=[entry for stage, counts, _ in stages for entry in notices_of(stage, counts)],
         histogram=histogram,
         baseline=baseline,
         highest=max((number for _, number in histogram), default=1),

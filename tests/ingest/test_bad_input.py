@@ -28,6 +28,7 @@ from tests.ingest.test_ingest import (
     physical_lines,
     rating_rows,
     run,
+    texts,
     tsv,
 )
 
@@ -142,7 +143,7 @@ def test_a_file_with_a_header_only(tmp_path, table):
 def test_one_empty_shard_among_full_ones_is_only_noticed(tmp_path):
     source = folder(tmp_path / "in", ratings__00001=tsv(RATING_HEADER))
     _, counts = run(tmp_path, source)
-    assert "ratings-00001.tsv has a header but no data lines" in counts["notices"]
+    assert "ratings-00001.tsv has a header but no data lines" in texts(counts)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,29 @@
+"""What a stage has to say beside its numbers: records of level, stage and text, in the stage's counts as `notices`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal
+
+Level = Literal["told", "warned", "refused"]
+"""told: worth knowing; warned: the result may be wrong; refused: the stage stopped because of it."""
+
+_RANK = {"refused": 0, "warned": 1, "told": 2}
+
+
+def notice(level: Level, stage: str, text: str) -> dict[str, str]:
+    return {"level": level, "stage": stage, "text": text}
+
+
+def notices_of(stage: str, counts: Mapping[str, Any]) -> list[dict[str, str]]:
+    """The notices in a stage's counts, the gravest first. Manifests of older versions hold plain sentences: told."""
+    given = [
+        notice("told", stage, entry) if isinstance(entry, str) else {"stage": stage} | dict(entry)
+        for entry in counts.get("notices", ())
+    ]
+    return sorted(given, key=lambda entry: _RANK.get(entry["level"], 1))
+
+
+def as_lines(notices: Iterable[Mapping[str, str]]) -> list[str]:
+    """One line for a terminal or a log each: the level unless it is only told, then the text."""
+    return [("" if entry["level"] == "told" else f"{entry['level']}: ") + entry["text"] for entry in notices]

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from nouns.errors import InputError, ModelServerGone, NotMade, StageFailed, SupernotesError
-from nouns.notices import notices_of
+from nouns.notices import notice, notices_of
 from nouns.run import Run
 from nouns.stage import Counts, Progress, Stage, Tools, silent
 from nouns.stages import ALL_STAGES, RUN_STAGES, STAGES, stage_named
@@ -155,7 +155,8 @@ class Plan:
         try:
             if stage.replaced_by and getattr(self.request, stage.replaced_by):
                 return self._replaced(stage)
-            return self._sharded(stage, progress) if stage.per_post else self._whole(stage, progress, second)
+            result = self._sharded(stage, progress) if stage.per_post else self._whole(stage, progress, second)
+            return self._against_earlier(result) if stage.name == "ingest" else result
         except (SupernotesError, BrokenPipeError):
             raise
         except OSError as error:
@@ -313,6 +314,30 @@ class Plan:
         runs.point(self.store, self.run_id, stage.name, rel, manifest)
         state = "ran" if reusable is None else "skipped"
         return StageResult(stage.name, state, rel, manifest.counts, time.monotonic() - started)
+
+    def _against_earlier(self, result: StageResult) -> StageResult:
+        """The result of `ingest`, with a notice if notes of one of the workspace's last snapshots look lost in it."""
+        from ingest.diff import doubt
+
+        if self.request.as_of is not None or self.store.remote:
+            return result
+        earlier = [name for name in self.store.list("snapshots") if f"snapshots/{name}" != result.path]
+        earlier.sort(key=lambda name: self.store.modified(f"snapshots/{name}/manifest.json"), reverse=True)
+        for name in earlier[:3]:
+            manifest = self.store.manifest(f"snapshots/{name}")
+            if manifest is None or manifest.counts.get("as_of") is not None:
+                continue
+            reason = doubt(self.store.local(f"snapshots/{name}"), self.store.local(result.path))
+            if reason:
+                level = self.settings.ingest.shrunk
+                text = f"since the snapshot {name} of this workspace, {reason}; see: supernotes diff"
+                notices = [*result.counts.get("notices", ()), notice(level, "ingest", text)]
+                if level == "refused":
+                    error = InputError(f"{text}. To go on all the same: --set ingest.shrunk=warned")
+                    error.notices = notices
+                    raise error
+                return replace(result, counts=result.counts | {"notices": notices})
+        return result
 
     def _refuse_without_ratings(self, inputs: Inputs) -> None:
         tables = self.store.manifest(f"runs/{self.run_id}/ingest")

@@ -14,7 +14,9 @@ import pyarrow as pa
 
 from feedback.pairs.pairs import similarity
 from feedback.settings import LearnOutcomesSettings
+from ingest.diff import looks_lost
 from jury.tables import read_jsonl, read_rows, write_jsonl, write_rows
+from nouns.notices import notice
 from nouns.run import Run
 from nouns.snapshot import read_table
 from nouns.stage import Counts, Tools
@@ -65,7 +67,8 @@ def learn_outcomes(
     """Write outcomes.parquet, pairs.parquet, withdrawals.jsonl and report.json.
 
     `snapshot` and `parameters` are the *later* ones, the rest is of the run that judged. Counted in judged texts (existing notes and
-    winners): out = those with enough later ratings, rejected: not_published, deleted, too_few_ratings.
+    winners): out = those with enough later ratings, rejected: not_published, deleted, too_few_ratings. Where so many judged notes
+    are gone that the later snapshot looks incomplete, they count as `lost`, no winner is withdrawn for them, and a notice warns.
     """
     snapshot, parameters = run.other().path("ingest"), run.other().path("fit_raters")
     candidates = run.path("draft_candidates")
@@ -82,11 +85,14 @@ def learn_outcomes(
     codes: Counter[str] = Counter()
     rows: list[dict[str, Any]] = []
     by_id = {row["noteId"]: row for row in notes.iter_rows(named=True)}
+    alive = _alive(snapshot)
+    judged = existing["note_id"].unique().to_numpy()
+    lost = looks_lost(judged, judged[~np.isin(judged, list(alive))])
     for row in existing.sort("post_id", "note_id").iter_rows(named=True):
         later = by_id.get(row["note_id"])
         new = None if later is None else (later["n_ratings"] or 0) - (row["n_ratings"] or 0)
         if later is None:
-            codes["deleted"] += 1
+            codes["lost" if lost else "deleted"] += 1
         elif later["intercept"] is None or (new or 0) < settings.minimum_ratings:
             codes["too_few_ratings"] += 1
         else:
@@ -109,7 +115,10 @@ def learn_outcomes(
             continue
         rows.append(_outcome(line["candidate_id"], "winner", best, line | {"post_id": post}, 0))
     pairs = outcome_pairs(rows, by_id, settings)
-    gone = withdrawals(winners, _sources(candidates, revisions, posts), _alive(snapshot), of_post)
+    sources = _sources(candidates, revisions, posts)
+    if lost:  # nothing is withdrawn for a source that is only missing
+        alive |= {note for notes_of in sources.values() for note in notes_of}
+    gone = withdrawals(winners, sources, alive, of_post)
     write_rows(out / "outcomes.parquet", OUTCOMES, rows)
     write_rows(out / "pairs.parquet", OUTCOME_PAIRS, pairs)
     write_jsonl(out / "withdrawals.jsonl", gone)
@@ -126,6 +135,16 @@ def learn_outcomes(
         "rejected": dict(sorted(codes.items())),
         "pairs": len(pairs),
         "withdrawals": len(gone),
+        "notices": [
+            notice(
+                "warned",
+                "learn_outcomes",
+                f"{lost}. The later snapshot looks incomplete: what is gone from it counts as lost, not as deleted. Fetch that "
+                "day again, and see `supernotes diff`",
+            )
+        ]
+        if lost
+        else [],
     }
 
 
@@ -201,7 +220,10 @@ def withdrawals(
             if note["currentStatus"] == HELPFUL and similarity(note["summary"], line["text"]) < 0.9
         ]
         if missing:
-            code, reason = "source_note_deleted", f"Its source note {missing[0]} was deleted by its author."
+            code, reason = (
+                "source_note_deleted",
+                f"Its source note {missing[0]} is gone from X's files, as deleted notes are.",
+            )
         elif helpful:
             code, reason = "note_became_helpful", f"Note {helpful[0]} of the post is rated Helpful now."
         else:

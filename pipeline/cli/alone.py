@@ -155,6 +155,32 @@ def fit_raters_alone(
     return fit
 
 
+def diff_alone(before: Path, after: Path) -> dict[str, Any]:
+    """What `ingest.diff.compare` finds in two snapshots or folders of X's files, with the `notices` of reading the latter."""
+    import dataclasses
+
+    from ingest.diff import compare
+    from ingest.stage import ingest
+
+    settings = Settings().ingest
+    names = [field.name for field in dataclasses.fields(settings) if field.type == "Level"]
+    # A doubtful snapshot is what this looks at, so nothing is refused.
+    settings = dataclasses.replace(settings, **dict.fromkeys(names, "warned"))
+    notices: list[dict[str, str]] = []
+    snapshots = []
+    with tempfile.TemporaryDirectory(prefix="supernotes-diff-") as scratch:
+        for number, directory in enumerate((before, after)):
+            if (directory / "notes.parquet").is_file() and (directory / "schema_report.json").is_file():
+                snapshots.append(directory)
+                continue
+            out = Path(scratch) / str(number)
+            out.mkdir()
+            counts = ingest(Run(given={"source": directory}), settings, out, Tools())
+            notices += [entry | {"text": f"{directory}: {entry['text']}"} for entry in counts["notices"]]
+            snapshots.append(out)
+        return compare(snapshots[0], snapshots[1]) | {"notices": notices}
+
+
 def fold_in_alone(
     raters: Path, ratings: Path, out: Path, settings: Settings, progress: Progress = silent
 ) -> dict[str, Any]:

@@ -223,6 +223,27 @@ def runs(workspace: Workspace = DEFAULT_WORKSPACE, json: Json = False) -> None:
         )
 
 
+@app.command()
+def diff(
+    before: Annotated[Path, typer.Argument(help="A snapshot, or a folder of X's files.")],
+    after: Annotated[Path, typer.Argument(help="The later one.")],
+    json: Json = False,
+) -> None:
+    """What appeared and vanished between two snapshots, by table, with likely causes."""
+    from pipeline.cli.alone import diff_alone
+
+    found = diff_alone(before, after)
+    if json:
+        emit(found)
+        return
+    print(f"{'':<20} {'before':>13} {'after':>13} {'appeared':>13} {'vanished':>13} {'changed':>13}")
+    for name, table in found["tables"].items():
+        print(f"{name:<20} " + " ".join(f"{number:>13,}" for number in table.values()))
+    for cause in found["causes"]:
+        print(f"- {cause}")
+    show_notices(found["notices"])
+
+
 @app.command("inspect")
 def inspect_command(
     workspace: Workspace = DEFAULT_WORKSPACE,
@@ -743,6 +764,7 @@ def promote_writer(
 
 
 def _feedback(stage: str, run_id: str | None, workspace: str, settings: Any, as_json: bool, second: str = "") -> None:
+    from nouns.notices import notices_of
     from pipeline.plan import Plan
     from pipeline.progress import reporting
     from pipeline.promote import with_feedback_settings
@@ -753,9 +775,10 @@ def _feedback(stage: str, run_id: str | None, workspace: str, settings: Any, as_
     with reporting(stage) as progress:
         result = plan.run(stage, progress, second)
     if as_json:
-        emit({"run_id": plan.run_id, "stage": stage} | result.to_json())
+        emit({"run_id": plan.run_id, "stage": stage, "notices": notices_of(stage, result.counts)} | result.to_json())
     else:
         say(f"{stage} {result.state}: {result.path}")
+        show_notices(notices_of(stage, result.counts))
         if stage == "tune_writer":
             counts = result.counts
             said = f"{counts.get('steps', 0)} steps on {counts.get('out', 0)} rows"

@@ -1,0 +1,84 @@
+"""Manners of the command line: versions, help, one JSON object whatever happens, Ctrl-C, broken pipes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from pipeline.cli.app import main
+from tests.ingest.test_ingest import RATING_HEADER, folder, rating_rows, tsv
+
+
+def called(capsys, *arguments: str) -> tuple[int, str, str]:
+    with pytest.raises(SystemExit) as ended:
+        main(list(arguments))
+    said = capsys.readouterr()
+    return int(ended.value.code or 0), said.out, said.err
+
+
+def test_the_version_and_the_help_of_every_verb(capsys):
+    code, out, _ = called(capsys, "--version")
+    assert (code, out.split()[0]) == (0, "supernotes")
+    for arguments in (["-h"], ["ingest", "-h"], ["diff", "-h"]):
+        code, out, _ = called(capsys, *arguments)
+        assert (code, out.startswith("Usage: supernotes")) == (0, True)
+
+
+@pytest.mark.parametrize(
+    "arguments", [["show", "--nope", "--json"], ["runs", "x", "--json"], ["ingest", "-i", "nowhere", "--json"]]
+)
+def test_an_error_is_one_json_object_too(capsys, tmp_path, monkeypatch, arguments):
+    monkeypatch.chdir(tmp_path)
+    code, out, err = called(capsys, *arguments)
+    assert code == 2
+    assert json.loads(out)["exit_code"] == 2
+    assert json.loads(out)["error"] in err
+
+
+def test_notices_reach_the_terminal_and_json_and_a_refusal_names_its_setting(capsys, tmp_path):
+    source = folder(tmp_path / "in", ratings__00002=tsv(RATING_HEADER, *rating_rows()))
+    arguments = ["ingest", "-i", str(source), "-w", str(tmp_path / "w")]
+    code, out, err = called(capsys, *arguments, "--json")
+    assert code == 2
+    assert "--set ingest.shard_gap=warned" in err
+    assert json.loads(out)["notices"][-1]["level"] == "refused"
+    code, out, err = called(capsys, *arguments, "--set", "ingest.shard_gap=warned")
+    assert code == 0
+    assert "warned: ratings-00001 of ratings is missing" in err
+    assert "left out: duplicate 60" in err
+    _, out, _ = called(capsys, *arguments, "--set", "ingest.shard_gap=warned", "--json")
+    assert {"level", "stage", "text"} == set(json.loads(out)["notices"][0])
+
+
+def test_missing_ratings_are_explained_by_the_file_that_was_left_alone(capsys, tmp_path):
+    source = folder(tmp_path / "in", ratings__00000="")
+    (source / "ratings-00000.csv").write_text("x")
+    code, out, err = called(capsys, "run", "-i", str(source), "-w", str(tmp_path / "w"), "--json")
+    assert code == 2
+    assert "ratings-00000.csv was left alone" in json.loads(out)["error"]
+    assert "ratings-00000.csv was left alone" in err
+
+
+def test_a_reader_that_has_enough_ends_the_command_without_a_word():
+    done = subprocess.run(
+        f"{sys.executable} -m pipeline settings | head -n 1; echo ${{PIPESTATUS[0]}}",
+        shell=True, executable="/bin/bash", capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert done.stdout.split()[-1] in ("0", "141")
+    assert done.stderr == ""
+
+
+@pytest.mark.parametrize("flags", [[], ["--json"]])
+def test_ctrl_c_says_what_is_kept_and_how_to_go_on(capsys, monkeypatch, flags):
+    monkeypatch.setattr("pipeline.cli.app._settings", lambda *_: os.kill(os.getpid(), signal.SIGINT) or time.sleep(5))
+    code, out, err = called(capsys, "settings", *flags)
+    assert code == 130
+    assert "finished stages are kept" in err
+    assert "supernotes settings" in err
+    assert not flags or json.loads(out)["status"] == "stopped"

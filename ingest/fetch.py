@@ -21,7 +21,7 @@ from typing import Any
 import httpx
 
 from ingest.fetch_settings import FetchSettings
-from nouns.errors import InputError
+from nouns.errors import InputError, StageFailed
 
 Progress = Callable[..., None]
 
@@ -44,7 +44,8 @@ def fetch_snapshot(
 ) -> dict[str, Any]:
     """Download the files of one day (`date` as 2026-11-19) into the directory `out`; returns counts and `files`.
 
-    Shards are numbered from 00000; the first number the server does not have ends a table. Files that are already whole
+    Shards are numbered from 00000; the first number the server does not have ends a table, unless it has the next one: then
+    StageFailed is raised, because the day is not whole. Files that are already whole
     in `out` (listed in its `fetch.json` and unchanged on the server) are not fetched again. `in` is the number of files
     the server has, `out` the number now in the folder. Raises InputError for a wrong date or pattern, and for a day on
     which a required table has no files (X publishes about 48 hours late); RuntimeError when the server keeps failing.
@@ -68,6 +69,12 @@ def fetch_snapshot(
                 target = out / url.split("?")[0].rsplit("/", 1)[-1]
                 entry = _fetch(session, url, target, known.get(target.name), settings, random_source, progress, counts)
                 if entry is None:
+                    later = _url(settings, day, folder, name, n_shards + 1)
+                    if (n_shards or table in settings.tables) and _has(session, later):
+                        raise StageFailed(
+                            f"The server has {later} but not {url}: the day {date} is not published whole. What has come is "
+                            "kept; run the same command again later."
+                        )
                     break
                 files.append(entry)
                 n_shards += 1
@@ -224,6 +231,15 @@ def _attempt(
     tag_file.unlink(missing_ok=True)
     counts["continued" if continued else "fetched"] += 1
     return entry
+
+
+def _has(session: httpx.Client, url: str) -> bool:
+    """Whether the server has a file; of the answer only the head is read. Where it could not be asked, no gap is claimed."""
+    try:
+        with session.stream("GET", url, headers={"Range": "bytes=0-0"}) as answer:
+            return answer.status_code in (200, 206)
+    except httpx.TransportError:
+        return False
 
 
 def _range_start(answer: httpx.Response) -> int:

@@ -400,7 +400,21 @@ def settings_command(config: Config = None, set: Set = None, json: Json = False)
 # -- single stages of a run ----------------------------------------------------------------------------------------
 
 
-def stage_of_run(stage: str, run_id: str | None, workspace: str, as_json: bool) -> None:
+def say_frozen(plan: Any, stage: str, settings: Any) -> None:
+    """Say which settings asked for now a run made with others does not use; what was left at its default says nothing."""
+    from pipeline.settings import Settings, as_dict
+
+    asked, usual, kept = (as_dict(values) for values in (settings, Settings(), plan.settings))
+    for table in (stage, "run"):
+        for key, value in asked.get(table, {}).items():
+            if value not in (usual[table][key], kept[table].get(key)):
+                say(
+                    f"  {table}.{key} = {jsonlib.dumps(value)} is not used: run {plan.run_id} keeps the settings it was made with, "
+                    f"here {jsonlib.dumps(kept[table].get(key))}. For another value make a new run: supernotes run"
+                )
+
+
+def stage_of_run(stage: str, run_id: str | None, workspace: str, as_json: bool, settings: Any) -> None:
     from nouns.notices import notices_of
     from pipeline.plan import Plan
     from pipeline.progress import reporting
@@ -408,6 +422,7 @@ def stage_of_run(stage: str, run_id: str | None, workspace: str, as_json: bool) 
 
     store = Store(workspace)
     plan = Plan(store, run_id or newest_run(store))
+    say_frozen(plan, stage, settings)
     with reporting(stage) as progress:
         result = plan.run(stage, progress)
     notices = notices_of(stage, result.counts)
@@ -425,8 +440,14 @@ def stage_of_run(stage: str, run_id: str | None, workspace: str, as_json: bool) 
 
 
 def _register(stage: str, help_text: str) -> None:
-    def command(run: RunId = None, workspace: Workspace = DEFAULT_WORKSPACE, json: Json = False) -> None:
-        stage_of_run(stage, run, workspace, json)
+    def command(
+        run: RunId = None,
+        workspace: Workspace = DEFAULT_WORKSPACE,
+        config: Config = None,
+        set: Set = None,
+        json: Json = False,
+    ) -> None:
+        stage_of_run(stage, run, workspace, json, _settings(config, set))
 
     command.__doc__ = help_text
     app.command(verb(stage))(command)
@@ -449,7 +470,7 @@ def ingest(
 
     if input is not None:
         run = create_run(Store(workspace), RunRequest(input, posts, as_of=read_as_of(as_of)), _settings(config, set))
-    stage_of_run("ingest", run, workspace, json)
+    stage_of_run("ingest", run, workspace, json, _settings(config, set))
 
 
 @app.command("fit-raters")
@@ -466,7 +487,7 @@ def fit_raters(
 ) -> None:
     """Rater and note parameters: of a run, or of a ratings file straight into --out."""
     if ratings is None and adopt is None:
-        stage_of_run("fit_raters", run, workspace, json)
+        stage_of_run("fit_raters", run, workspace, json, _settings(config, set))
         return
     from pipeline.cli.alone import fit_raters_alone
     from pipeline.progress import reporting
@@ -518,7 +539,7 @@ def draft_candidates(
     store = Store(workspace)
     run = run_with_settings(store, run or newest_run(store), config, set)
     if not dry_run:
-        stage_of_run("draft_candidates", run, workspace, json)
+        stage_of_run("draft_candidates", run, workspace, json, _settings(config, set))
         return
     from pipeline.cli.alone import dry_run_requests
 
@@ -580,11 +601,13 @@ def export(
         list[str] | None, typer.Option(help="dpo, kto, reward, grpo, scored, sft, ... Repeatable; default: all.")
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Directory to write instead of the workspace's exports/.")] = None,
+    config: Config = None,
+    set: Set = None,
     json: Json = False,
 ) -> None:
     """Dataset folders for training tools, with card, manifest and checksums."""
     if not format and out is None:
-        stage_of_run("export", run, workspace, json)
+        stage_of_run("export", run, workspace, json, _settings(config, set))
         return
     from pipeline.cli.alone import export_alone
     from storage.store import Store

@@ -16,7 +16,7 @@ import pytest
 
 from ingest.fetch import FetchSettings, fetch_snapshot
 from ingest.settings import IngestSettings
-from nouns.errors import InputError
+from nouns.errors import InputError, StageFailed
 from tests.calling import ingest
 from tests.ingest.test_ingest import NOTE_HEADER, RATING_HEADER, note_rows, rating_rows, tsv
 
@@ -146,10 +146,14 @@ def test_a_day_is_fetched_whole_and_can_be_ingested(server, tmp_path):
 
 
 def test_each_table_ends_at_its_first_missing_shard(server, tmp_path):
-    server.files[f"{DAY}/noteRatings/ratings-00003.zip"] = b"never asked for"
     fetch(server, tmp_path)
     assert server.count(f"{DAY}/noteRatings/ratings-00002.zip") == 1
-    assert server.count(f"{DAY}/noteRatings/ratings-00003.zip") == 0
+
+
+def test_a_day_with_a_gap_in_its_shards_is_not_called_whole(server, tmp_path):
+    server.files[f"{DAY}/noteRatings/ratings-00003.zip"] = b"the day is still being published"
+    with pytest.raises(StageFailed, match=r"ratings-00003.zip but not .*ratings-00002.zip"):
+        fetch(server, tmp_path)
 
 
 def test_a_second_fetch_asks_but_downloads_nothing(server, tmp_path):

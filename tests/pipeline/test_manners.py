@@ -56,6 +56,16 @@ def test_notices_reach_the_terminal_and_json_and_a_refusal_names_its_setting(cap
     assert {"level", "stage", "text"} == set(json.loads(out)["notices"][0])
 
 
+def test_a_setting_that_a_finished_run_does_not_use_is_said(capsys, tmp_path):
+    source = folder(tmp_path / "in")
+    arguments = ["ingest", "-w", str(tmp_path / "w")]
+    called(capsys, *arguments, "-i", str(source))
+    _, _, err = called(capsys, *arguments, "--set", "ingest.max_rejected_share=0.3")
+    assert "ingest.max_rejected_share = 0.3 is not used" in err
+    assert "here 0.2" in err
+    assert "is not used" not in called(capsys, *arguments)[2]
+
+
 def test_missing_ratings_are_explained_by_the_file_that_was_left_alone(capsys, tmp_path):
     source = folder(tmp_path / "in", ratings__00000="")
     (source / "ratings-00000.csv").write_text("x")

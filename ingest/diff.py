@@ -10,32 +10,10 @@ import numpy as np
 
 from nouns import snapshot
 from nouns.errors import InputError
+from nouns.snapshot import FEW_NOTES, MAX_DELETED_SHARE, looks_lost
 
-# Authors delete a few notes in a hundred over years, in all places of the file; never many at once, or all of a stretch.
-MAX_DELETED_SHARE = 0.05
-_FEW = 5
-_STRETCH = 0.9
 _KEYS = {"ratings": ("noteId", "raterParticipantId")}
 _CONTENT = {"notes": "summary", "note_status_history": "currentStatus", "ratings": "helpfulness", "posts": "text"}
-
-
-def looks_lost(before: np.ndarray, gone: np.ndarray) -> str | None:
-    """Why notes that are gone look lost rather than deleted, in words; None if they may well be deleted.
-
-    `before`: ids that were there; `gone`: those of them that are missing now. A handful is never called lost.
-    """
-    if len(gone) <= _FEW:
-        return None
-    share = len(gone) / len(before)
-    if share > MAX_DELETED_SHARE:
-        return f"{len(gone):,} of {len(before):,} notes ({share:.0%}) are gone at once; authors delete a few in a hundred over years"
-    places = np.searchsorted(np.sort(before), gone)
-    stretch = int(places.max() - places.min()) + 1
-    if len(gone) >= 20 and len(gone) >= _STRETCH * stretch:
-        return (
-            f"{len(gone):,} notes are gone and nearly no other lies between them: a part of the file, not single notes"
-        )
-    return None
 
 
 def compare(before: Path, after: Path, memory_mb: int = 1024) -> dict[str, Any]:
@@ -103,7 +81,7 @@ def _causes(
     for name, table in tables.items():
         if table["before"] and not table["after"]:
             causes.append(f"{name}: the second has none at all; its files are missing or were not read")
-        elif name not in ("notes", "posts") and table["vanished"] > max(_FEW, MAX_DELETED_SHARE * table["before"]):
+        elif name not in ("notes", "posts") and table["vanished"] > max(FEW_NOTES, MAX_DELETED_SHARE * table["before"]):
             whole = f" ({of_lost:,} of them all the ratings of their notes)" if name == "ratings" and of_lost else ""
             causes.append(
                 f"{name}: {table['vanished'] / table['before']:.0%} of the rows vanished{whole}: a lost or cut file"
@@ -118,7 +96,7 @@ def _causes(
         causes.append(f"notes: {reason}: a lost or cut file")
     elif len(gone):
         causes.append(f"notes: {len(gone):,} gone, so few that their authors probably deleted them")
-    if late > max(_FEW, MAX_DELETED_SHARE * len(had)):
+    if late > max(FEW_NOTES, MAX_DELETED_SHARE * len(had)):
         causes.append(
             f"notes: {late:,} appeared that are older than the first's newest by days: the first had lost them"
         )

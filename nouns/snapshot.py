@@ -391,3 +391,28 @@ def _merge_dictionaries(dictionaries: list[pa.Array]) -> tuple[pa.Array, list[np
     )
     ends = np.cumsum([len(entry) for entry in dictionaries])
     return unique.to_arrow().cast(_STR), np.split(rows, ends[:-1])
+
+
+# Authors delete a few notes in a hundred over years, in all places of the file; never many at once, or all of a stretch.
+MAX_DELETED_SHARE = 0.05
+FEW_NOTES = 5
+_STRETCH = 0.9
+
+
+def looks_lost(before: np.ndarray, gone: np.ndarray) -> str | None:
+    """Why notes that are gone look lost rather than deleted, in words; None if they may well be deleted.
+
+    `before`: ids that were there; `gone`: those of them that are missing now. A handful is never called lost.
+    """
+    if len(gone) <= FEW_NOTES:
+        return None
+    share = len(gone) / len(before)
+    if share > MAX_DELETED_SHARE:
+        return f"{len(gone):,} of {len(before):,} notes ({share:.0%}) are gone at once; authors delete a few in a hundred over years"
+    places = np.searchsorted(np.sort(before), gone)
+    stretch = int(places.max() - places.min()) + 1
+    if len(gone) >= 20 and len(gone) >= _STRETCH * stretch:
+        return (
+            f"{len(gone):,} notes are gone and nearly no other lies between them: a part of the file, not single notes"
+        )
+    return None

@@ -14,11 +14,10 @@ import pyarrow as pa
 
 from feedback.pairs.pairs import similarity
 from feedback.settings import LearnOutcomesSettings
-from ingest.diff import looks_lost
 from jury.tables import read_jsonl, read_rows, write_jsonl, write_rows
 from nouns.notices import notice
 from nouns.run import Run
-from nouns.snapshot import read_table
+from nouns.snapshot import looks_lost, read_table
 from nouns.stage import Counts, Tools
 
 OUTCOMES = pa.schema(

@@ -12,10 +12,11 @@ import numpy as np
 import polars as pl
 import pytest
 
-from ingest.diff import compare, looks_lost
+from ingest.diff import compare
 from ingest.doubts import missing_shards, quoted, rounding_of
 from ingest.settings import IngestSettings
 from nouns.errors import InputError
+from nouns.snapshot import looks_lost
 from tests.ingest.test_ingest import NOTE_HEADER, NOTES, RATING_HEADER, folder, note_rows, rating_rows, rows, run, tsv
 
 RATINGS = tsv(RATING_HEADER, *rating_rows())

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import polars as pl
 
-from synthesis.check import check_text
+from synthesis.check.check import check_text
 from texts.language import detect_language
 
 NOT_COUNTED = ("length.", "links.", "language.", "grice.quantity")

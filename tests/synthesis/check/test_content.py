@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from synthesis.check import check_text, check_text_json, passed
+from synthesis.check.check import check_text, check_text_json, passed
 from tests.synthesis.check.content_twins import L1, L2, MATTERS, Matter
 
 KINDS = sorted({kind for matter in MATTERS for kind in matter.unfaithful})

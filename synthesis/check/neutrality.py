@@ -1,7 +1,7 @@
 """Neutral wording, no opinion: word lists and small rules in several languages, outside quotations.
 
 Lists of words are crude and meant to be: they catch what is never right in a note of its own voice. Finer judgement is for
-the judging model (`synthesis/check/judge.py`), asked for finalists only.
+the judging model (`synthesis/judge/judge.py`), asked for finalists only.
 """
 
 from __future__ import annotations

@@ -56,7 +56,7 @@ def check_candidates(
 
     Counted in candidates: in = candidates of these posts, out = those that passed everything, rejected by the first check that
     did not pass. No model is called here: what only a model can judge is asked after the jury's verdict and the revisions, about the
-    finalists alone (`synthesis/check/judge.py`).
+    finalists alone (`synthesis/judge/judge.py`).
     """
     snapshot, clusters = run.path("ingest"), run.path("cluster_notes")
     candidates, posts = run.path("draft_candidates"), run.posts

@@ -176,7 +176,7 @@ def judge_request(
 ) -> Request:
     """Asks yes-or-no `questions` (wording by principle id) about `text`; one reply, greedy.
 
-    The reply has the form `{"answers": {id: "yes" | "no"}}`; `synthesis.check.judge.read_answers` reads it.
+    The reply has the form `{"answers": {id: "yes" | "no"}}`; `synthesis.judge.judge.read_answers` reads it.
     """
     if not questions:
         raise InputError("judge_request got no questions; hand over at least one principle's question.")

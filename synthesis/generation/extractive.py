@@ -16,6 +16,14 @@ import numpy as np
 import regex
 
 from nouns.post import Completion, Note, Request
+from synthesis.check.base import make_draft
+from synthesis.check.conduct import INTENT, check_conduct
+from synthesis.check.consistency import check_consistency
+from synthesis.check.injection import check_injection
+from synthesis.check.lent import check_lent
+from synthesis.check.neutrality import check_neutrality
+from synthesis.check.style import check_style
+from synthesis.check.whole import check_whole
 from synthesis.cluster.subsets import worth
 from texts.note import (
     MAX_NOTE_LENGTH,
@@ -28,10 +36,8 @@ from texts.note import (
 )
 from texts.words import content, tokens
 
-# Sentences that talk about notes, readers or the writer instead of the post; they may be left out, never changed.
 _CHATTER = regex.compile(
-    r"(?i)\b(community notes?|birdwatch|this note|that note|other notes?|the note (above|below)|nnn|no note needed|note not needed|"
-    r"not a note|rate this|please rate|helpful note|readers added|esta nota|nota no necesaria|diese (notiz|anmerkung)|esta anota)\b"
+    r"(?i)\b(birdwatch|no note needed|note not needed|not a note|rate this|please rate|helpful note|readers added|nota no necesaria)\b"
 )
 # Openings that lean on a sentence before them: such a sentence may not come first, nor follow a stranger.
 _LEANING = regex.compile(
@@ -50,11 +56,6 @@ _TURNING = regex.compile(
     r"(?i)^(however|but|yet|nevertheless|in fact|in reality|actually|contrary to this|(this|that|it) (is|was|has been|'s) (not|false|untrue|incorrect|wrong|a lie|been debunked)|"
     r"(this|that|it) (isn[’']t|wasn[’']t)|pero|sin embargo|aber|jedoch|mas|porém|no entanto|mais|cependant|ma|però)\b"
 )
-# Talk about what somebody is after: a guess about a person, whoever makes it.
-_MOTIVE = regex.compile(
-    r"(?i)\b(with the (sole )?(intent|intention|aim|goal) (of|to)|in an (attempt|effort) to|"
-    r"(trying|attempting|attempts|tries|designed|meant) to (mislead|deceive|confuse|scare|smear|discredit|distract|cause|change the narrative|increase engagement))\b"
-)
 # A verdict on the post that gives the reader no fact.
 _VERDICT = regex.compile(
     r"(?i)^(this|the|that)( above)? (tweet|post|claim|statement|video|user|author|account|poster)\b.{0,60}?\b((mis|dis)information|misleading|false|untrue|inaccurate|"
@@ -71,15 +72,6 @@ _DANGLING = regex.compile(
     r"|\b(on|in|at|by|for|to)\.$"
 )
 _REFERENCE = regex.compile(r"\[\d{1,2}\]")  # footnote marks, whose footnote may stay behind
-_OPINION = regex.compile(
-    r"(?i)\b(i think|i believe|in my opinion|clearly|obviously|ridiculous|stupid|liar|lying|idiot|disgusting|shame|shameful|hypocrit\w*|"
-    r"misinformation|disinformation|with the intent|in an attempt|propaganda|(flat[- ]out )?lies?|racist|grifter|absurd|stupidity|moron\w*|disinformation agent|user is (claiming|spreading)|brainwash\w*|sheep|pathetic|laughable|nonsense|troll\w*|everyone knows|of course|creo que|obviamente|ridículo|mentiros[oa]|"
-    r"ich denke|offensichtlich|lächerlich|lügner|acho que|mentira)\b"
-)
-_INSTRUCTION = regex.compile(
-    r"(?i)(ignore (all|any|the|previous|above)|disregard (all|any|the|previous)|system (prompt|message)|you are (now|an? (ai|assistant|language))|"
-    r"as an ai|respond (only )?with|output (only|exactly)|<\|?\w+\|?>|\{\{|\}\}|\[/?inst\]|### ?(instruction|system))"
-)
 _ENDING = regex.compile(r"[.!?…。！？।؟]['\"”’)\]]*$")
 _NEGATED = regex.compile(
     r"(?i)\b(not|no|never|none|nobody|without|cannot|false|untrue|incorrect|\w+n[’']t|nicht|kein\w*|nie|falsch|nunca|ningun[oa]?|ningún|fals[oa]|não|nenhum\w*|ne|pas|jamais|non)\b"
@@ -139,6 +131,13 @@ def _cut_open(sentence: str, position: int) -> bool:
     return bool(quotes or starts or _DANGLING.search(sentence))
 
 
+def _fit_to_say(sentence: str, note: str, language: str | None) -> bool:
+    """Whether a sentence of a note may stand in a supernote at all: no opinion, motive, talk about notes, instruction."""
+    draft = make_draft(sentence, (note,), language=language)
+    found = [*check_neutrality(draft), *check_conduct(draft), *check_injection(draft), *check_style(draft)]
+    return INTENT.search(sentence) is None and all(f.principle == "style.plain" for f in found)
+
+
 @lru_cache(maxsize=4096)
 def sentences_of(note: Note, language: str | None) -> tuple[Sentence, ...]:
     """The usable sentences of a note in order: chatter, instructions, shouting and cut-off fragments are left out."""
@@ -160,7 +159,7 @@ def sentences_of(note: Note, language: str | None) -> tuple[Sentence, ...]:
         after_break, broken = broken, _TRAILING_OFF.search(bare) is not None
         if after_break or broken:
             continue
-        if _CHATTER.search(whole) or _INSTRUCTION.search(whole) or _MOTIVE.search(bare) or _BROKEN.search(bare):
+        if _CHATTER.search(whole) or _BROKEN.search(bare) or not _fit_to_say(whole, text, language):
             continue
         if not links and (len(words) < 4 or not _ENDING.search(bare)):
             # A fragment without link and without an end was cut off by X's length limit, or is a heading.
@@ -174,7 +173,6 @@ def sentences_of(note: Note, language: str | None) -> tuple[Sentence, ...]:
         quality = worth(note)
         quality += 0.10 if links else 0.05 if closings[position] else 0.0
         quality += 0.05 if regex.search(r"\d", bare) else 0.0
-        quality -= 0.25 if _OPINION.search(bare) else 0.0
         quality -= 0.15 if _REFERENCE.search(bare) else 0.0
         quality -= 0.15 if _VERDICT.search(bare) else 0.0
         quality -= 0.25 if shouting or "!" in bare else 0.0
@@ -218,6 +216,13 @@ def overlap(a: frozenset[str], b: frozenset[str]) -> float:
     """Share of the smaller sentence's words that the other one has, too."""
     smaller = min(len(a), len(b))
     return len(a & b) / smaller if smaller else 0.0
+
+
+def _agrees(text: str, notes: Sequence[Note], language: str | None) -> bool:
+    """Whether a text of sentences that are fit each hangs together: whole, of one mind, and nothing lent that points elsewhere."""
+    sources, lent = tuple(note.text for note in notes), tuple(note.borrowed for note in notes)
+    draft = make_draft(text, sources, language=language, lent=lent)
+    return not (check_consistency(draft) or check_lent(draft) or check_whole(draft))
 
 
 def _said(block: Sequence[Sentence]) -> frozenset[str]:
@@ -286,7 +291,9 @@ class Extractive:
         sets.sort(key=lambda entry: (-entry[0], entry[1]))
         chosen: list[tuple[float, str, frozenset[str]]] = []
         for entry in sets:
-            if all(len(entry[2] & other[2]) / max(1, len(entry[2] | other[2])) < 0.85 for other in chosen):
+            if all(len(entry[2] & other[2]) / max(1, len(entry[2] | other[2])) < 0.85 for other in chosen) and _agrees(
+                entry[1], notes, language
+            ):
                 chosen.append(entry)
             if len(chosen) == n:
                 break
@@ -312,7 +319,7 @@ class Extractive:
             if "hard to understand" in feedback or "clear" in feedback:
                 value -= 0.05 * words
             if "opinion" in feedback or "bias" in feedback or "argument" in feedback:
-                value -= 2.0 * (len(_OPINION.findall(text)) - len(_OPINION.findall(parent))) + text.count("!")
+                value -= text.count("!") + len(text.split()) / 100
             return value
 
         return sorted(options, key=lambda text: (-gain(text), options.index(text)))[: request.n]

@@ -123,8 +123,8 @@ class SynthesisRoom:
         return self._check_settings.judge_finalists if model_judges(self._draft_settings, self._check_settings) else 0
 
     def examine(self, candidates: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-        from synthesis.check.judge import Finalist, read_verdicts
-        from synthesis.check.judge import questions_for as request_for
+        from synthesis.judge.judge import Finalist, read_verdicts
+        from synthesis.judge.judge import questions_for as request_for
         from synthesis.spec import note_spec
 
         finalists = []

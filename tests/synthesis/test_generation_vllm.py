@@ -18,11 +18,11 @@ import pytest
 
 from nouns.errors import InputError
 from nouns.post import MISLEADING, Message, Note, Post, Request
-from synthesis.check.judge import read_answers
 from synthesis.draft.prompts import draft_request, judge_request
 from synthesis.generation import open_generator
 from synthesis.generation.base import failure_code
 from synthesis.generation.openai_server import OpenAIServer, load_lora_adapter, unload_lora_adapter
+from synthesis.judge.judge import read_answers
 from synthesis.settings import DraftCandidatesSettings
 from tests.servers import free_port
 from tests.tiny_model import make_tiny_model

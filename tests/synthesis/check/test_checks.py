@@ -10,9 +10,9 @@ from synthesis.check import check as run_module
 from synthesis.check.base import make_draft
 from synthesis.check.check import Tools, admission_report, check_text, check_text_json, passed
 from synthesis.check.duplicates import near_duplicates
-from synthesis.check.judge import Finalist, judge_finalists, questions_for, read_answers
 from synthesis.check.rubric import score_rubric
 from synthesis.check.support import check_support
+from synthesis.judge.judge import Finalist, judge_finalists, questions_for, read_answers
 from synthesis.settings import CheckCandidatesSettings, DraftCandidatesSettings
 from synthesis.spec import note_spec
 from texts.values import dates_agree, numbers_agree, read_dates, read_numbers

@@ -56,12 +56,14 @@ def _gather_parquet(parts: Sequence[Path], target: Path) -> None:
 
 
 def _add(total: dict[str, Any], entry: dict[str, Any]) -> None:
-    """Whole numbers add up and tables of them merge; what stands under `shared`, and every text, holds for all shards.
+    """Whole numbers add up and tables of them merge; what stands under `shared`, and every text, holds for all shards; a notice is told once.
 
     A share or a mean cannot be added: the stage has to give the two whole numbers it is made of.
     """
     for key, value in entry.items():
-        if key == "shared" or not isinstance(value, (dict, int, float)) or isinstance(value, bool):
+        if key == "notices":
+            total[key] = [*total.get(key, []), *(notice for notice in value if notice not in total.get(key, []))]
+        elif key == "shared" or not isinstance(value, (dict, int, float)) or isinstance(value, bool):
             if total.setdefault(key, value) != value:
                 raise StageFailed(f"The shards disagree on {key!r}: {total[key]!r} and {value!r}.")
         elif isinstance(value, dict):

@@ -19,6 +19,7 @@ from jury.settings import SelectWinnersSettings
 REASON_CODES = (
     "no_candidates",
     "nothing_passed_checks",
+    "judge_unreadable",
     "unjudged",
     "language_unheard",
     "one_sided",
@@ -59,6 +60,7 @@ class Contender:
     kept: bool = True  # false: a revision that was no real improvement
     language: str | None = None
     source_note_ids: tuple[int, ...] = ()
+    unread: bool = False  # a judging model was asked about it and gave no answer that could be read
     examined: bool = True  # false: a model judged finalists of this post, and this candidate was not among them
 
     @property
@@ -160,6 +162,13 @@ def choose(
         )
     examined = _drop(good, losers, post_id, _not_examined)
     if not examined:
+        unread = sum(c.unread for c in good)
+        if unread:
+            return abstain(
+                "judge_unreadable",
+                f"The judging model gave no answer that could be read about {unread} of the finalists, and passed no other; nothing is "
+                "known against them. See the notice of revise_candidates.",
+            )
         return abstain(
             "nothing_passed_checks",
             "None of the finalists that the judging model examined passed; the other candidates were not examined.",
@@ -321,6 +330,8 @@ def _not_kept(contender: Contender) -> _Verdict | None:
 
 
 def _not_examined(contender: Contender) -> _Verdict | None:
+    if contender.unread:
+        return "judge_unreadable", "The judging model gave no answer about this text that could be read.", None, None
     if contender.examined:
         return None
     return "not_examined", "The judging model examined the post's finalists; this was none of them.", None, None

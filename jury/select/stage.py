@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from jury.judge.judge import Bench, PostTexts, judge
 from jury.judge.stage import open_bench, seat_juries
 from jury.model import load_jury
 from jury.records import RaterModel
-from jury.select.baseline import baseline_rows, best_of_both, read_writers
+from jury.select.baseline import BASELINE, baseline_rows, best_of_both, read_writers
 from jury.select.select import Apart, Choice, Contender, Standing, choose, hear_appeal, selection_line
 from jury.settings import JudgeCandidatesSettings, SelectWinnersSettings
 from jury.tables import SCHEMAS, model_answers, read_rows, write_jsonl, write_rows
@@ -60,6 +61,7 @@ def select_winners(
         _, draw = seat_juries(how, jury, parameters, tools.seed)
         if draw is not None:
             appeal = open_bench(draw, how, jury, parameters, tools.vectors, tools.rater_model, how.appeal_model)
+    notices = _lost_to_the_model(choices, contenders, standing, writers, settings, spoken)
     heard = _second_opinion(choices, contexts, how, appeal)
     against = baseline_rows(pairs, writers, contexts, appeal, how.batch)
     lines: list[dict[str, Any]] = []
@@ -76,7 +78,44 @@ def select_winners(
     write_jsonl(out / "selections.jsonl", lines)
     write_rows(out / "losers.parquet", SCHEMAS["losers"], losers)
     write_rows(out / "baseline.parquet", SCHEMAS["baseline"], against)
-    return {"in": len(lines), "out": len(lines) - sum(codes.values()), "rejected": dict(sorted(codes.items()))}
+    counts = {"in": len(lines), "out": len(lines) - sum(codes.values()), "rejected": dict(sorted(codes.items()))}
+    return counts | ({"notices": notices} if notices else {})
+
+
+def _lost_to_the_model(
+    choices: Sequence[Choice],
+    contenders: Mapping[int, Sequence[Contender]],
+    standing: Mapping[int, Sequence[Standing]],
+    writers: Mapping[str, str],
+    settings: SelectWinnersSettings,
+    spoken: Mapping[str, int] | None,
+) -> list[dict[str, str]]:
+    """A sentence where posts stay without a winner for which the extractive writer alone, asked about by no model, had one."""
+    lost: Counter[str] = Counter()
+    for choice in choices:
+        drafted = contenders.get(choice.post_id, [])
+        if choice.winner is not None or not any(
+            c.unread or not c.examined or "judge" in c.failed_checks for c in drafted
+        ):
+            continue
+        alone = [
+            replace(c, failed_checks=tuple(x for x in c.failed_checks if x != "judge"), unread=False, examined=True)
+            for c in drafted
+            if writers.get(c.candidate_id) == BASELINE
+        ]
+        if (
+            alone
+            and choose(choice.post_id, alone, standing.get(choice.post_id, []), settings, spoken).winner is not None
+        ):
+            lost[str(choice.reason_code)] += 1
+    if not lost:
+        return []
+    why = ", ".join(f"{code} {n}" for code, n in sorted(lost.items()))
+    text = (
+        f"On {sum(lost.values())} posts the extractive writer's text alone would have been chosen, and the judging model's answers left none "
+        f"({why}). What its answers are worth stands in the counts of revise_candidates; check_candidates.judge = 'off' chooses without it."
+    )
+    return [{"level": "warned", "text": text}]
 
 
 def read_contenders(
@@ -92,11 +131,12 @@ def read_contenders(
     answers = model_answers(revisions, posts)
     asked = {name for name, _, _ in answers.iter_rows()}
     asked_posts = {post for _, post, _ in answers.iter_rows()}
-    stopped = {name for name, _, outcome in answers.iter_rows() if outcome != "passed"}
+    stopped = {name for name, _, outcome in answers.iter_rows() if outcome == "failed"}
+    unread = {name for name, _, outcome in answers.iter_rows() if outcome == "unreadable"} - stopped
     for drafted, checked, judged in dirs:
         rows = {row["candidate_id"]: row for row in read_rows(judged, "verdicts", posts).iter_rows(named=True)}
         failures: dict[str, list[str]] = {}
-        found = read_rows(checked, "checks", posts)
+        found = read_rows(checked, "checks", posts).filter(pl.col("check") != "judge")
         for name, check in found.filter(pl.col("outcome") != "passed").select("candidate_id", "check").iter_rows():
             failures.setdefault(name, []).append(check)
         for row in read_rows(drafted, "candidates", posts).sort("candidate_id").iter_rows(named=True):
@@ -114,6 +154,7 @@ def read_contenders(
                     kept.get(name, True),
                     row["language"],
                     tuple(row["source_note_ids"] or ()),
+                    name in unread,
                     name in asked or row["post_id"] not in asked_posts,
                 )
             )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,27 +30,33 @@ class SynthesisRoom:
         check_settings: Any,
         seed: int,
         left: Mapping[int, int] | None = None,
+        judge: Any = None,
     ) -> None:
-        """`left`: calls that each post may still make for revisions; posts that are not in it may make any number."""
+        """`judge`: the judging model, None for the writing one. `left`: calls that each post may still make for revisions; posts that are not in it may make any number."""
         self._generator, self._items = generator, items
         self._run = run
         self._draft_settings, self._check_settings = draft_settings, check_settings
         self._seed = seed
         self._left = dict(left or {})
         self._spent: Counter[str] = Counter()
+        self._judge = judge or generator
+        self.notices: list[dict[str, str]] = []
+        self.marks: dict[str, Any] = {}
 
     @property
     def spent(self) -> Mapping[str, int]:
         return self._spent
 
-    def _generate(self, requests: Sequence[Any]) -> dict[str, Any]:
+    def _generate(self, requests: Sequence[Any], generator: Any = None) -> dict[str, Any]:
         """Completions by request id, broken-off ones asked for once more; calls and tokens of a language model are counted."""
         from synthesis.draft.draft import generate_whole
 
-        answers, completions, again = generate_whole(self._generator, requests, lambda post: self._left.get(post, 1))
+        answers, completions, again = generate_whole(
+            generator or self._generator, requests, lambda post: self._left.get(post, 1)
+        )
         for request in again:
             self._left[request.post_id] = self._left.get(request.post_id, 1) - 1
-        if self._draft_settings.backend != "extractive":
+        if generator is not None or self._draft_settings.backend != "extractive":
             self._spent["calls"] += len(completions)
             self._spent["prompt_tokens"] += sum(completion.prompt_tokens for completion in completions)
             self._spent["completion_tokens"] += sum(completion.completion_tokens for completion in completions)
@@ -123,6 +129,8 @@ class SynthesisRoom:
         return self._check_settings.judge_finalists if model_judges(self._draft_settings, self._check_settings) else 0
 
     def examine(self, candidates: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """The judge is examined first; one that is not up to it is not asked, and `notices` and `marks` say so."""
+        from synthesis.judge.exam import exam, exam_requests, mark
         from synthesis.judge.judge import Finalist, read_verdicts
         from synthesis.judge.judge import questions_for as request_for
         from synthesis.spec import note_spec
@@ -133,21 +141,60 @@ class SynthesisRoom:
             wanted = {note.note_id: note for note in item.notes}
             notes = tuple(wanted[note] for note in row["source_note_ids"] or () if note in wanted)
             finalists.append(Finalist(row["candidate_id"], row["text"], item.post, notes, item.language))
-        requests = [request_for(finalist, note_spec(), self._draft_settings) for finalist in finalists]
-        results = read_verdicts(finalists, requests, self._generate(requests), note_spec())
+        spec = note_spec()
+        questions = exam(spec, finalists)
+        requests = exam_requests(questions, spec, self._draft_settings)
+        answers = self._generate(requests, self._judge)
+        marks = mark(questions, requests, answers, spec)
+        self.marks = {"asked": marks.asked, "read": marks.read, "by_principle": marks.counts()}
+        name = self._draft_settings.judge_model or self._draft_settings.model or "the writing model"
+        why = marks.refused()
+        if why:
+            failed = next((c.failure for c in answers.values() if c.failure), None)
+            said = f" It said: {failed[:200]}" if failed and not marks.read else ""
+            self.notices.append(
+                {
+                    "level": "warned",
+                    "text": f"The judging model ({name}) was examined and is not used: {why}.{said} Texts are chosen by the checks and "
+                    "the jury alone; give another model with draft_candidates.judge_model, or set check_candidates.judge = 'off'.",
+                }
+            )
+            return []
+        able = marks.principles()
+        self.notices.append(
+            {
+                "level": "told",
+                "text": f"The judging model ({name}) was examined: balanced accuracy {marks.accuracy:.2f} on {marks.read} answers of known "
+                f"outcome; it is asked about {', '.join(able)}.",
+            }
+        )
+        asked = replace(
+            spec, principles=tuple(p if p.id in able else replace(p, question=None) for p in spec.principles)
+        )
+        requests = [request_for(finalist, asked, self._draft_settings) for finalist in finalists]
+        results = read_verdicts(finalists, requests, self._generate(requests, self._judge), asked)
         post_of = {finalist.candidate_id: finalist.post.post_id for finalist in finalists}
         return [asdict(result) | {"post_id": post_of[result.candidate_id]} for result in results]
 
 
 def model_judges(draft_settings: Any, check_settings: Any) -> bool:
     """Whether a language model answers the note spec's questions. Raises `InputError` where one must and there is none."""
-    writes = draft_settings.backend != "extractive"
+    writes = draft_settings.backend != "extractive" or bool(draft_settings.judge_model)
     if check_settings.judge == "on" and not writes:
         raise InputError(
             "settings.check_candidates.judge = 'on' needs a writing model that can answer questions; the back end is 'extractive'. "
-            "Set settings.draft_candidates.backend to a language model, or judge = 'auto'."
+            "Set settings.draft_candidates.backend to a language model or judge_model to one that judges, or judge = 'auto'."
         )
     return check_settings.judge != "off" and writes
+
+
+def judge_settings(settings: DraftCandidatesSettings) -> DraftCandidatesSettings:
+    """The settings of the model that judges, where it is another than the one that writes."""
+    backend = "openai" if settings.backend == "extractive" else settings.backend
+    address = settings.judge_base_url or settings.base_url
+    return replace(
+        settings, backend=backend, base_url=address, model=settings.judge_model, adapter="", model_revision=""
+    )
 
 
 def calls_left(candidates: Path, posts: Sequence[int], draft_settings: Any, reserved: int) -> dict[int, int]:
@@ -180,7 +227,18 @@ def open_writing_room(
             draft_settings, recorded=run.given.get("recorded"), journal=tools.calls, calls=out / "calls.jsonl.zst"
         )
         draft_settings = generator.fitted(draft_settings)
+    judge = None
+    if draft_settings.judge_model and reserved:
+        from synthesis.generation import open_generator
+
+        (out / "judge").mkdir()
+        judge = open_generator(
+            judge_settings(draft_settings),
+            recorded=run.given.get("recorded"),
+            journal=tools.calls,
+            calls=out / "judge" / "calls.jsonl.zst",
+        )
     found = read_items(run.path("ingest"), run.path("cluster_notes"), run.path("fit_raters"), run.posts)
     items = {item.post.post_id: item for item in found}
     left = calls_left(run.path("draft_candidates"), run.posts or (), draft_settings, reserved)
-    return SynthesisRoom(generator, items, run, draft_settings, check_settings, tools.seed, left)
+    return SynthesisRoom(generator, items, run, draft_settings, check_settings, tools.seed, left, judge)

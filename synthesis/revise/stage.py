@@ -38,6 +38,14 @@ class WritingRoom(Protocol):
     @property
     def spent(self) -> Mapping[str, int]: ...
 
+    @property
+    def notices(self) -> list[dict[str, str]]:
+        """What the user has to know, with its level."""
+
+    @property
+    def marks(self) -> dict[str, Any]:
+        """What a judging model's answers were worth in its exam; empty where none was examined."""
+
     def revise(self, asks: Sequence[Ask]) -> Written: ...
 
     def check(self, candidates: Path, out: Path, posts: Sequence[int]) -> None:
@@ -120,7 +128,9 @@ def revise_candidates(
     codes = +made.codes
     kept = sum(row["kept"] for row in made.lineage)
     counts = {"in": asked, "out": kept, "rejected": dict(sorted(codes.items())), "training_records": len(made.records)}
-    return counts | {"examined": examined} | dict(sorted(writing.spent.items()))
+    told = {"judge": writing.marks} if writing.marks else {}
+    notices = {"notices": writing.notices} if writing.notices else {}
+    return counts | {"examined": examined} | told | notices | dict(sorted(writing.spent.items()))
 
 
 _Pool = dict[int, list[tuple[dict[str, Any], dict[str, Any]]]]

@@ -12,9 +12,11 @@ import pytest
 from jury.select.baseline import summarise
 from jury.settings import JudgeCandidatesSettings, SelectWinnersSettings
 from nouns.errors import InputError
+from nouns.post import Completion
 from synthesis.generation import BACKENDS
 from synthesis.generation.recorded import read_calls
 from synthesis.generation.scripted import Scripted, echo
+from synthesis.judge.exam import _of_spec
 from synthesis.settings import CheckCandidatesSettings, DraftCandidatesSettings, ReviseCandidatesSettings
 from synthesis.spec import note_spec
 from tests.calling import check_candidates, draft_candidates, judge_candidates, revise_candidates, select_winners
@@ -37,6 +39,25 @@ def good_answers() -> dict[str, str]:
     return {p.id: p.good_answer for p in note_spec().principles if p.question}
 
 
+def competent(request) -> dict[str, str]:
+    """A judge that knows the note spec's examples and tells whether a text stands in its sources."""
+    answers = good_answers()
+    known = {q.finalist.text: q for p in note_spec().principles if p.question for q in _of_spec(p) if not q.good}
+    wrong = []
+    if request.parent_text in known:
+        wrong = [known[request.parent_text].principle]
+    elif request.post_id == 0 and not any(request.parent_text in note.text for note in request.sources):
+        wrong = (
+            []
+            if any(request.parent_text == q for q in GOOD_EXAMPLES)
+            else ["support.entailment", "support.contradiction"]
+        )
+    return answers | {name: "no" if answers[name] == "yes" else "yes" for name in wrong}
+
+
+GOOD_EXAMPLES = {q.finalist.text for p in note_spec().principles if p.question for q in _of_spec(p) if q.good}
+
+
 class Writer:
     """Joins whole notes of its prompt, all such texts are liked; the first of each prompt is too long. Shortens when asked."""
 
@@ -46,7 +67,7 @@ class Writer:
     def __call__(self, request):
         if request.purpose == "judge":
             bad = {"neutral.no_opinion": "yes"} if self.refuses and self.refuses in request.parent_text else {}
-            return [json.dumps({"answers": good_answers() | bad})]
+            return [json.dumps({"answers": competent(request) | bad})]
         if request.purpose == "shorten":
             return [request.parent_text.replace(LONG, "")]
         texts = [note.text for note in request.sources]
@@ -72,8 +93,8 @@ def path(tmp_path, monkeypatch):
     placed = pl.read_parquet(clusters)
     placed.with_columns(cluster_id="c" + pl.col("note_id").cast(pl.String)).write_parquet(clusters)
 
-    def run(script, name="run", recorded=None, draft=WRITER, check=None, revise=None):
-        monkeypatch.setitem(BACKENDS, "scripted", lambda settings: Scripted(script))
+    def run(script, name="run", recorded=None, draft=WRITER, check=None, revise=None, scripts=None):
+        monkeypatch.setitem(BACKENDS, "scripted", scripts or (lambda settings: Scripted(script)))
         root = tmp_path / name
         dirs = {stage: root / stage for stage in ("candidates", "checks", "verdicts", "revisions", "selections")}
         for directory in dirs.values():
@@ -112,6 +133,8 @@ def test_a_post_costs_at_most_ten_calls_with_the_default_settings(path):
     root, counts = path(Writer())
     calls = calls_of(root)
     by_post = Counter(call["post_id"] for call in calls)
+    exam = by_post.pop("0")  # the judge's examination is no post's
+    assert 10 <= exam <= 60
     assert set(by_post) == {str(post) for post in POSTS}
     assert 8 <= max(by_post.values()) <= 10
     purposes = Counter((call["post_id"], call["purpose"]) for call in calls)
@@ -126,7 +149,7 @@ def test_a_post_costs_at_most_ten_calls_with_the_default_settings(path):
 
 def test_a_smaller_budget_is_kept_by_leaving_revisions_out(path):
     root, counts = path(Writer(), draft=replace(WRITER, max_calls=7), revise=ReviseCandidatesSettings(rounds=2))
-    by_post = Counter(call["post_id"] for call in calls_of(root))
+    by_post = Counter(call["post_id"] for call in calls_of(root) if call["post_id"] != "0")
     assert max(by_post.values()) <= 7
     failures = pl.read_parquet(root / "revisions" / "failures.parquet")
     assert set(failures["reason_code"]) == {"call_budget"}
@@ -184,6 +207,91 @@ def test_judging_can_be_switched_off_and_is_off_for_the_writer_without_weights(p
     root, counts = path(echo, name="extractive", draft=DraftCandidatesSettings())
     assert calls_of(root) == []
     assert "calls" not in counts["revise"]
+
+
+def stone(answer):
+    """A writer whose judging is `answer(request)`, whatever is asked."""
+
+    def script(request):
+        return answer(request) if request.purpose == "judge" else Writer()(request)
+
+    return script
+
+
+def says_no(request):
+    names = request.schema["properties"]["answers"]["properties"]
+    return [json.dumps({"answers": dict.fromkeys(names, "no")})]
+
+
+def refused(request):
+    return Completion(
+        request.request_id, (), "m", failure="bad_request: HTTP 400: maximum context length is 4096 tokens"
+    )
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (says_no, "chance"),
+        (lambda r: [json.dumps({"answers": good_answers()})], "same verdict on every text"),
+        (lambda r: ["Bananas are yellow."], "could be read"),
+        (refused, "maximum context length is 4096"),
+    ],
+    ids=["always no", "always good", "nonsense", "HTTP 400"],
+)
+def test_a_judge_that_cannot_tell_is_not_used_and_costs_no_winner(path, answer, said):
+    root, counts = path(stone(answer))
+    winners = [json.loads(line)["outcome"] for line in (root / "selections" / "selections.jsonl").open()].count(
+        "winner"
+    )
+    _, off = path(Writer(), name="off", check=CheckCandidatesSettings(min_rubric=0.0, judge="off"))
+    assert winners == off["select"]["out"] > 0
+    notices = counts["revise"]["notices"]
+    assert [notice["level"] for notice in notices] == ["warned"]
+    assert said in notices[0]["text"]
+    assert "is not used" in notices[0]["text"]
+    assert pl.read_parquet(root / "revisions" / "checks.parquet").filter(pl.col("check") == "judge").height == 0
+
+
+def test_what_the_judges_answers_are_worth_stands_in_the_counts_by_principle(path):
+    _, counts = path(Writer())
+    marks = counts["revise"]["judge"]
+    assert marks["asked"] == marks["read"] > 20
+    for name, row in marks["by_principle"].items():
+        assert row["good"] > 0
+        assert row["bad"] > 0
+        assert (row["good_told"], row["bad_told"]) == (row["good"], row["bad"]), name
+    assert counts["revise"]["notices"][0]["level"] == "told"
+
+
+def test_an_answer_about_a_finalist_that_cannot_be_read_is_not_told_as_a_failure(path):
+    def judge(request):
+        return ["?"] if request.post_id else [json.dumps({"answers": competent(request)})]
+
+    root, counts = path(stone(judge))
+    lines = [json.loads(line) for line in (root / "selections" / "selections.jsonl").open()]
+    assert {line["reason_code"] for line in lines} == {"judge_unreadable"}
+    assert all("gave no answer" in line["reason"] for line in lines)
+    losers = pl.read_parquet(root / "selections" / "losers.parquet")
+    assert not losers.filter(pl.col("decided_by") == "failed_check")["reason"].str.contains("judge").any()
+    assert [n["level"] for n in counts["select"]["notices"]] == ["warned"]
+
+
+def test_judge_and_writer_may_be_two_models(path, monkeypatch):
+    asked = Counter()
+
+    def script(settings):
+        def answer(request):
+            asked[settings.model, request.purpose == "judge"] += 1
+            return Writer()(request)
+
+        return Scripted(answer)
+
+    root, _ = path(None, draft=replace(WRITER, judge_model="examiner"), scripts=script)
+    assert asked["examiner", True] > 0
+    assert asked["m", False] > 0
+    assert asked["m", True] == asked["examiner", False] == 0
+    assert (root / "revisions" / "judge" / "calls.jsonl.zst").exists()
 
 
 def test_judging_without_a_model_that_can_is_refused(path):

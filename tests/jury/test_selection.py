@@ -191,6 +191,16 @@ def test_excluded_posts_become_abstentions_with_their_own_reason():
     assert tuple(lines[0]) == SELECTION_KEYS
 
 
+def test_finalists_the_judging_model_gave_no_answer_about_are_not_told_as_failed():
+    found = choose(1, [candidate("A", 0.3, unread=True), candidate("B", 0.2, examined=False)], [], RULES)
+    assert (found.winner, found.reason_code) == (None, "judge_unreadable")
+    assert "gave no answer" in found.reason
+    assert {row["candidate_id"]: row["decided_by"] for row in found.losers} == {
+        "A": "judge_unreadable",
+        "B": "not_examined",
+    }
+
+
 def test_every_reason_code_is_reached_by_these_tests():
     source = Path(__file__).read_text(encoding="utf-8")
     assert [code for code in REASON_CODES if f'"{code}"' not in source and code != "unjudged"] == []

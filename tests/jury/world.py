@@ -319,6 +319,9 @@ class PlantedWriter:
             )
         return Written(rows, prompts, [])
 
+    notices = ()
+    marks = None
+
     def finalists(self):
         return 0
 

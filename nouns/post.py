@@ -5,7 +5,7 @@ All frozen. Ids are 64-bit integers (X's snowflakes) or content hashes; never fl
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
@@ -141,3 +141,37 @@ class CheckResult:
     start: int | None = None
     end: int | None = None
     principle: str = ""
+
+
+@dataclass(frozen=True)
+class NoteRating:
+    """One person's rating of a note: `value` in {0, 0.5, 1}; `not_needed`: ticked that the post needs no note."""
+
+    rater_id: str
+    value: float
+    created_at: int
+    not_needed: bool = False
+
+
+@dataclass(frozen=True)
+class NotedPost:
+    """A post with everything that is known of its notes: what the loop works on.
+
+    `notes` were written on this post, `lent` on other posts about the same matter; `ratings` by note id, of both.
+    `locked`: notes whose status X no longer changes.
+    """
+
+    post: Post
+    notes: tuple[Note, ...]
+    lent: tuple[Note, ...] = ()
+    ratings: Mapping[int, tuple[NoteRating, ...]] = field(default_factory=dict)
+    locked: frozenset[int] = frozenset()
+    story_id: str | None = None
+
+    def __post_init__(self) -> None:
+        if not self.notes:
+            raise ValueError(f"post {self.post.post_id} has no note; there is nothing to merge")
+        if strangers := [note.note_id for note in self.notes if note.post_id != self.post.post_id]:
+            raise ValueError(
+                f"post {self.post.post_id}: the notes {strangers} were written on other posts; give them as lent"
+            )

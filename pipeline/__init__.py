@@ -1,16 +1,20 @@
-"""Plan, settings, store and command line of Supernotes. `pipeline.open_run(path)` gives a run's tables as DataFrames."""
+"""The rooms put together. `Machine` takes one post through the loop; `open_run(path)` gives a run's tables as DataFrames."""
 
 from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["open_run"]
+__all__ = ["Machine", "open_run"]
 
 
 def __getattr__(name: str) -> Any:
-    # Lazy: DAG files import `nouns.stages` while Airflow parses them, which must not load anything heavy.
+    # Lazy: Airflow imports `pipeline.tasks` while it parses DAG files, which must not load anything heavy.
     if name == "open_run":
         from pipeline.show.frames import open_run
 
         return open_run
+    if name == "Machine":
+        from pipeline.machine import Machine
+
+        return Machine
     raise AttributeError(name)

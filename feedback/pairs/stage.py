@@ -127,8 +127,7 @@ def build_pairs(
     Counted in possible pairs that the rules proposed: out = written, rejected = refused by reason. Posts are read a few
     hundred at a time; texts of the pairs kept are in memory until the surface test has had its say, prompts never are.
     """
-    snapshot, clusters, candidates = (run.path(s) for s in ("ingest", "cluster_notes", "draft_candidates"))
-    checks, verdicts = run.path("check_candidates"), run.path("judge_candidates")
+    clusters, candidates, verdicts = (run.path(s) for s in ("cluster_notes", "draft_candidates", "judge_candidates"))
     revisions = run.path("revise_candidates") if run.has("revise_candidates") else None
     selections = run.path("select_winners") if run.has("select_winners") else None
     decisions = run.given.get("decisions")
@@ -145,17 +144,7 @@ def build_pairs(
     winners = _winners(selections)
     for start in range(0, len(posts), POSTS_AT_ONCE):
         tools.progress("pairing", start, len(posts))
-        for material in _materials(
-            posts[start : start + POSTS_AT_ONCE],
-            snapshot,
-            candidates,
-            checks,
-            verdicts,
-            revisions,
-            selections,
-            winners,
-            decided,
-        ):
+        for material in materials(run, posts[start : start + POSTS_AT_ONCE], winners, decided):
             made = pairs_of_post(material, settings)
             pairs += made.pairs
             ties += made.ties
@@ -227,18 +216,21 @@ def _bars(verdicts: Path, revisions: Path | None, settings: BuildPairsSettings) 
     return bars_of_run(score - 1.645 * sd, score + 1.645 * sd, settings)
 
 
-def _materials(
+def materials(
+    run: Run,
     posts: Sequence[int],
-    snapshot: Path,
-    candidates: Path,
-    checks: Path,
-    verdicts: Path,
-    revisions: Path | None,
-    selections: Path | None,
-    winners: Mapping[int, str],
-    decided: Mapping[int, list[dict[str, Any]]],
+    winners: Mapping[int, str] | None = None,
+    decided: Mapping[int, list[dict[str, Any]]] | None = None,
 ) -> Iterator[PostMaterial]:
-    """The texts of some posts with what is known of them, post by post."""
+    """The texts of some posts with what is known of them, post by post.
+
+    `winners`: the winning text's id by post, read from the run where not given. `decided`: analysts' decisions by post.
+    """
+    snapshot, candidates = run.path("ingest"), run.path("draft_candidates")
+    checks, verdicts = run.path("check_candidates"), run.path("judge_candidates")
+    revisions = run.path("revise_candidates") if run.has("revise_candidates") else None
+    selections = run.path("select_winners") if run.has("select_winners") else None
+    winners = _winners(selections) if winners is None else winners
     texts: dict[int, list[Text]] = {post: [] for post in posts}
     parents: dict[int, dict[str, str]] = {post: {} for post in posts}
     gates = _gates(selections, posts)
@@ -290,7 +282,7 @@ def _materials(
             tuple(texts[post]),
             winners.get(post),
             parents[post],
-            tuple(bound for d in decided.get(post, ()) if (bound := _bound(d, texts[post]))),
+            tuple(bound for d in (decided or {}).get(post, ()) if (bound := _bound(d, texts[post]))),
             _fit(texts[post], about.get(post)),
         )
 

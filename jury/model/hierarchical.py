@@ -204,7 +204,8 @@ class TagModel:
         shift = form @ self.slope  # (T, n_tags)
         logits = self.base.transpose(1, 0, 2)[None] + shift[:, None, None, :]  # (T, side, answer, tag)
         chance = 1.0 / (1.0 + np.exp(-np.clip(logits, -30, 30)))
-        return np.einsum("tsa,tsak->tsk", answers, chance).astype(np.float32)
+        # Rounded, so that a text's last digit does not depend on how many texts are asked about together.
+        return np.round(np.einsum("tsa,tsak->tsk", answers, chance), 6).astype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -568,7 +569,7 @@ class SeatedHierarchical:
         self._index = {rater: j for j, rater in enumerate(jury.rater_ids) if rater}
         side = side_of(self._factor)
         # Shares of the sides, for averaging answers; a side without jurors is represented by the typical rater of that side.
-        self._side = np.stack([(side == s) / max(int((side == s).sum()), 1) for s in range(3)]).astype(np.float32)
+        self._side = np.stack([(side == s) / max(int((side == s).sum()), 1) for s in range(3)])
         self._missing = [s for s in range(3) if not (side == s).any()]
 
     def rate(self, texts: Sequence[JudgedText]) -> RatedTexts:
@@ -583,8 +584,8 @@ class SeatedHierarchical:
         n = len(judgement.mean)
         tags = np.zeros((n, 3, len(w.tags.tags)), dtype=np.float32)
         if reasons and n:
-            flat = probabilities.reshape(len(self._factor), 3 * n)
-            answers = (self._side @ flat).reshape(3, n, 3).transpose(1, 0, 2).astype(np.float64)  # (T, side, answer)
+            flat = probabilities.reshape(len(self._factor), 3 * n).astype(np.float64)
+            answers = (self._side @ flat).reshape(3, n, 3).transpose(1, 0, 2)  # (T, side, answer)
             for s in self._missing:
                 typical = w.response.probabilities(
                     np.array([float(np.mean(level)) if len(level) else 0.0]),

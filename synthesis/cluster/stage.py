@@ -87,50 +87,32 @@ def cluster_notes(
         by_post[note.post_id].append(i)
     languages = [detect_language(text) for text in texts]
     post_languages = _post_languages(snapshot)
-    clusterer = AverageLinkage(settings.cluster_distance, settings.duplicate_distance, settings.duplicate_overlap)
     post_rows: list[dict[str, Any]] = []
     cluster_rows: list[dict[str, Any]] = []
-    reasons: Counter[str] = Counter()
-    sizes: Counter[int] = Counter()
     for done, post_id in enumerate(sorted(by_post)):
         if done % 2000 == 0:
             progress("clustering posts", done, len(by_post))
         own = by_post[post_id]
         lent = _borrowed(post_id, own, notes, vectors, story_of, row_of, about, settings)
-        placed = clusterer.cluster([notes[i] for i in own + lent], vectors[own + lent])
-        duplicates = {row.note_id for row in placed if row.duplicate_of is not None}
-        own_ids = {notes[i].note_id for i in own}
-        facts = [
-            NoteFacts(
-                notes[i], not_needed.get(notes[i].note_id, 0), locked[notes[i].note_id], notes[i].note_id in duplicates
-            )
-            for i in own
-        ]
-        fresh = sum(notes[i].note_id not in duplicates for i in lent)
-        excluded = exclusion(facts, fresh, settings, as_of)
-        kept = {row.note_id for row in placed} if excluded is None else own_ids
-        cluster_rows.extend(
-            _cluster_row(post_id, row, own_ids, languages[row_of[row.note_id]]) for row in placed if row.note_id in kept
-        )
-        members = Counter(row.cluster_id for row in placed if row.note_id in own_ids)
-        sizes.update(members.values())
-        spoken = Counter(language for i in own if (language := languages[i]))
         told = [story_of[notes[i].note_id].story_id for i in own if notes[i].note_id in story_of]
-        post_rows.append(
-            {
-                "post_id": post_id,
-                "language": _post_language(post_languages.get(post_id), spoken),
-                "n_notes": len(own),
-                "n_clusters": len(members),
-                "n_ratings": sum(notes[i].n_ratings for i in own),
-                "eligible": excluded is None,
-                "reason_code": excluded.code if excluded else None,
-                "reason": excluded.sentence if excluded else None,
-                "story_id": min(told) if told else None,
-            }
+        row, members = cluster_post(
+            [notes[i] for i in own],
+            [notes[i] for i in lent],
+            vectors[own + lent],
+            settings,
+            not_needed=[not_needed.get(notes[i].note_id, 0) for i in own],
+            locked=[locked[notes[i].note_id] for i in own],
+            languages=[languages[i] for i in own + lent],
+            stated_language=post_languages.get(post_id),
+            story_id=min(told) if told else None,
+            as_of=as_of,
         )
-        if excluded:
-            reasons[excluded.code] += 1
+        post_rows.append(row)
+        cluster_rows += members
+    reasons = Counter(row["reason_code"] for row in post_rows if row["reason_code"])
+    sizes = Counter(
+        Counter((row["post_id"], row["cluster_id"]) for row in cluster_rows if not row["borrowed"]).values()
+    )
     write_table(post_rows, POSTS, out / "posts.parquet")
     write_table(cluster_rows, CLUSTERS, out / "clusters.parquet")
     story_rows = [
@@ -155,6 +137,51 @@ def cluster_notes(
         "mean_similarity_within": _rounded_mean([r["similarity"] for r in cluster_rows if r["similarity"] < 1.0]),
         "one_cluster_share": _rounded_mean([r["n_clusters"] == 1 for r in post_rows if r["n_notes"] > 1]),
     } | story_counts
+
+
+def cluster_post(
+    own: Sequence[Note],
+    lent: Sequence[Note],
+    vectors: np.ndarray,
+    settings: ClusterNotesSettings,
+    *,
+    not_needed: Sequence[int],
+    locked: Sequence[bool],
+    languages: Sequence[str | None],
+    stated_language: str | None = None,
+    story_id: str | None = None,
+    as_of: int | None = None,
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """One post's row of posts.parquet and its rows of clusters.parquet.
+
+    `own`: its notes, at least one; `not_needed` (ratings that say no note is needed) and `locked` go with them. `lent`:
+    notes of other posts on the same matter. `vectors` (n_own + n_lent, d) and `languages` go with both, own notes first.
+    """
+    post_id = own[0].post_id
+    clusterer = AverageLinkage(settings.cluster_distance, settings.duplicate_distance, settings.duplicate_overlap)
+    placed = clusterer.cluster([*own, *lent], vectors)
+    duplicates = {row.note_id for row in placed if row.duplicate_of is not None}
+    own_ids = {note.note_id for note in own}
+    facts = [
+        NoteFacts(note, asked, fixed, note.note_id in duplicates)
+        for note, asked, fixed in zip(own, not_needed, locked, strict=True)
+    ]
+    excluded = exclusion(facts, sum(note.note_id not in duplicates for note in lent), settings, as_of)
+    kept = {row.note_id for row in placed} if excluded is None else own_ids
+    language_of = {note.note_id: language for note, language in zip([*own, *lent], languages, strict=True)}
+    rows = [_cluster_row(post_id, row, own_ids, language_of[row.note_id]) for row in placed if row.note_id in kept]
+    spoken = Counter(language for note in own if (language := language_of[note.note_id]))
+    return {
+        "post_id": post_id,
+        "language": _post_language(stated_language, spoken),
+        "n_notes": len(own),
+        "n_clusters": len({row.cluster_id for row in placed if row.note_id in own_ids}),
+        "n_ratings": sum(note.n_ratings for note in own),
+        "eligible": excluded is None,
+        "reason_code": excluded.code if excluded else None,
+        "reason": excluded.sentence if excluded else None,
+        "story_id": story_id,
+    }, rows
 
 
 def _rounded_mean(values: Sequence[float]) -> float:

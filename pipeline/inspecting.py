@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -103,11 +104,17 @@ def add_user(workspace: str, database: str | None, name: str, role: str, passwor
         raise InputError(str(error)) from error
 
 
-def assess(workspace: str, run_id: str, post_id: int, text: str) -> dict[str, Any]:
-    """Checks and jury on one text; imported on first use because it brings the jury's models with it."""
-    from pipeline.live import assess
+@functools.lru_cache(maxsize=4)
+def _machine(workspace: str, run_id: str) -> Any:
+    from pipeline.machine import Machine
 
-    return assess(workspace, run_id, post_id, text)
+    return Machine.of_run(f"{workspace}/runs/{run_id}")
+
+
+def assess(workspace: str, run_id: str, post_id: int, text: str) -> dict[str, Any]:
+    """Checks and jury on one text of a run's post; the machine is kept between texts and brings the jury with it."""
+    machine = _machine(workspace, run_id)
+    return machine.assess(machine.post(int(post_id)), text)
 
 
 def write_decisions(workspace: str, database: str | None, out: Path, run_id: str | None) -> int:

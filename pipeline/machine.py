@@ -225,7 +225,7 @@ class Machine:
         pairs = [
             pair
             for material in materials(post, [post_id])
-            for pair in pairs_of_post(material, self.settings.build_pairs)[0]
+            for pair in pairs_of_post(material, self.settings.build_pairs).pairs
         ]
         return Outcome(
             post_id,

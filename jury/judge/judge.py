@@ -13,6 +13,9 @@ from jury.judge.aggregate import AGGREGATORS, Z90, Aggregator, make_aggregator, 
 from jury.judge.context import PostContext
 from jury.records import JudgedText, Jury, RatedTexts, SeatedJury, Unjudged
 
+DIGITS = 9
+"""Decimals kept: a text's numbers must not depend, in their last bits, on how many texts were judged together."""
+
 
 @dataclass(frozen=True)
 class Bench:
@@ -102,10 +105,10 @@ def verdict_rows(bench: Bench, rated: RatedTexts, texts: Sequence[JudgedText]) -
         row = {
             "candidate_id": text.id,
             "post_id": text.post_id,
-            "score": score,
-            "lower": None if math.isnan(sd) else score - Z90 * sd,
-            "upper": None if math.isnan(sd) else score + Z90 * sd,
-            "factor": float(factor[t]),
+            "score": round(score, DIGITS),
+            "lower": None if math.isnan(sd) else round(score - Z90 * sd, DIGITS),
+            "upper": None if math.isnan(sd) else round(score + Z90 * sd, DIGITS),
+            "factor": round(float(factor[t]), DIGITS),
             "helpful_negative": _known(reception.helpful[t, 0]),
             "helpful_middle": _known(reception.helpful[t, 1]),
             "helpful_positive": _known(reception.helpful[t, 2]),
@@ -150,4 +153,4 @@ def existing_row(row: dict[str, Any], context: PostContext) -> dict[str, Any]:
 
 
 def _known(value: float) -> float | None:
-    return None if math.isnan(value) else float(value)
+    return None if math.isnan(value) else round(float(value), DIGITS)

@@ -175,7 +175,7 @@ def test_an_edit_is_checked_scored_kept_as_draft_and_stored(desk):
 
 def test_without_a_jury_an_edit_is_stored_and_says_that_it_was_not_checked(desk, monkeypatch):
     def missing(*_args):
-        raise ImportError("no pipeline.live")
+        raise ImportError("no machine")
 
     monkeypatch.setattr(desk.site, "_assess", missing)
     ana = desk.browser("ana")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from html import unescape
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -123,7 +124,8 @@ def _texts(site: Site, index: RunIndex, post: dict[str, Any], query: Any, word: 
         "start": start,
         "per_page": PER_PAGE,
         "notes": [
-            (n, pieces(n["text"] or ""), charts.ratings_by_side(n["sides"]), clusters[n["cluster_id"]]) for n in notes
+            (n, pieces(unescape(n["text"] or "")), charts.ratings_by_side(n["sides"]), clusters[n["cluster_id"]])
+            for n in notes
         ],
         "curves": _curves(first, runner, existing, rug(site.workspace, index.run_id)),
         "strip": _strip(first, runner, existing, post),

@@ -7,7 +7,7 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
-from inspector.decide import decisions
+from inspector.decide import accounts, decisions
 from inspector.pages import Here, download, number
 from inspector.read.reading import RunIndex
 from inspector.report import reports
@@ -75,10 +75,12 @@ def history(request: Request, site: Here) -> Response:
     before = request.query_params.get("before", "")
     run_id = request.query_params.get("run", "") or None
     analyst = request.query_params.get("analyst", "") or None
+    kind = request.query_params.get("kind", "") or None
     rows = decisions.history(
         site.engine,
         run_id,
         analyst=analyst,
+        kind=kind,
         before=number(before) if before else None,
         limit=HISTORY_PAGE + 1,
         descending=True,
@@ -91,7 +93,16 @@ def history(request: Request, site: Here) -> Response:
         if row.kind == "undo"
     }
     return site.render(
-        request, "history.html", rows=shown, more=more, undone=undone, run_id=run_id or "", analyst=analyst or ""
+        request,
+        "history.html",
+        rows=shown,
+        more=more,
+        undone=undone,
+        run_id=run_id or "",
+        analyst=analyst or "",
+        kind=kind or "",
+        runs=site.workspace.runs()[:200],
+        people=sorted({row["name"] for row in accounts.list_users(site.engine)} | {row.analyst for row in shown}),
     )
 
 

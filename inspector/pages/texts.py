@@ -127,6 +127,7 @@ def candidate_page(request: Request, site: Here, run_id: str, post_id: str, cand
         call=None if request.query_params.get("call") != "1" else find_call(site, run_id, row),
         call_asked=request.query_params.get("call") == "1",
         winner=winner,
+        extractive="extractive" in (row["writer"] or ""),
         aggregators=further_aggregators(index, row),
         deciding=row["aggregator"],
         checks_passed=list(Counter(row["passed"]).items()),
@@ -214,8 +215,22 @@ def find_call(site: Site, run_id: str, row: dict[str, Any]) -> dict[str, Any] | 
                     except ValueError:
                         continue
                     if _mentions(call, row["request_id"]):
-                        return {"stage": stage, "json": json.dumps(call, indent=2, ensure_ascii=False)[:60_000]}
+                        return {
+                            "stage": stage,
+                            "json": json.dumps(call, indent=2, ensure_ascii=False)[:60_000],
+                        } | _transcript(call)
     return None
+
+
+def _transcript(call: dict[str, Any]) -> dict[str, Any]:
+    """A recorded call as a chat: (role, text) of every message and answer, and its numbers (tokens, seconds, attempts)."""
+    request, answer = call.get("request") or call, call.get("completion") or call.get("response") or call
+    said = [(str(m.get("role")), str(m.get("content"))) for m in request.get("messages") or () if isinstance(m, dict)]
+    texts = answer.get("texts") if isinstance(answer, dict) else None
+    said += [("answer", str(text)) for text in texts or ()]
+    names = ("model", "prompt_tokens", "completion_tokens", "seconds", "attempts", "failure")
+    facts = [(name, answer[name]) for name in names if isinstance(answer, dict) and answer.get(name) not in (None, "")]
+    return {"chat": said, "facts": facts}
 
 
 def _mentions(value: Any, request_id: str) -> bool:

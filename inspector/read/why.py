@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from html import unescape
 from typing import Any
 
 from inspector.charts import HELPFUL_AT, HELPFUL_FACTOR
@@ -21,7 +22,7 @@ WIDE = 0.35  # width of an interval that is named as a doubt
 SIDE_NAMES = ("negative", "middle", "positive")
 
 _PLAINER = (
-    (re.compile(r"\|factor\| ([\d.]+) is not below ([\d.]+)\.?"), r"it leans too far to one side (\1; X allows less than \2)."),
+    (re.compile(r"\|factor\| (\d\.\d+) is not below (\d\.\d+)\.?"), r"it leans too far to one side (\1; X allows less than \2)."),
     (re.compile(r"The jury learnt from (\d+) notes? in the language '(\w+)'"), r"The jury knows only \1 notes in this language (\2)"),
     (re.compile(r"\b(On the )(negative|positive)( side)"), lambda m: f"On {SIDES[m[2]]}"),
     (re.compile(r"\b(negative|positive) (?:side|end)\b"), lambda m: SIDES[m[1]]),
@@ -33,7 +34,7 @@ def colleague(sentence: str) -> str:
     """A stage's sentence as somebody would say it who does not know the code."""
     for pattern, said in _PLAINER:
         sentence = pattern.sub(said, sentence)  # type: ignore[arg-type]
-    return sentence
+    return sentence[:1].upper() + sentence[1:]
 
 
 def name_ranks(sentence: str, ranks: Mapping[str, Any]) -> str:
@@ -133,6 +134,7 @@ def why_better(row: Mapping[str, Any], best: Mapping[str, Any] | None, notes: Se
 
 
 def _short(text: str) -> str:
+    text = unescape(text)
     return text if len(text) <= 110 else text[:108].rsplit(" ", 1)[0] + " …"
 
 

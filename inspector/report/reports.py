@@ -50,6 +50,7 @@ class Agreement:
     over_notes_blind: Estimate  # the same, blind ones only
     matrix: dict[str, dict[str, tuple[float, int]]]
     per_analyst: list[dict[str, Any]]
+    by_machine: dict[str, dict[tuple[str, str], int]]  # analyst -> (machine's outcome, analyst's word) -> posts
 
 
 def last_word_by_analyst(rows: Sequence[Decision]) -> dict[tuple[str, int], dict[str, Decision]]:
@@ -75,6 +76,7 @@ def measure_agreement(indexes: Sequence[RunIndex], rows: Sequence[Decision]) -> 
     winners: list[bool] = []
     abstentions: list[bool] = []
     pairs: dict[tuple[str, str], list[bool]] = defaultdict(list)
+    by_machine: dict[str, dict[tuple[str, str], int]] = defaultdict(lambda: defaultdict(int))
     for (run_id, post_id), words in sorted(last_word_by_analyst(rows).items()):
         values = {analyst: publishes(row.kind) for analyst, row in sorted(words.items())}
         units.append(values)
@@ -86,6 +88,8 @@ def measure_agreement(indexes: Sequence[RunIndex], rows: Sequence[Decision]) -> 
         if outcome in ("winner", "abstained"):
             yes = {f"analyst {name}": value == "publish" for name, value in values.items()}
             machine_units.append(yes | {"machine": outcome == "winner"})
+            for name, value in values.items():
+                by_machine[name][(outcome, value)] += 1
             (winners if outcome == "winner" else abstentions).extend(yes.values())
     matrix: dict[str, dict[str, tuple[float, int]]] = defaultdict(dict)
     for (a, b), same in sorted(pairs.items()):
@@ -125,6 +129,7 @@ def measure_agreement(indexes: Sequence[RunIndex], rows: Sequence[Decision]) -> 
         bootstrap_mean([won for won, blind in over_notes if blind], rng),
         dict(matrix),
         per_analyst,
+        by_machine,
     )
 
 

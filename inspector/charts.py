@@ -6,7 +6,7 @@ Every function returns markup that is safe to place in a page: all text in it is
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil
 from typing import Any, NamedTuple
@@ -179,10 +179,12 @@ def score_strip(rows: Sequence[Score]) -> Markup:
     return _svg(width, height, f"Scores on X's scale. {said or 'Nothing was judged.'}", body, "score-strip")
 
 
-def plane(dots: Sequence[Dot]) -> Markup:
-    """Texts in the factor-intercept plane with the regions of X's statuses: Helpful, Needs more ratings, Not helpful."""
+Place = Callable[[float], float]
+
+
+def _ground(values: Sequence[float]) -> tuple[list[str], Place, Place, float, float]:
+    """The factor-intercept plane with the regions of X's statuses, as tall as the values need: shapes, x, y, width, height."""
     width, height, left, right, top, bottom = 520.0, 330.0, 44.0, 12.0, 12.0, 42.0
-    values = [dot.intercept for dot in dots]
     low = max(-1.2, min([-0.45, *values]) - 0.05)
     high = min(1.2, max([0.62, *values]) + 0.05)
     inner_w, inner_h = width - left - right, height - top - bottom
@@ -221,6 +223,12 @@ def plane(dots: Sequence[Dot]) -> Markup:
     body.append(
         f'<text x="12" y="{top + inner_h / 2:.1f}" class="axis" text-anchor="middle" transform="rotate(-90 12 {top + inner_h / 2:.1f})">intercept</text>'
     )
+    return body, x, y, width, height
+
+
+def plane(dots: Sequence[Dot]) -> Markup:
+    """Texts in the factor-intercept plane with the regions of X's statuses: Helpful, Needs more ratings, Not helpful."""
+    body, x, y, width, height = _ground([dot.intercept for dot in dots])
     for dot in dots:
         if dot.shape == "candidate":
             body.append(
@@ -253,6 +261,33 @@ def plane(dots: Sequence[Dot]) -> Markup:
         body,
         "plane",
     )
+
+
+def moves(winners: Sequence[Mapping[str, Any]], base: str) -> Markup:
+    """Every winner of a run in the plane, with a line from the best existing note of its post; each opens its post.
+
+    `base`: where posts lie, to which the id is added. Winners without score or factor are left out.
+    """
+    known = [row for row in winners if row["score"] is not None and row["factor"] is not None]
+    ends = []
+    for row in known:
+        best = row["best"] or {}
+        height = best.get("score") if best.get("score") is not None else best.get("intercept")
+        lean = best.get("factor") if best.get("factor") is not None else best.get("factor1")
+        ends.append((lean, height) if height is not None and lean is not None else None)
+    body, x, y, width, tall = _ground([row["score"] for row in known] + [end[1] for end in ends if end])
+    for row, end in zip(known, ends, strict=True):
+        cx, cy, said = x(row["factor"]), y(row["score"]), f"{row['words']}: {plain(row['score'])}"
+        line = ""
+        if end is not None:
+            line = _line(x(end[0]), y(end[1]), cx, cy, "move")
+            line += f'<circle cx="{x(end[0]):.1f}" cy="{y(end[1]):.1f}" r="2.5" class="point existing"/>'
+        body.append(
+            f'<a href="{esc(base)}{int(row["post_id"])}" aria-label="{esc(said)}">{line}'
+            f'<circle cx="{cx:.1f}" cy="{cy:.1f}" r="5" class="point winner"><title>{esc(said)}</title></circle></a>'
+        )
+    said = f"{len(known)} winners by factor and intercept, each with the best existing note of its post."
+    return Markup(_svg(width, tall, said, body, "plane").replace('role="img"', 'role="group"'))
 
 
 def _star(cx: float, cy: float, r: float) -> str:

@@ -94,6 +94,20 @@ def run_page(request: Request, site: Here, run_id: str) -> Response:
     )
 
 
+@router.get("/runs/{run_id}/map")
+def run_map(request: Request, site: Here, run_id: str) -> Response:
+    """Every winner in the plane with a line from the best existing note, and winners with intervals against the line."""
+    site.require(request)
+    index = site.index(run_id)
+    base = f"{request.scope.get('root_path', '').rstrip('/')}/runs/{run_id}/posts/"
+    moves = index.moves()[:500]
+    rows = sorted((m for m in moves if m["score"] is not None), key=lambda m: -m["score"])[:60]
+    strip = charts.score_strip(
+        [charts.Score(m["words"][:17], "winner", m["score"], m["lower"], m["upper"]) for m in rows]
+    )
+    return site.render(request, "map.html", run_id=run_id, map=charts.moves(moves, base), strip=strip, n=len(moves))
+
+
 def _seconds(state: Any) -> float:
     value = state.timing.get("seconds", 0)
     return float(value) if isinstance(value, (int, float)) and math.isfinite(value) else 0.0

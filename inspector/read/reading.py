@@ -571,6 +571,20 @@ class RunIndex:
             self._progress = (version, self.columns.sums())
         return self._progress[1]
 
+    def moves(self) -> list[dict[str, Any]]:
+        """Where each winner lies in the plane, and where the best existing note of its post does, if it was judged."""
+        rows = self.sql.execute(
+            "SELECT * FROM posts JOIN texts USING (post_id) WHERE outcome = 'winner' ORDER BY post_id"
+        )
+        found = []
+        for post in map(dict, rows):
+            first = self.candidates(post, ("score", "factor", "lower", "upper"), 0, 1)[0]
+            notes = self.notes(post, ("note_id", "score", "factor", "intercept", "factor1"))
+            best = next((note for note in notes if note["note_id"] == post["best_note_id"]), None)
+            words = (post["post_text"] or f"Post {post['post_id']}")[:90]
+            found.append({"post_id": post["post_id"], "words": words, **first, "best": best})
+        return found
+
     def selections(self) -> list[dict[str, Any]]:
         """Narrow rows of every post, for comparing runs and measuring agreement."""
         self.sync()

@@ -229,7 +229,9 @@ def test_nothing_wider_than_a_phone_and_every_page_kind_to_screen_readers(office
     world = office.desk.world
     axe, run = Axe(), f"/runs/{world.run_id}"
     paths = ["/runs", run, f"{run}/posts", f"{run}/posts/{world.revised_post}", f"{run}/posts/{world.revised_post}/edit", f"{run}/posts/{world.revised_post}/blind",
-             f"{run}/posts/{world.revised_post}/compare", f"{run}/posts/{world.revised_post}/candidates/rev0000000000001", "/reports/agreement", "/history", "/account", "/users", f"/juries/jury-{world.run_id[:8]}"]  # fmt: skip
+             f"{run}/posts/{world.revised_post}/compare", f"{run}/posts/{world.revised_post}/candidates/rev0000000000001", "/reports/agreement", "/history", "/account", "/users", f"/juries/jury-{world.run_id[:8]}", "/juries",
+             "/glossary", "/api/docs", f"{run}/publication", f"{run}/misses", f"{run}/map", f"{run}/posts?all_seen=1", f"{run}/posts/{world.abstained_post}",
+             f"{run}/posts/{world.abstained_post}/edit?candidate=new"]  # fmt: skip
     options = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"], "resultTypes": ["violations"]}
     for scheme, width in (("light", 390), ("dark", 1280)):
         page = office.window("root", "admin", color_scheme=scheme, viewport={"width": width, "height": 844})
@@ -246,3 +248,27 @@ def test_nothing_wider_than_a_phone_and_every_page_kind_to_screen_readers(office
                 if entry["impact"] in ("serious", "critical")
             ]
             assert serious == [], (scheme, path, serious)
+
+
+def test_twenty_posts_are_decided_by_keyboard_and_everything_to_decide_by_is_on_the_first_screen(office):
+    page = office.window(viewport={"width": 1366, "height": 768})
+    page.goto(f"{office.base}/runs/{office.desk.world.run_id}/next?sort=oldest")
+    for number in range(20):
+        before = page.url
+        for part in (
+            "post",
+            "note",
+            "verdict",
+            "decide",
+            *(["doubts"] if page.locator("[data-part=doubts]").count() else []),
+        ):
+            box = page.locator(f"[data-part={part}]").bounding_box()
+            assert 0 <= box["y"] <= 768 - box["height"], (part, box, page.url)
+        page.keyboard.press("c")
+        page.keyboard.type(f"remark {number}")
+        page.keyboard.press("Escape")
+        page.keyboard.press("a")  # agrees with the machine, whatever it says
+        page.wait_for_url(lambda url, before=before: url != before)
+    rows = office.rows()
+    assert [row.comment for row in rows] == [f"remark {number}" for number in range(20)]
+    assert {row.kind for row in rows} == {"accept", "publish_none"}

@@ -37,6 +37,7 @@ class Draft:
     post_text: str | None = None
     language: str | None = None
     settings: CheckCandidatesSettings = field(default_factory=CheckCandidatesSettings)
+    own_notes: tuple[str, ...] = ()  # the other notes of the post: what it is about, no evidence
     lent: tuple[bool, ...] = ()  # per source, whether it was written under another post; as long as `sources`
 
     @cached_property
@@ -77,6 +78,7 @@ def make_draft(
     language: str | None = None,
     settings: CheckCandidatesSettings | None = None,
     lent: Sequence[bool] = (),
+    own_notes: Sequence[str] = (),
 ) -> Draft:
     """A draft from raw texts: cleaned and bounded, so that every later step costs what a note costs."""
     return Draft(
@@ -85,5 +87,6 @@ def make_draft(
         post_text=bounded_source(post_text) if post_text else None,
         language=language,
         settings=settings or CheckCandidatesSettings(),
+        own_notes=tuple(bounded_source(note) for note in own_notes[:MAX_SOURCES]) if any(lent) else (),
         lent=tuple(lent[: len(sources[:MAX_SOURCES])]) or (False,) * len(sources[:MAX_SOURCES]),
     )

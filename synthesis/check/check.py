@@ -54,11 +54,13 @@ def check_text(
     candidate_id: str = "",
     tools: Tools | None = None,
     lent: Sequence[bool] = (),
+    own_notes: Sequence[str] = (),
 ) -> list[CheckResult]:
     """The outcome of every check on one text, in the order of `CHEAP`: one row per check that passed, one per finding otherwise.
 
     `sources` are the texts of the notes it may rest on; the post's text is the claim it speaks to, and `lent`
-    says of each source whether it was written under another post (none, where it is empty). `start`, `end` are
+    says of each source whether it was written under another post (none, where it is empty); `own_notes` are all notes of this post, which
+    say what it is about where sources are lent. `start`, `end` are
     offsets into `text` as given (None where cleaning moved them beyond recognition). Never raises for what the text contains.
     The rubric's scores stand in its rows' reasons, one row per maxim.
     """
@@ -69,7 +71,15 @@ def check_text(
         )
     tools = tools or Tools()
     try:
-        draft = make_draft(text, tuple(sources), post_text=post_text, language=language, settings=settings, lent=lent)
+        draft = make_draft(
+            text,
+            tuple(sources),
+            post_text=post_text,
+            language=language,
+            settings=settings,
+            lent=lent,
+            own_notes=own_notes,
+        )
     except Exception as error:
         return [
             CheckResult(candidate_id, check, "unreadable", _sentence(error), principle=_first_principle(check))

@@ -73,6 +73,7 @@ def check_candidates(
     post_ids = rows["post_id"].unique(maintain_order=True).to_list()
     post_texts = _post_texts(Path(snapshot), post_ids)
     languages = _languages(Path(clusters), post_ids)
+    own_notes = _own_notes(Path(snapshot), post_ids)
 
     results: list[tuple[int, CheckResult]] = []
     codes: Counter[str] = Counter()
@@ -93,6 +94,7 @@ def check_candidates(
             post_text=post_texts.get(post_id),
             language=language,
             tools=checking,
+            own_notes=own_notes.get(post_id, ()),
         )
         for candidate in drafted:
             outcomes = checked[candidate.candidate_id]
@@ -117,6 +119,7 @@ def check_post(
     post_text: str | None = None,
     language: str | None = None,
     tools: CheckTools | None = None,
+    own_notes: Sequence[str] = (),
 ) -> dict[str, list[CheckResult]]:
     """Results by candidate id for all candidates of one post.
 
@@ -129,6 +132,7 @@ def check_post(
             c.text,
             tuple(note.text for note in c.notes),
             lent=tuple(note.post_id != post_id for note in c.notes),
+            own_notes=own_notes,
             post_text=post_text,
             language=language,
             settings=settings,
@@ -174,6 +178,21 @@ def _notes(snapshot: Path, note_ids: set[int]) -> dict[int, Note]:
     return {
         int(note): Note(int(note), int(post), text or "", kind or "") for note, post, text, kind in table.iter_rows()
     }
+
+
+def _own_notes(snapshot: Path, post_ids: list[int]) -> dict[int, list[str]]:
+    """The texts of a post's own notes, whatever they say of it."""
+    table = (
+        pl.scan_parquet(snapshot / "notes.parquet")
+        .filter(pl.col("tweetId").is_in(post_ids))
+        .select("tweetId", "noteId", "summary")
+        .sort("tweetId", "noteId")
+        .collect()
+    )
+    found: dict[int, list[str]] = {}
+    for post, _, text in table.drop_nulls().iter_rows():
+        found.setdefault(post, []).append(text)
+    return found
 
 
 def _post_texts(snapshot: Path, post_ids: list[int]) -> dict[int, str]:

@@ -24,6 +24,8 @@ _DROPPED = word_set(
     "est sont été a ont de dans avec le la les un une ist sind war wurde hat von in mit der die das ein eine è sono di con il lo"
 )
 _DOUBLED = regex.compile(r"(?i)(?<![\p{L}\p{N}-])(\p{L}{2,})\s+\1(?![\p{L}\p{N}-])")
+# An article with nothing to stand before: 'reducing the of droplets'.
+_BEREFT = regex.compile(r"(?<![\p{L}-])(?:the|a|an) (?:of|and|or|is|are|was|were|by|with|from|because)(?![\p{L}'’-])")
 _MAY_DOUBLE = word_set("that had is in her you so very no bye blah nous vous que die der das sie no muy dum")
 _SLOT = regex.compile(
     r"<[\p{L}][^<>\n]{2,60}>|\[(?:insert|your|the|add|link|url|source|date|name|number|text|note|place|post|author|enlace|fuente|fecha|nombre|lien|quelle|datum)\b[^\[\]\n]{0,60}\]"
@@ -77,6 +79,10 @@ def _repeats(draft: Draft, sentences: list[Sentence], notes: list[Sentence]) -> 
     for match in _DOUBLED.finditer(visible):
         if fold(match[1]) not in _MAY_DOUBLE and match.group() not in theirs and not match[1][0].isupper():
             findings.append(Finding("style.finished", f"'{match.group()}' doubles a word.", match.start(), match.end()))
+    for match in _BEREFT.finditer(visible):
+        findings.append(
+            Finding("style.finished", f"A word is missing in '{match.group()}'.", match.start(), match.end())
+        )
     for i, a in enumerate(sentences):
         for b in sentences[:i]:
             if min(len(a.content), len(b.content)) < 3 or (

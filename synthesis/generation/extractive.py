@@ -221,6 +221,8 @@ def overlap(a: frozenset[str], b: frozenset[str]) -> float:
 def _agrees(text: str, notes: Sequence[Note], language: str | None) -> bool:
     """Whether a text of sentences that are fit each hangs together: whole, of one mind, and nothing lent that points elsewhere."""
     sources, lent = tuple(note.text for note in notes), tuple(note.borrowed for note in notes)
+    if all(lent):
+        lent = ()  # nothing of this post is at hand; what it is about stands in the check's inputs
     draft = make_draft(text, sources, language=language, lent=lent)
     return not (check_consistency(draft) or check_lent(draft) or check_whole(draft))
 

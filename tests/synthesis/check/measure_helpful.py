@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import random
+import re
 from collections import Counter, defaultdict
 from pathlib import Path
 
@@ -17,6 +19,7 @@ import polars as pl
 
 from synthesis.check.check import check_text
 from texts.language import detect_language
+from texts.note import find_urls, split_sentences, without_urls
 
 NOT_COUNTED = ("length.", "links.", "language.", "grice.quantity")
 
@@ -66,16 +69,68 @@ def failures(text: str, sources: list[str], post: str | None) -> list[tuple[str,
     ]
 
 
+OPINIONS = (
+    "Whoever wrote this has clearly never opened a book.", "Any voter knows better than that.", "It is embarrassing that this needs saying.", "Nice try.", "Honestly, what a ridiculous claim.",
+    "This is why nobody takes them seriously, and rightly so.", "You should be ashamed.", "I find that hard to believe.", "The author wants to scare people.", "This was done to mislead voters.",
+)  # fmt: skip
+
+
+def twins(text: str, sources: list[str], post: str | None, rng: random.Random) -> dict[str, str]:
+    """Unfaithful twins of a real note, by what is wrong with them; only kinds the note allows."""
+    bare = without_urls(text).strip()
+    links = " ".join(url.text for url in find_urls(text)[:1])
+    sentences = [s.text for s in split_sentences(bare) if len(s.text.split()) >= 6]
+    made: dict[str, str] = {}
+    if not sentences or detect_language(text) != "en":
+        return {}
+    first = sentences[0]
+    words = first.split()
+    made["cut"] = " ".join(words[: rng.randrange(4, len(words))])
+    if len(words) > 7 and words[-1][-1] in ".!?":
+        made["cut in a word"] = " ".join(words[:-1]) + " " + words[-1][: max(1, len(words[-1]) // 2)]
+    made["doubled"] = (
+        " ".join([*words[:3], words[2], *words[3:]]) + f" {links}" if words[2].isalpha() and words[2].islower() else ""
+    )
+    small = [i for i, w in enumerate(words[1:-1], 1) if w in ("is", "was", "of", "to", "in", "the", "are", "has")]
+    if small:
+        i = rng.choice(small)
+        made["dropped"] = " ".join([*words[:i], *words[i + 1 :]]) + f" {links}"
+    made["opinion"] = f"{first} {rng.choice(OPINIONS)} {links}"
+    verb = re.search(r"\b(is|was|are|were|has|have|did|does|can|will)\b(?! not|n['’]t)", first)
+    if verb:
+        turned = first[: verb.end()] + " not" + first[verb.end() :]
+        made["turned round"] = f"{turned} {links}"
+        made["yes and no"] = f"{first} {turned} {links}"
+    if post:
+        claims = [
+            s.text
+            for s in split_sentences(without_urls(post).strip(), "en")
+            if 6 <= len(s.text.split()) <= 25 and s.text[-1] == "."
+        ]
+        if claims:
+            made["claim as fact"] = f"{claims[0]} {links}"
+            made["claim, then note"] = f"{claims[0]} {first} {links}"
+    return {kind: twin.strip() for kind, twin in made.items() if twin}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("data", type=Path)
+    parser.add_argument("--twins", action="store_true", help="corrupt each note that passes, and count what is caught")
     parser.add_argument("--show", action="store_true")
     arguments = parser.parse_args()
     for name, notes in helpful_notes(arguments.data).items():
         failed, by = 0, Counter[str]()
+        tried, caught, rng = Counter[str](), Counter[str](), random.Random(5)
         for text, sources, post in notes:
             found = failures(text, sources, post)
             failed += bool(found)
+            for kind, twin in (twins(text, sources, post, rng) if not found and arguments.twins else {}).items():
+                tried[kind] += 1
+                missed = not failures(twin, sources, post)
+                caught[kind] += not missed
+                if missed and arguments.show:
+                    print(f"MISSED {kind}: {twin!r}\n  POST {post!r}\n  NOTE {text[:300]!r}")
             by.update({principle for principle, _ in found})
             if found and arguments.show:
                 print(f"\n{found}\n  POST {post and post[:200]!r}\n  NOTE {text!r}")
@@ -83,6 +138,8 @@ def main() -> None:
         with_post = sum(post is not None for *_, post in notes)
         row = {"data": name, "notes": len(notes), "with_post": with_post, "failed": failed, "share": share}
         print(json.dumps(row | {"by": dict(by.most_common())}))
+        for kind in tried:
+            print(json.dumps({"twin": kind, "n": tried[kind], "caught": round(caught[kind] / tried[kind], 3)}))
 
 
 if __name__ == "__main__":

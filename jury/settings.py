@@ -66,16 +66,16 @@ class SelectWinnersSettings:
 
 @dataclass(frozen=True)
 class TrainJurySettings:
-    # Sentence encoder of the main and the proxy model: 'minilm', 'hashing' or 'none'. Measured, see EXPERIMENTS 2026-11-21.
+    # Sentence encoder of the main and the proxy model: 'minilm', 'hashing' or 'none'. Measured, see docs/experiments.
     encoder: str = "minilm"
     # Encoder of the gold model; another one than the proxy's, or a text that fools one fools both. Literature.md 11.3.
     gold_encoder: str = "hashing"
-    # Blocks of features: any of 'form', 'embedding', 'words', 'letters', 'domains', 'relations', 'trees'. Measured, see EXPERIMENTS 2026-11-21.
+    # Blocks of features: any of 'form', 'embedding', 'words', 'letters', 'domains', 'relations', 'trees'. Measured, see docs/experiments.
     blocks: tuple[str, ...] = ("form", "embedding", "words", "letters", "relations", "trees")
     # Regression trees on form and embedding, whose mean answer is one column beside the others. Trees; more cost seconds and change little.
     trees: int = 60
     # Labelled notes from which on trees are grown. With 10,000 they helped, with 1,200 they did no harm; with 234 (the bundled sample) they only kept
-    # predictions of merged texts, which have more of everything good than any note had, down at the notes' level (EXPERIMENTS 2026-11-21).
+    # predictions of merged texts, which have more of everything good than any note had, down at the notes' level (docs/experiments).
     trees_from: int = 1000
     # Main axes of the embedding, and of the hashed words and letters each, that enter the linear part. Measured.
     embedding_axes: int = 96
@@ -86,7 +86,7 @@ class TrainJurySettings:
     # Groups of posts for choosing penalties and calibrating on posts left out.
     folds: int = 5
     # Text weights of intercepts are the mean of two fits: as the model has it, and with the variance that posts share times this factor, so that
-    # differences within a post decide, as they must between candidates of one post. 1: the first fit alone. Tried: 4 alone, 30 (EXPERIMENTS 2026-11-21).
+    # differences within a post decide, as they must between candidates of one post. 1: the first fit alone. Tried: 4 alone, 30 (docs/experiments).
     within_emphasis: float = 30.0
     # Newest share of posts kept aside for the report and the gate, before the final fit on everything.
     held_out_share: float = 0.2

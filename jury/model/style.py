@@ -1,7 +1,7 @@
 """How a note is written and how it cites, as numbers: openings, punctuation, layout, links, sentences.
 
 Two notes of one post and stance mostly make the same claim; what tells them apart is how. These columns came out of reading such pairs and
-were kept because they ranked pairs on posts left out (EXPERIMENTS, 2026-11-21). All are functions of the text alone. Several tell machine
+were kept because they ranked pairs on posts left out (docs/experiments). All are functions of the text alone. Several tell machine
 prose from a person's (dashes, labels such as "Misleading:", hedged attributions); the model is never told who wrote a note.
 """
 

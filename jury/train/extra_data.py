@@ -30,7 +30,7 @@ from matrix_factorization.solve.exact import ExactSolver
 from nouns.errors import InputError
 from nouns.snapshot import RATING_TAGS
 
-# Precision of a weak label relative to a fitted parameter with as many ratings; measured, see EXPERIMENTS (2026-11-21).
+# Precision of a weak label relative to a fitted parameter with as many ratings; measured, see docs/experiments.
 SCORE_WEIGHT = 0.25
 CAMP_WEIGHT = 0.25
 X_GLOBAL_INTERCEPT = 0.17

@@ -181,7 +181,7 @@ _START = (
     Kernel(misleading=0.06, not_misleading=0.06, correlation=-0.5, similar=0.01, length=0.4, note=0.02),
 )
 # Ridge precisions tried for the standardised columns of each block. A precision of 30,000 says that one standard deviation of one column moves
-# an intercept by 0.006: with hundreds of columns that is as much as the labels support (EXPERIMENTS, 2026-11-21).
+# an intercept by 0.006: with hundreds of columns that is as much as the labels support (docs/experiments).
 _STEPS = (300.0, 1000.0, 3000.0, 1e4, 3e4, 1e5, 3e5)
 _GRID = {
     "form": (100.0, *_STEPS),
@@ -193,7 +193,7 @@ _GRID = {
     "trees": (30.0, 100.0, 300.0, 1000.0, 3000.0, 1e4),
 }
 # Blocks with one penalty for all of them where intercepts are fitted. With a penalty each, those of words and letters wandered between 30,000 and
-# 1,000,000 from fold to fold of the same notes; together they stay at 30,000, and pairs within posts are ranked no worse (EXPERIMENTS, 2026-11-21).
+# 1,000,000 from fold to fold of the same notes; together they stay at 30,000, and pairs within posts are ranked no worse (docs/experiments).
 _TOGETHER = ("form", "embedding", "words", "letters")
 MIN_LABELLED_NOTES = 12
 CENTRED = 0.75

@@ -23,7 +23,7 @@ def one_thread() -> AbstractContextManager[object]:
     """While this lasts, BLAS uses one thread.
 
     Systems of a few hundred unknowns gain nothing from a second thread, and where the cores are shared threads wait for each other in a
-    busy loop: fitting the sample's jury took 34 s on two threads beside one other process, 11 s on one (EXPERIMENTS 2026-11-21).
+    busy loop: fitting the sample's jury took 34 s on two threads beside one other process, 11 s on one (docs/experiments).
     """
     return _controller().limit(limits=1, user_api="blas")
 

@@ -1,6 +1,6 @@
 """Two-lane sums over ratings: the innermost loop of every sweep, as LLVM instructions.
 
-Plain numba code for the same sums runs 2.5 times slower (EXPERIMENTS, "The innermost loop"): it loads a rater's intercept and factor one by one,
+Plain numba code for the same sums runs 2.5 times slower (docs/experiments, "The innermost loop"): it loads a rater's intercept and factor one by one,
 and turns the value of each rating into a number. Here a rating costs one 8-byte load, one conversion of two floats to doubles, one
 add, one multiply and one add of two doubles at once; values need no arithmetic where a row's parts of one value are summed by themselves
 (rows are sorted by value, see `ratings.py`), and one conversion where a short row is summed at once.

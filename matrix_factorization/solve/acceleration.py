@@ -22,7 +22,7 @@ class Extrapolation:
     A sweep maps the raters' parameters x (and mu) to G(x). Near the optimum G is linear with eigenvalues in [0, 1), and plain alternation crawls with
     the largest. Of all combinations (weights summing to one) of the last three sweeps, that with the shortest step G(x) - x is
     continued, length measured by about the curvature of the objective in each rater: for a linear G that is GMRES, started anew as it goes.
-    Costs two passes over the raters and nothing for each rating. More than three sweeps gain nothing (EXPERIMENTS, "Fewer sweeps").
+    Costs two passes over the raters and nothing for each rating. More than three sweeps gain nothing (docs/experiments, "Fewer sweeps").
     Source: Anderson 1965; Walker and Ni 2011 (SIAM J. Numer. Anal. 49), section 2.
 
     `degree`: (n_raters,) ratings of each; `squared_factor`: mean square of a note's factor; `total_weight`: of all ratings.

@@ -32,7 +32,7 @@ _CODES = {
     "answered": "raters say that no note is needed",
     "contradicting_sources": "the notes contradict each other",
     "language_not_in_training": "the jury hardly knows the language",
-    "language_unheard": "the jury hardly knows the language",
+    "language_unheard": "the jury hardly knows the language",  # as runs before 0.6 call it
     "no_candidates": "nothing could be written",
     "no_text": "the post's text is not known",
     "not_better_than_existing": "no better than a note that is there",

@@ -88,7 +88,7 @@ def run_stage(work: Mapping[str, str], stage: str) -> str:
 
     store = Store(work["workspace"])
     result = Plan(store, work["run_id"]).run(stage, _logging(stage))
-    _log(stage).info("%s", told(result, f"run {work['run_id']} of {work['workspace']}"))
+    _log(stage).info("%s", log_line(result, f"run {work['run_id']} of {work['workspace']}"))
     for entry in notices_of(stage, result.counts):
         level = logging.INFO if entry["level"] == "told" else logging.WARNING
         _log(stage).log(level, "%s: %s", stage, entry["text"])
@@ -96,7 +96,7 @@ def run_stage(work: Mapping[str, str], stage: str) -> str:
     return result.path
 
 
-def told(result: Any, of_what: str) -> str:
+def log_line(result: Any, of_what: str) -> str:
     """One sentence for a task's log: what was done to what, how it went, and where the result is."""
     counts = result.counts
     did = f"took {result.seconds:.1f} s" if result.state == "ran" else "was done already and is not repeated"
@@ -145,7 +145,7 @@ def run_shard(work: Mapping[str, str], stage: str, index: int) -> str:
 
     plan = Plan(Store(work["workspace"]), work["run_id"])
     result = plan.run_shard(stage, index, _logging(stage))
-    _log(stage).info("%s", told(result, f"shard {index} of run {work['run_id']} of {work['workspace']}"))
+    _log(stage).info("%s", log_line(result, f"shard {index} of run {work['run_id']} of {work['workspace']}"))
     return result.path
 
 

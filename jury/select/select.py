@@ -21,7 +21,7 @@ REASON_CODES = (
     "nothing_passed_checks",
     "judge_unreadable",
     "unjudged",
-    "language_unheard",
+    "language_not_in_training",
     "one_sided",
     "below_bar",
     "contradicting_sources",
@@ -77,7 +77,7 @@ class Standing:
     verdict: Mapping[str, Any]
 
 
-Apart = Callable[[Contender, Standing], float | None]
+DifferenceSd = Callable[[Contender, Standing], float | None]
 """Deviation of the difference between a candidate's score and an existing note's, None where nobody can say."""
 
 
@@ -99,14 +99,14 @@ def choose(
     existing: Sequence[Standing],
     rules: SelectWinnersSettings,
     spoken: Mapping[str, int] | None = None,
-    apart: Apart | None = None,
+    difference_sd: DifferenceSd | None = None,
 ) -> Choice:
     """The winner among the contenders, or an explained abstention.
 
     Ranked is by the score of the chosen aggregator less `caution` standard deviations of its within-post error; equal
     ranks go to the shorter text, then to the smaller id, and the loser is told it was a tie. Gates, bar and the comparison
     with existing notes are always on the bridging intercept, X's scale. `spoken`: notes the jury learnt from, by language;
-    None (an older jury, which does not say) trusts it in every language. `apart` is asked how sure the jury is of the difference to the best
+    None (an older jury, which does not say) trusts it in every language. `difference_sd` is asked how sure the jury is of the difference to the best
     existing note; where it cannot say, the two errors within the post are taken as independent.
     """
     standing = _best_standing(existing)
@@ -143,7 +143,7 @@ def choose(
     if not heard:
         unheard = _unheard(judged[0], spoken, rules)
         assert unheard is not None
-        return abstain("language_unheard", unheard[1])
+        return abstain("language_not_in_training", unheard[1])
     judged = heard
     accepted = _drop(_drop(judged, losers, post_id, _not_kept), losers, post_id, lambda c: _gate(c, rules))
     if not accepted:
@@ -196,7 +196,7 @@ def choose(
         losers += _beaten(good[1:], first, post_id, rules)
         return abstain(code, sentence)
     if standing is not None:
-        sd = None if apart is None else apart(first, standing)
+        sd = None if difference_sd is None else difference_sd(first, standing)
         difference, bound = _difference(first.verdict, standing.verdict, rules.confidence, sd)
         if not bound > 0 or difference < rules.minimum_gain:
             code = "not_better_than_existing"
@@ -320,7 +320,7 @@ def _unheard(contender: Contender, spoken: Mapping[str, int] | None, rules: Sele
         f"The jury learnt from {met} notes in the language '{language}', fewer than {rules.minimum_language_notes}: "
         "what it prefers among texts of that language says little."
     )
-    return "language_unheard", sentence, float(met), float(rules.minimum_language_notes)
+    return "language_not_in_training", sentence, float(met), float(rules.minimum_language_notes)
 
 
 def _not_kept(contender: Contender) -> _Verdict | None:

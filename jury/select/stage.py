@@ -16,7 +16,7 @@ from jury.judge.stage import open_bench, seat_juries
 from jury.model import load_jury
 from jury.records import RaterModel
 from jury.select.baseline import BASELINE, baseline_rows, best_of_both, read_writers
-from jury.select.select import Apart, Choice, Contender, Standing, choose, hear_appeal, selection_line
+from jury.select.select import Choice, Contender, DifferenceSd, Standing, choose, hear_appeal, selection_line
 from jury.settings import JudgeCandidatesSettings, SelectWinnersSettings
 from jury.tables import SCHEMAS, model_answers, read_rows, write_jsonl, write_rows
 from nouns.run import Run
@@ -49,9 +49,9 @@ def select_winners(
     contenders = read_contenders(treated, candidates, checks, verdicts, revisions)
     standing = read_standing(treated, clusters, verdicts)
     spoken = read_spoken(jury)
-    apart = _apart(contexts, lambda: tools.rater_model or load_jury(jury, "proxy", tools.vectors))
+    difference_sd = _difference_sd(contexts, lambda: tools.rater_model or load_jury(jury, "proxy", tools.vectors))
     choices = [
-        choose(post, contenders.get(post, []), standing.get(post, []), settings, spoken, apart(post))
+        choose(post, contenders.get(post, []), standing.get(post, []), settings, spoken, difference_sd(post))
         for post in treated
     ]
     writers = read_writers(treated, candidates, revisions)
@@ -177,11 +177,13 @@ def read_standing(posts: Sequence[int] | None, clusters: Path, verdicts: Path) -
     return by_post
 
 
-def _apart(contexts: Mapping[int, PostContext], load: Callable[[], RaterModel]) -> Callable[[int], Apart]:
+def _difference_sd(
+    contexts: Mapping[int, PostContext], load: Callable[[], RaterModel]
+) -> Callable[[int], DifferenceSd]:
     """For each post: how sure the main jury's model is of a difference. Loaded when first asked; a model that cannot say gives None."""
     loaded: list[RaterModel] = []
 
-    def of_post(post: int) -> Apart:
+    def of_post(post: int) -> DifferenceSd:
         def ask(first: Contender, standing: Standing) -> float | None:
             if not loaded:
                 loaded.append(load())

@@ -77,7 +77,7 @@ class NoteFacts:
 
 
 @dataclass(frozen=True)
-class Strangers:
+class UnfittedRaters:
     """Raters without parameters as a group: what is known of one before any of his own ratings is looked at.
 
     `mean_intercept`: how much more generous they are than the model without a rater (rating units). `weight`: what a rating by one of them counts
@@ -100,7 +100,7 @@ class Completed:
     note_source: np.ndarray
     raters: FoldedIn
     rater_source: np.ndarray
-    strangers: Strangers
+    unfitted: UnfittedRaters
     evidence: NoteEvidence
     statuses: Statuses
     lower: np.ndarray
@@ -294,7 +294,7 @@ def complete(
     """X's final stage: raters and mu frozen, every note solved; then raters without parameters, intervals and statuses.
 
     `whole`: all ratings of `events`. A note that has frozen parameters of its own keeps them (a fitted note's equation has them as its
-    solution anyway). The others are solved from all their raters: those with frozen parameters, and the `Strangers` with less weight.
+    solution anyway). The others are solved from all their raters: those with frozen parameters, and the `UnfittedRaters` with less weight.
     """
     n_notes = whole.n_notes
     mu, per_note, raters = frozen.global_intercept, frozen.ratings_per_note, frozen.raters
@@ -314,28 +314,26 @@ def complete(
     # Raters outside the fit, from notes that enough known raters judged; where there is none, from any note with parameters.
     known_rater = ~np.isnan(raters.factor) & ~np.isnan(raters.intercept)
     judged = given | (first.n_ratings >= settings.min_ratings_per_note)
-    strangers = strangers_of(whole, first, judged, known_rater, frozen)
+    unfitted = unfitted_raters(whole, first, judged, known_rater, frozen)
     note_of, rater_value = whole.by_rater >> 2, VALUE_OF_CODE[whole.by_rater & 3]
 
     def raters_from(usable: np.ndarray) -> FoldedIn:
         known = NoteParameters(np.where(usable, first.intercept, np.nan), np.where(usable, first.factor, np.nan))
         folded = fold_in_raters(
-            whole.rater_start, note_of, rater_value, known, mu + strangers.mean_intercept, ratings_per_rater=frozen.ratings_per_rater,
+            whole.rater_start, note_of, rater_value, known, mu + unfitted.mean_intercept, ratings_per_rater=frozen.ratings_per_rater,
             regularisation=settings.regularisation, residual_variance=frozen.residual_variance,
         )  # fmt: skip
-        return replace(folded, intercept=folded.intercept + strangers.mean_intercept)
+        return replace(folded, intercept=folded.intercept + unfitted.mean_intercept)
 
     everyone = raters_from(judged)
     everyone = _merge(everyone, raters_from(given | (first.n_ratings > 0)), everyone.n_ratings == 0)
     rater_source = np.where(known_rater, frozen.source, np.where(everyone.n_ratings > 0, FOLDED_IN, PRIOR))
     everyone = _with_known(everyone, raters.intercept, raters.factor, known_rater)
     everybody = RaterParameters(everyone.intercept, everyone.factor)
-    folded = _merge(
-        notes_from(everybody, weight * np.where(known_rater, 1.0, strangers.weight)[rater_of]), first, given
-    )
+    folded = _merge(notes_from(everybody, weight * np.where(known_rater, 1.0, unfitted.weight)[rater_of]), first, given)
     # What the note's own parameters rest on: strangers count for notes outside the fit only.
     weight = weight * np.where(
-        known_rater[rater_of], 1.0, np.where(np.repeat(given, whole.note_degree()), 0.0, strangers.weight)
+        known_rater[rater_of], 1.0, np.where(np.repeat(given, whole.note_degree()), 0.0, unfitted.weight)
     )
 
     bounds = pseudo_rating_bounds(
@@ -380,7 +378,7 @@ def complete(
         note_source=np.where(given, frozen.source, np.where(first.n_ratings > 0, FOLDED_IN, FOLDED_IN_TWICE)),
         raters=everyone,
         rater_source=rater_source,
-        strangers=strangers,
+        unfitted=unfitted,
         evidence=evidence,
         statuses=final_statuses(evidence, rules),
         lower=lower,
@@ -389,18 +387,18 @@ def complete(
     )
 
 
-def strangers_of(
+def unfitted_raters(
     whole: RatingTable, notes: FoldedIn, judged: np.ndarray, known_rater: np.ndarray, frozen: Frozen
-) -> Strangers:
+) -> UnfittedRaters:
     """What the ratings of notes marked in `judged` by raters not marked in `known_rater` say of such raters (README, "Raters outside the fit")."""
     chosen = ~known_rater[whole.by_note >> 2] & np.repeat(judged, whole.note_degree())
     note = np.repeat(np.arange(whole.n_notes), whole.note_degree())[chosen]
     rest = VALUE_OF_CODE[whole.by_note[chosen] & 3] - frozen.global_intercept - notes.intercept[note]
     if len(rest) == 0:
-        return Strangers(0.0, 0.0)
+        return UnfittedRaters(0.0, 0.0)
     mean = float(np.mean(rest, dtype=np.float64))
     variance = float(np.mean(np.square(rest - mean, dtype=np.float64)))
-    return Strangers(mean, min(frozen.residual_variance / variance, 1.0) if variance > 0 else 1.0)
+    return UnfittedRaters(mean, min(frozen.residual_variance / variance, 1.0) if variance > 0 else 1.0)
 
 
 def diagnose(

@@ -110,7 +110,7 @@ def describe(scoring: Scoring) -> dict[str, Any]:
         "ratings_per_note": s.frozen.ratings_per_note,
         "ratings_per_rater": s.frozen.ratings_per_rater,
         "residual_variance": s.frozen.residual_variance,
-        "raters_outside": asdict(s.completed.strangers),
+        "raters_outside": asdict(s.completed.unfitted),
         "n_ratings_seen": len(s.events.note_index),
         "n_raters_seen": len(s.events.rater_ids),
         "n_notes_seen": len(s.events.note_ids),

@@ -91,9 +91,9 @@ def test_a_jury_that_never_met_a_language_lets_nothing_in_it_win():
     choice = choose(1, texts, [], RULES, {"en": 900, "es": 30, "fa": 3})
     assert choice.winner is not None
     assert choice.winner.candidate_id == "C"
-    assert {row["decided_by"] for row in choice.losers} == {"language_unheard"}
+    assert {row["decided_by"] for row in choice.losers} == {"language_not_in_training"}
     alone = choose(1, texts[:2], [], RULES, {"en": 900, "fa": 3})
-    assert alone.reason_code == "language_unheard"
+    assert alone.reason_code == "language_not_in_training"
     assert "3 notes in the language 'fa'" in alone.reason
     for trusting in (
         choose(1, texts, [], RULES),

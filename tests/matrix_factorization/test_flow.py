@@ -473,9 +473,9 @@ def test_generous_raters_outside_the_fit_do_not_make_a_note_look_better():
             )
     events, facts = events_of(note, rater, value, n_notes, regulars + 6 * n_notes)
     scoring = score(events, facts, replace(QUICK, helpfulness_filter="off"))
-    strangers, notes = scoring.completed.strangers, frames(scoring)[1]
-    assert 0.1 < strangers.mean_intercept < 0.4
-    assert 0.2 < strangers.weight <= 1
+    unfitted, notes = scoring.completed.unfitted, frames(scoring)[1]
+    assert 0.1 < unfitted.mean_intercept < 0.4
+    assert 0.2 < unfitted.weight <= 1
     assert notes["source"].to_list()[200:] == ["folded_in"] * 40
     level = np.mean(notes["intercept"].to_numpy()[:200] - truth[:200])
     late = notes["intercept"].to_numpy()[200:] - truth[200:] - level

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 class LocalTransformers:
     """`TextGenerator` on `settings.model`: a directory, or a name in the local cache of models. Loaded at the first batch.
 
-    Runs on a GPU in the model's own precision where there is one, else on the CPU in float32. `settings.adapter` is put on top with peft.
+    Runs in the model's own precision on a GPU and, if that is bfloat16, on a processor that computes in it (twice as fast); else in float32. `settings.adapter` is put on top with peft.
     Schemas are not enforced here; what comes back is read as any other text.
     """
 
@@ -55,14 +55,16 @@ class LocalTransformers:
         """Tokenizer and model. Raises `InputError` where the directory holds no chat model."""
         if self._loaded is None:
             import torch
-            from transformers import AutoModelForCausalLM, AutoTokenizer
+            from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
             name, revision = self.settings.model, self.settings.model_revision or None
             on_gpu = torch.cuda.is_available()
             try:
                 tokenizer = AutoTokenizer.from_pretrained(name, revision=revision)
+                config = AutoConfig.from_pretrained(name, revision=revision)
+                halves = getattr(config, "dtype", None) == torch.bfloat16 and _computes_in_bfloat16()
                 model: Any = AutoModelForCausalLM.from_pretrained(
-                    name, revision=revision, dtype="auto" if on_gpu else torch.float32
+                    name, revision=revision, dtype="auto" if on_gpu or halves else torch.float32
                 )
             except (OSError, ValueError) as error:
                 raise InputError(
@@ -155,6 +157,13 @@ class LocalTransformers:
         ends = sorted(_ends(tokenizer, model))
         pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else (ends[0] if ends else 0)
         return GenerationConfig(max_new_tokens=max_tokens, do_sample=False, eos_token_id=ends or None, pad_token_id=pad)
+
+
+def _computes_in_bfloat16() -> bool:
+    """Whether this processor multiplies in bfloat16 itself; where it is emulated it is slower than float32."""
+    import torch
+
+    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 
 def _ends(tokenizer: Any, model: Any) -> set[int]:

@@ -70,10 +70,11 @@ class Recording:
         todo = [request for request_id, request in unique.items() if request_id not in done]
         if todo:
             done |= {completion.request_id: completion for completion in self._call(todo, finished)}
+        told = {"max_context": self._context} if self._context else {}
         if self.calls is not None and unique:
             _append_frame(
                 self.calls,
-                [call_record(unique[i], done[i], self.name) | {"max_context": self._context or 0} for i in unique],
+                [call_record(unique[i], done[i], self.name) | told for i in unique],
             )  # in the order asked, whatever finished first
         for completion in done.values():
             self.refusals.add(completion)

@@ -14,6 +14,7 @@ import importlib
 import json
 import shutil
 import time
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -516,12 +517,17 @@ def _refuse_without_server(out: Path, what: str, address: str) -> None:
         return
     from synthesis.generation.recorded import read_calls
 
-    codes = [(call["failure"] or "").split(":", 1)[0].split(";", 1)[0].strip() for call in read_calls(path)]
+    failures = [call["failure"] or "" for call in read_calls(path)]
+    codes = [failure.split(":", 1)[0].split(";", 1)[0].strip() for failure in failures]
     silent = sum(code in SILENT for code in codes)
     gone = sorted({code for code in codes if code in LEFT_ALONE}) or (["connection"] if silent * 2 > len(codes) else [])
     if gone:
+        told = Counter(
+            failure for failure in failures if failure and not failure.startswith("circuit_open")
+        ).most_common(1)
+        words = f"; it said: {told[0][0][:200]}" if told else ""
         raise ModelServerGone(
-            f"{what}: the model server at {address} was given up ({', '.join(gone)}); {codes.count(''):,} of {len(codes):,} calls were "
+            f"{what}: the model server at {address} was given up ({', '.join(gone)}{words}); {codes.count(''):,} of {len(codes):,} calls were "
             "answered, are kept and will not be asked for again. Start the server, then run the same command again or clear the "
             "task. To go on with the answers there are, for good: run.require_complete=false."
         )

@@ -16,6 +16,9 @@ ARGS   ?=
 # A machine that forbids bytecode makes every process compile every import again.
 unexport PYTHONDONTWRITEBYTECODE
 
+# A company's own certificate authority is known to the system, not to uv.
+export UV_SYSTEM_CERTS ?= 1
+
 LINKS := $(or $(UV_FIND_LINKS),$(PIP_FIND_LINKS))
 ifneq ($(LINKS),)
 TORCH_FLAGS := --find-links "$(LINKS)"
@@ -34,7 +37,7 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 	@echo "setting up $(VENV): about 3 GB, one or two minutes"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install -q --disable-pip-version-check uv
-	@$(BIN)/uv pip install -q --python $(BIN)/python $(TORCH_FLAGS) --compile-bytecode -c constraints.txt -e '.[train,smollm,s3,postgres,celery,dev]'
+	@$(BIN)/uv pip install -q --python $(BIN)/python $(TORCH_FLAGS) --compile-bytecode -c constraints.txt -e '.[train,smollm,s3,postgres,celery,fab,dev]'
 	@rm -rf supernotes.egg-info # left by setuptools in older checkouts; Airflow would find the plugin twice
 	@touch $@
 

@@ -51,7 +51,7 @@ from tests.servers import ChaosServer, Do, free_port
 from tests.servers_airflow import LocalAirflow, descendants, end_with_parent
 from tests.servers_postgres import cluster
 
-DAG, REFRESH, EXPORT = "synthesize_supernotes", "refresh_jury", "export_training_data"
+DAG, REFRESH, EXPORT = "synthesize_supernotes", "refresh_jury", "publish_export"
 SERVICES = ("api-server", "dag-processor", "scheduler", "triggerer", "celery worker", "celery worker")
 KILLS = ("none", "worker", "orphan", "scheduler", "writer", "writer-long")
 SHORT_TIMEOUTS = {

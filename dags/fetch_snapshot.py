@@ -20,7 +20,17 @@ from datetime import timedelta
 from airflow.sdk import dag, get_current_context, task
 
 from pipeline import tasks
-from pipeline.airflow.parts import CONFIG, SET, SNAPSHOT, WORKSPACE, every_dag, moment_of, text
+from pipeline.airflow.parts import (
+    CONFIG,
+    SET,
+    SNAPSHOT,
+    WORKSPACE,
+    as_airflow_says,
+    every_dag,
+    moment_of,
+    options,
+    text,
+)
 from pipeline.airflow.waiting import WaitForDay
 
 PARAMS = {
@@ -32,14 +42,15 @@ PARAMS = {
 }
 
 
-@dag(schedule="@daily", params=PARAMS, **every_dag(__doc__))
+@dag(schedule="@daily", params=PARAMS, is_paused_upon_creation=True, **every_dag(__doc__))
 def fetch_snapshot():
-    @task
+    @task(**options("find_day"))
     def find_day() -> str:
         context = get_current_context()
         return context["params"]["date"] or (moment_of(context) - timedelta(days=2)).strftime("%Y-%m-%d")
 
-    @task(retries=6, retry_delay=timedelta(minutes=30), outlets=[SNAPSHOT])
+    @task(retries=6, retry_delay=timedelta(minutes=30), outlets=[SNAPSHOT], **options("fetch"))
+    @as_airflow_says()
     def fetch(date: str) -> dict[str, str]:
         context = get_current_context()
         fetched = tasks.fetch_snapshot(context["params"], date)

@@ -18,7 +18,7 @@ from typing import Any
 from airflow.sdk import Param, dag, get_current_context, task
 
 from pipeline import tasks
-from pipeline.airflow.parts import WORKSPACE, every_dag, moment_of
+from pipeline.airflow.parts import WORKSPACE, as_airflow_says, every_dag, moment_of, options
 
 PARAMS = {
     "workspace": WORKSPACE,
@@ -32,7 +32,8 @@ PARAMS = {
 
 @dag(schedule="@weekly", params=PARAMS, **every_dag(__doc__))
 def housekeeping():
-    @task
+    @task(**options("tidy"))
+    @as_airflow_says()
     def tidy() -> dict[str, Any]:
         context = get_current_context()
         return tasks.tidy_workspace(context["params"], int(moment_of(context).timestamp() * 1000))

@@ -18,11 +18,27 @@ Example parameters:
 
 from __future__ import annotations
 
-from airflow.sdk import dag, get_current_context, task
+from typing import Any
+
+from airflow.sdk import dag, get_current_context, task, task_group
 
 from nouns.stages import SHARDED_STAGES
 from pipeline import tasks
-from pipeline.airflow.parts import JURY, RUN, SELECTIONS, WORKSPACE, every_dag, find_run, starts_on
+from pipeline.airflow.events import take_events
+from pipeline.airflow.links import linked
+from pipeline.airflow.parts import (
+    JURY,
+    RUN,
+    SELECTIONS,
+    WORKSPACE,
+    as_airflow_says,
+    every_dag,
+    find_run,
+    options,
+    stage_task,
+    starts_on,
+    work_of,
+)
 from pipeline.airflow.waiting import PerPostStage, WaitForWriter
 
 PARAMS = {"workspace": WORKSPACE, "run": RUN}
@@ -30,35 +46,45 @@ PARAMS = {"workspace": WORKSPACE, "run": RUN}
 
 @dag(schedule=starts_on("synthesize_supernotes", JURY), params=PARAMS, **every_dag(__doc__))
 def synthesize_supernotes():
-    @task
-    def cluster_notes(work: dict[str, str]) -> str:
-        return tasks.run_stage(work, "cluster_notes")
+    @task(**options("plan_shards"))
+    @as_airflow_says()
+    def plan_shards() -> list[int]:
+        return tasks.shard_indices(work_of(get_current_context()))
 
-    @task
-    def plan_shards(work: dict[str, str]) -> list[int]:
-        return tasks.shard_indices(work)
-
-    @task
-    def build_pairs(work: dict[str, str]) -> str:
-        return tasks.run_stage(work, "build_pairs")
-
-    @task(outlets=[SELECTIONS])
-    def report(work: dict[str, str]) -> str:
-        get_current_context()["outlet_events"][SELECTIONS].extra = work
+    @task(outlets=[SELECTIONS], **options("report"))
+    @as_airflow_says()
+    def report() -> str:
+        context = get_current_context()
+        context["outlet_events"][SELECTIONS].extra = work = work_of(context)
         return tasks.report(work)
 
-    work = find_run()
-    shards = plan_shards(work)
-    before = WaitForWriter(task_id="wait_for_writer", run=work)
-    cluster_notes(work) >> shards >> before
-    for stage in SHARDED_STAGES:
-        mapped = PerPostStage.partial(task_id=f"{stage}_shards", run=work, stage=stage, pool=tasks.POOL).expand(
-            index=shards
-        )
-        gathered = PerPostStage(task_id=stage, run=work, stage=stage, trigger_rule="all_done")
-        before >> mapped >> gathered
-        before = gathered
-    before >> build_pairs(work) >> report(work)
+    def per_post(stage: str, shards: Any) -> Any:
+        @task_group(group_id=f"{stage}_for_all", prefix_group_id=False)
+        def group() -> None:
+            how = options(stage)
+            mapped = PerPostStage.partial(task_id=f"{stage}_shards", stage=stage, **how).expand(index=shards)
+            mapped >> PerPostStage(task_id=stage, stage=stage, trigger_rule="all_done", **how)
+
+        return group()
+
+    @task_group(prefix_group_id=False)
+    def every_post() -> None:
+        shards = plan_shards()
+        before: Any = WaitForWriter(task_id="wait_for_writer", trigger_rule="none_failed")
+        shards >> before
+        for stage in SHARDED_STAGES:
+            group = per_post(stage, shards)
+            before >> group
+            before = group
+
+    (
+        take_events(JURY)
+        >> find_run()
+        >> stage_task("cluster_notes")
+        >> every_post()
+        >> stage_task("build_pairs")
+        >> report()
+    )
 
 
-synthesize_supernotes()
+linked(synthesize_supernotes())

@@ -26,40 +26,61 @@ from airflow.providers.standard.operators.hitl import ApprovalOperator
 from airflow.sdk import dag, get_current_context, task
 
 from pipeline import tasks
-from pipeline.airflow.parts import CONFIG, RUN, SET, WORKSPACE, WRITER, every_dag, find_run
+from pipeline.airflow.alerts import Asked
+from pipeline.airflow.links import linked
+from pipeline.airflow.parts import (
+    CONFIG,
+    RUN,
+    SET,
+    WORKSPACE,
+    WRITER,
+    as_airflow_says,
+    every_dag,
+    find_run,
+    options,
+    work_of,
+)
 
 PARAMS = {"workspace": WORKSPACE, "run": RUN, "config": CONFIG, "set": SET}
 
 
-@dag(schedule=None, params=PARAMS, **every_dag(__doc__))
+@dag(schedule=None, params=PARAMS, **every_dag(__doc__) | {"deadline": None})
 def tune_writer():
-    @task(task_id="tune_writer")
-    def tune(work: dict[str, str]) -> str:
-        return tasks.tune_writer(get_current_context()["params"], work)
+    @task(task_id="tune_writer", **options("tune_writer"))
+    @as_airflow_says()
+    def tune() -> str:
+        context = get_current_context()
+        return tasks.tune_writer(context["params"], work_of(context))
 
-    @task
-    def compare_writers(work: dict[str, str], writer: str) -> dict[str, Any]:
-        return tasks.compare_writers(get_current_context()["params"], work, writer)
+    @task(**{"pool": tasks.POOL} | options("compare_writers"))
+    @as_airflow_says()
+    def compare_writers(writer: str) -> dict[str, Any]:
+        context = get_current_context()
+        return tasks.compare_writers(context["params"], work_of(context), writer)
 
     @task.short_circuit
     def decide(comparison: dict[str, Any]) -> bool:
         print(f"{comparison['decision']}: {comparison.get('reason', '')}")
         return comparison["decision"] == "promote"
 
-    @task(outlets=[WRITER])
-    def promote(work: dict[str, str], writer: str, comparison: dict[str, Any]) -> dict[str, Any]:
-        return tasks.promote_writer(work, writer, comparison)
+    @task(outlets=[WRITER], **options("promote"))
+    @as_airflow_says()
+    def promote() -> dict[str, Any]:
+        context = get_current_context()
+        writer, comparison = (context["ti"].xcom_pull(task_ids=name) for name in ("tune_writer", "compare_writers"))
+        return tasks.promote_writer(work_of(context), writer, comparison)
 
-    work = find_run()
-    writer = tune(work)
-    comparison = compare_writers(work, writer)
+    writer = tune()
+    comparison = compare_writers(writer)
+    find_run() >> writer
     approve = ApprovalOperator(
         task_id="approve",
         subject="Promote the tuned writer?",
         body="It won before the gold jury: {{ ti.xcom_pull(task_ids='compare_writers') }}",
         response_timeout=timedelta(days=7),
+        notifiers=[Asked()],
     )
-    decide(comparison) >> approve >> promote(work, writer, comparison)
+    decide(comparison) >> approve >> promote()
 
 
-tune_writer()
+linked(tune_writer())

@@ -16,6 +16,9 @@ class FetchSettings:
     # folder/table of each file to fetch. The first ones must exist, those in `optional` may be missing.
     tables: tuple[str, ...] = ("notes/notes", "noteRatings/ratings", "noteStatusHistory/noteStatusHistory")
     optional: tuple[str, ...] = ("userEnrollment/userEnrollment", "batSignals/batSignals")  # the requests
+    # Numbers asked for past the last shard of a table: a gap is no end. And how much smaller a table may be than the day before.
+    probe_shards: int = 3
+    max_shrink: float = 0.1
     # A guard against a server that answers every number. X had about 20 rating shards in 2026.
     max_shards: int = 1000
     # Attempts for each file, with waits of about 1, 2, 4 ... seconds times `backoff_seconds` between them.

@@ -58,8 +58,11 @@ def newest_run(store: Any) -> str:
 
 
 def sample_directory() -> Path:
-    """The bundled sample, found beside the installed package or in the current checkout."""
-    for base in (Path(__file__).resolve().parents[1], Path.cwd()):
-        if (base / "data" / "sample").is_dir():
-            return base / "data" / "sample"
-    raise InputError("The bundled sample data/sample was not found. Run the demo in a checkout of the repository.")
+    """The bundled sample: of the checkout, else inside the installed package."""
+    package = Path(__file__).resolve().parent
+    for found in (package.parent / "data" / "sample", package / "sample" / "data"):
+        if (found / "notes-00000.tsv").is_file():
+            return found
+    raise InputError(
+        "The bundled sample was not found: neither data/sample of a checkout nor the installed package has it."
+    )

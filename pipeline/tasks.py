@@ -6,8 +6,11 @@ the environment of the worker; the address of the workspace from the `workspace`
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import os
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 
@@ -22,6 +25,9 @@ def workspace_of(params: Mapping[str, Any]) -> str:
         )
     return str(workspace)
 
+
+AGE_WINDOW_DAYS = int(os.environ.get("SUPERNOTES_AGE_WINDOW_DAYS") or "14")
+"""The scheduled chain's age window; X locks a note's status after two weeks. `supernotes run` has none."""
 
 POOL = "default_pool" if os.environ.get("SUPERNOTES_POOL") is None else os.environ["SUPERNOTES_POOL"]
 """The pool that bounds tasks using the model server; operators create one and name it in SUPERNOTES_POOL."""
@@ -43,7 +49,9 @@ def describe_run(
     from pipeline.settings import load_settings
     from storage.store import Store
 
-    params = _event_extra(events or {}) | {name: value for name, value in dict(params).items() if value}
+    params = _event_extra(events or {}) | {
+        name: value for name, value in dict(params).items() if value not in (None, "")
+    }
     if params.get("as_of") == "logical_date":
         params["as_of"] = moment.isoformat()
     source = params.get("input") or os.environ.get("SUPERNOTES_INPUT")
@@ -53,7 +61,7 @@ def describe_run(
         )
     request = RunRequest(
         source=str(source),
-        posts=params.get("posts") or None,
+        posts=params.get("posts") or os.environ.get("SUPERNOTES_POSTS") or None,
         raters=params.get("raters") or None,
         jury=params.get("jury") or None,
         as_of=as_of(str(params["as_of"])) if params.get("as_of") else None,
@@ -63,19 +71,18 @@ def describe_run(
     )
     config = Path(params["config"]) if params.get("config") else None
     workspace = workspace_of(params)
-    return {
-        "workspace": workspace,
-        "run_id": create_run(Store(workspace), request, load_settings(config, flags=params.get("set") or ())),
-    }
+    flags = list(params.get("set") or ())
+    if params.get("age_window_days") is not None:
+        flags.insert(0, f"cluster_notes.age_window_days={float(params['age_window_days'])}")
+    return {"workspace": workspace, "run_id": create_run(Store(workspace), request, load_settings(config, flags=flags))}
 
 
 def _event_extra(events: Mapping[Any, Any]) -> dict[str, Any]:
-    """What the newest triggering asset event says."""
-    extra: dict[str, Any] = {}
-    for asset_events in events.values():
-        for event in asset_events:
-            extra = dict(event.extra or extra)
-    return extra
+    """What the newest of the events says; what others say is logged, because nobody else serves them."""
+    extras = [dict(event.extra) for group in events.values() for event in group if event.extra]
+    for passed_over in extras[:-1]:
+        _log("events").warning("not served here, a newer event came with it: %s", passed_over)
+    return extras[-1] if extras else {}
 
 
 def run_stage(work: Mapping[str, str], stage: str) -> str:
@@ -87,13 +94,41 @@ def run_stage(work: Mapping[str, str], stage: str) -> str:
     from storage.store import Store
 
     store = Store(work["workspace"])
-    result = Plan(store, work["run_id"]).run(stage, _logging(stage))
+    plan = Plan(store, work["run_id"])
+    with contextlib.ExitStack() as stack:
+        if stage in ("build_pairs", "export") and not plan.request.decisions:
+            found = stack.enter_context(decisions_so_far(store))
+            plan.request = dataclasses.replace(plan.request, decisions=found)
+        result = plan.run(stage, _logging(stage))
     _log(stage).info("%s", log_line(result, f"run {work['run_id']} of {work['workspace']}"))
     for entry in notices_of(stage, result.counts):
         level = logging.INFO if entry["level"] == "told" else logging.WARNING
         _log(stage).log(level, "%s: %s", stage, entry["text"])
     tell_measures(store, work["run_id"], stage, ran=result.state == "ran")
     return result.path
+
+
+@contextlib.contextmanager
+def decisions_so_far(store: Any) -> Iterator[str | None]:
+    """A file with the analysts' decisions in the inspector's database; None if there is no database or no decision yet.
+
+    What they say enters the fingerprint of `build_pairs` and `export`, so nothing is repeated until somebody has decided.
+    """
+    import tempfile
+    from pathlib import Path
+
+    database = os.environ.get("SUPERNOTES_DATABASE_URL")
+    beside = store.home.resolve() / "decisions.sqlite"
+    if not database and (store.remote or not beside.is_file()):
+        yield None
+        return
+    from inspector.decisions import write_decisions
+
+    with tempfile.TemporaryDirectory(prefix="supernotes-decisions-") as folder:
+        path = Path(folder) / "decisions.parquet"
+        number = write_decisions(path, database or f"sqlite:///{beside}")
+        _log("decisions").info("%d analysts' decisions are read", number)
+        yield str(path) if number else None
 
 
 def log_line(result: Any, of_what: str) -> str:
@@ -208,15 +243,16 @@ def report(work: Mapping[str, str]) -> str:
     return path
 
 
-def publish_export(work: Mapping[str, str], path: str) -> str:
-    """Name `path` as the workspace's current export, in one step; returns it."""
+def publish_export(work: Mapping[str, str], path: str | None = None) -> str:
+    """Name `path` (None: the run's export) as the workspace's current export, in one step; returns it."""
     import json
 
+    from pipeline.plan import Plan
     from storage.store import Store
 
-    Store(work["workspace"]).write_text(
-        "exports/current.json", json.dumps({"path": path, "run_id": work["run_id"]}) + "\n"
-    )
+    store = Store(work["workspace"])
+    path = path or Plan(store, work["run_id"]).where("export")
+    store.write_text("exports/current.json", json.dumps({"path": path, "run_id": work["run_id"]}) + "\n")
     return path
 
 
@@ -292,7 +328,15 @@ def _log(stage: str) -> Any:
 def _logging(stage: str) -> Any:
     log = _log(stage)
 
+    told = time.monotonic()
+
     def progress(message: str, done: int | None = None, total: int | None = None) -> None:
+        """A line when something begins or is done; on the way a line in a quarter of a minute, not one a chunk."""
+        nonlocal told
+        if done and done != total:
+            if time.monotonic() - told < 15:
+                return
+            told = time.monotonic()
         log.info("%s%s", message, f" {done}/{total}" if total else "")
 
     return progress
@@ -312,12 +356,14 @@ def learn_outcomes(params: Mapping[str, Any], events: Mapping[Any, Any]) -> str:
 
 
 def _last_selected_before(store: Any, later: str) -> str:
-    """The newest run other than `later` that selected winners. Raises `InputError` if there is none."""
-    from nouns.errors import InputError
+    """The newest run other than `later` that selected winners. Raises `NothingToDo` if there is none."""
+    from nouns.errors import NothingToDo
 
     runs = [run for run in store.list("runs") if run != later and store.manifest(f"runs/{run}/select_winners")]
     if not runs:
-        raise InputError("No earlier run of the workspace has selected winners; there is nothing to learn outcomes of.")
+        raise NothingToDo(
+            "No earlier run of the workspace has selected winners; there is nothing to learn outcomes of."
+        )
     return str(max(runs, key=lambda run: (store.modified(f"runs/{run}/run.json"), run)))
 
 

@@ -30,6 +30,7 @@ from pathlib import Path
 from typing import Any
 
 from nouns.errors import Damaged, InputError
+from storage.locks import Lease, leased
 from storage.manifest import (
     MANIFEST,
     TIMING,
@@ -90,6 +91,7 @@ class Store:
 
     def __init__(self, root: str | Path, cache: Path | None = None) -> None:
         self.root = str(root)
+        self._leases: dict[str, Lease] = {}
         self.remote = "://" in self.root and not self.root.startswith("file://")
         if self.remote:
             import fsspec
@@ -284,12 +286,20 @@ class Store:
 
     @contextmanager
     def lock(self, rel: str) -> Iterator[None]:
-        """One writer at a time for `rel` on this machine; a second one waits and then finds the work done."""
+        """One writer at a time for `rel`, on this machine and, on S3, among all; a second one waits and finds the work done."""
         path = self.home / ".locks" / (rel.replace("/", "~") + ".lock")
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("w") as stream:
             fcntl.flock(stream, fcntl.LOCK_EX)
-            yield
+            if not (self.remote and hasattr(self.fs, "call_s3")):
+                yield
+                return
+            with leased(self.fs, f"{self._base}/locks/{rel.replace('/', '~')}.json") as lease:
+                self._leases[rel] = lease
+                try:
+                    yield
+                finally:
+                    del self._leases[rel]
 
     @contextmanager
     def scratch(self, rel: str) -> Iterator[Path]:
@@ -382,6 +392,8 @@ class Store:
         for path in list_files(scratch):
             if path.name != MANIFEST:
                 self.fs.put_file(str(path), f"{base}/{path.relative_to(scratch).as_posix()}")
+        if rel in self._leases:
+            self._leases[rel].check()
         self.fs.put_file(str(scratch / MANIFEST), f"{base}/{MANIFEST}")
 
     def remove(self, rel: str) -> None:

@@ -37,6 +37,9 @@ class ClusterNotesSettings:
     not_needed_share: float = 0.5  # share of raters ticking "note not needed" from which a post is taken as answered
     not_needed_ratings: int = 5  # ratings that such a share must rest on
     locked_days: float = 14.0  # with --as-of only: X locks statuses after two weeks
+    age_window_days: float = (
+        0.0  # posts without a note so young, counted from the snapshot's newest, are left; 0: no window
+    )
     max_age_days: float = 0.0  # with --as-of only: posts whose newest note is older are left; 0: no limit
 
 

@@ -22,7 +22,8 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
-from airflow.sdk import AsyncCallback, DeadlineAlert, DeadlineReference  # type: ignore[attr-defined]  # its stub lacks them
+from airflow.providers.standard.operators.hitl import ApprovalOperator
+from airflow.sdk import AsyncCallback, BaseNotifier, DeadlineAlert, DeadlineReference  # type: ignore[attr-defined]  # its stub lacks them
 
 log = logging.getLogger("supernotes.alerts")
 
@@ -42,6 +43,21 @@ def failed(context: Mapping[str, Any]) -> None:
         "log_url": str(getattr(ti, "log_url", "") or ""),
     }
     tell(f"{ti.dag_id}.{ti.task_id}{shard} failed in {ti.run_id}: {facts['error'] or 'no error was given'}", facts)
+
+
+class Asked(BaseNotifier):
+    """Tells that a task waits for a person's answer, and where it is given."""
+
+    def notify(self, context: Any) -> None:
+        ti = context["ti"]
+        facts = {
+            "kind": "asked",
+            "dag": ti.dag_id,
+            "task": ti.task_id,
+            "dag_run": ti.run_id,
+            "answer_url": ApprovalOperator.generate_link_to_ui_from_context(context=context),
+        }
+        tell(f"{ti.dag_id} waits for an answer: {context['task'].subject} {facts['answer_url']}", facts)
 
 
 async def late(**kwargs: Any) -> None:

@@ -8,8 +8,9 @@ from pathlib import Path
 
 
 def dags_folder() -> Path:
-    """The folder of this project's DAG files."""
-    return Path(__file__).resolve().parents[2] / "dags"
+    """The folder of this project's DAG files: of the checkout, else inside the installed package."""
+    checkout = Path(__file__).resolve().parents[2] / "dags"
+    return checkout if (checkout / "refresh_jury.py").is_file() else Path(__file__).resolve().with_name("dags")
 
 
 def prepare(home: Path, environment: MutableMapping[str, str] | None = None) -> MutableMapping[str, str]:

@@ -1,88 +1,98 @@
-"""Airflow plugin: the analysts' app inside Airflow, and a link from each task instance to its run's page.
+"""Airflow plugin: the analysts' app inside Airflow, under `/supernotes`, with Airflow's own login.
 
-The app is mounted under `/supernotes` of Airflow's API server with its own accounts: being logged in to Airflow does
-not log anybody in here. It is built on the first request, because every Airflow process loads plugins and none of the
-others needs it. Set SUPERNOTES_INSPECTOR_URL where the app runs on its own instead.
+Whoever may change Connections is an admin there, whoever may trigger DAGs an analyst, whoever may see them a viewer. The app
+is built on the first request, because every Airflow process loads plugins and none of the others needs it. Set
+SUPERNOTES_INSPECTOR_URL where the app runs on its own instead.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from typing import Any
 
 from airflow.plugins_manager import AirflowPlugin
-from airflow.sdk import BaseOperatorLink
 
 PREFIX = "/supernotes"
-_RUN = re.compile(r"(?:^|/)runs/([0-9a-f]{12})(?:/|$)")
+_REPORT = re.compile(r"/runs/([0-9a-f]{12})/report\.html$")
 
 
 class LazyInspector:
-    """An ASGI application that becomes the inspector on its first request."""
+    """An ASGI application that becomes the inspector on its first request, and says who asks."""
 
     def __init__(self) -> None:
         self._app: Any = None
 
     async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
+        from starlette.requests import Request
+
+        if scope["type"] != "http":
+            return
+        request = Request(scope)
+        user = await _user_of(request)
+        if user is None and "text/html" in request.headers.get("accept", "") and "/static/" not in scope["path"]:
+            await _to_login(request)(scope, receive, send)
+            return
+        if user and (report := _REPORT.search(scope["path"])):
+            await _report(report[1])(scope, receive, send)
+            return
         if self._app is None:
             from pipeline.inspecting import build
 
             self._app = build(
-                os.environ.get("SUPERNOTES_WORKSPACE", "workspace"), os.environ.get("SUPERNOTES_DATABASE_URL")
+                workspace(),
+                os.environ.get("SUPERNOTES_DATABASE_URL"),
+                who=lambda asked: asked.scope.get("airflow_user"),
+                frame_ancestors="'self'",
+                allowed_hosts=("*",),  # Airflow's login is a cookie of its own host
             )
-        await self._app(scope, receive, send)
+        headers = [(name, value) for name, value in scope["headers"] if not (user and name == b"authorization")]
+        await self._app(scope | {"airflow_user": user, "headers": headers}, receive, send)
 
 
-class RunLink(BaseOperatorLink):
-    """The page of the run that a task worked on: every stage's counts, the scores, where every post went.
-
-    Airflow's API server asks for it. The run is read from what the task returned (a path below `runs/ID/`), else from what the
-    DAG run's task `find_run` or `describe_run` returned; a task that has neither, of anybody's DAG, gets no link.
-    """
-
-    name = "Supernotes run"
-
-    def get_link(self, operator: Any, *, ti_key: Any) -> str:
-        values = _returned(ti_key)
-        run = run_in(values.get(ti_key.task_id)) or next(
-            (run for task in ("find_run", "describe_run") if (run := run_in(values.get(task)))), None
-        )
-        base = os.environ.get("SUPERNOTES_INSPECTOR_URL", PREFIX).rstrip("/")
-        return f"{base}/runs/{run}" if run else ""
+def workspace() -> str:
+    return os.environ.get("SUPERNOTES_WORKSPACE", "workspace")
 
 
-def run_in(returned: Any) -> str | None:
-    """The run's id in what one of our tasks returned: a path `.../runs/ID/...`, or {"run_id": ID}; else None."""
-    if isinstance(returned, dict):
-        returned = f"runs/{returned.get('run_id', '')}/"
-    found = _RUN.search(returned) if isinstance(returned, str) else None
-    return found[1] if found else None
+async def _user_of(request: Any) -> tuple[str, str] | None:
+    """Name and role of whoever Airflow's auth manager knows by cookie or token; None for nobody, or one who may see no DAG."""
+    from airflow.api_fastapi.app import get_auth_manager
+    from airflow.api_fastapi.auth.managers.base_auth_manager import COOKIE_NAME_JWT_TOKEN
+    from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessEntity
+
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() != "bearer":
+        token = request.cookies.get(COOKIE_NAME_JWT_TOKEN, "")
+    manager = get_auth_manager()
+    try:
+        user = await manager.get_user_from_token(token)
+    except Exception:  # whatever is wrong with it, it names nobody
+        return None
+    if not user or not manager.is_authorized_dag(method="GET", user=user):
+        return None
+    name = re.sub(r"[^\w.@+-]", "_", user.get_name())
+    if manager.is_authorized_connection(method="PUT", user=user):
+        return name, "admin"
+    may_run = manager.is_authorized_dag(method="POST", access_entity=DagAccessEntity.RUN, user=user)
+    return name, "analyst" if may_run else "viewer"
 
 
-def _returned(ti_key: Any) -> dict[str, Any]:
-    """What the task and the run-describing tasks of its DAG run returned, by task id."""
-    from airflow.models.xcom import XComModel
-    from airflow.utils.session import create_session
+def _to_login(request: Any) -> Any:
+    from airflow.api_fastapi.app import get_auth_manager
+    from starlette.responses import RedirectResponse
 
-    with create_session() as session:
-        rows = session.execute(
-            XComModel.get_many(
-                key="return_value",
-                run_id=ti_key.run_id,
-                dag_ids=ti_key.dag_id,
-                task_ids=[ti_key.task_id, "find_run", "describe_run"],
-            ).with_only_columns(XComModel.task_id, XComModel.map_index, XComModel.value)
-        ).all()
-    found: dict[str, Any] = {}
-    for task_id, map_index, value in rows:
-        if map_index in (-1, ti_key.map_index):
-            try:
-                found[task_id] = json.loads(value) if isinstance(value, str) else value
-            except json.JSONDecodeError:
-                found[task_id] = value
-    return found
+    return RedirectResponse(get_auth_manager().get_url_login(next_url=str(request.url)), 303)
+
+
+def _report(run_id: str) -> Any:
+    """The page that the task `report` wrote."""
+    from starlette.responses import HTMLResponse
+
+    from storage.store import Store
+
+    page = Store(workspace()).read_text(f"runs/{run_id}/report.html")
+    policy = {"Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; img-src data:"}
+    return HTMLResponse(page or "This run's report is not written yet.", 200 if page else 404, policy)
 
 
 class SupernotesPlugin(AirflowPlugin):
@@ -97,4 +107,3 @@ class SupernotesPlugin(AirflowPlugin):
             "category": "browse",
         }
     ]
-    global_operator_extra_links = [RunLink()]  # noqa: RUF012

@@ -14,6 +14,9 @@ from airflow.sdk import BaseOperator
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from pipeline import tasks
+from pipeline.airflow.events import event_of
+from pipeline.airflow.links import ReportLink, RunLink
+from pipeline.airflow.parts import as_airflow_says, work_of
 
 
 class ReadyTrigger(BaseTrigger):
@@ -51,6 +54,7 @@ class _Wait(BaseOperator):
         """What to wait for; empty: nothing."""
         raise AssertionError("a subclass says what to wait for")
 
+    @as_airflow_says()
     def execute(self, context: Any) -> str | None:
         targets = self.targets(context)
         for target in targets:
@@ -72,12 +76,11 @@ class PerPostStage(BaseOperator):
     the stage without answers three times is somebody's case: then the task fails.
     """
 
-    template_fields: Sequence[str] = ("run",)
+    operator_extra_links = (RunLink(), ReportLink())
 
     def __init__(
         self,
         *,
-        run: Any,
         stage: str,
         index: int | None = None,
         interval: float = 10.0,
@@ -85,27 +88,27 @@ class PerPostStage(BaseOperator):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.run = run
         self.stage = stage
         self.index = index
         self.interval = interval
         self.timeout = timeout
 
     def execute(self, context: Any) -> str:
-        return self._carry_out(waited=0)
+        return self._carry_out(work_of(context), waited=0)
 
     def resume(self, context: Any, event: dict[str, Any]) -> str:
-        return self._carry_out(event["times"])
+        return self._carry_out(work_of(context), event["times"])
 
-    def _carry_out(self, waited: int) -> str:
+    @as_airflow_says()
+    def _carry_out(self, work: dict[str, str], waited: int) -> str:
         from nouns.errors import ModelServerGone
 
         try:
             if self.index is None:
-                return tasks.run_stage(self.run, self.stage)
-            return tasks.run_shard(self.run, self.stage, self.index)
+                return tasks.run_stage(work, self.stage)
+            return tasks.run_shard(work, self.stage, self.index)
         except ModelServerGone as error:
-            address = tasks.writer_address(self.run["workspace"], self.run["run_id"])
+            address = tasks.writer_address(work["workspace"], work["run_id"])
             if address is None or waited >= 3:
                 raise
             self.log.warning("%s", error)
@@ -120,14 +123,9 @@ class PerPostStage(BaseOperator):
 class WaitForWriter(_Wait):
     """Waits until the writing model's server answers; returns at once if the run's writer needs no server."""
 
-    template_fields: Sequence[str] = ("run",)
-
-    def __init__(self, *, run: Any, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.run = run
-
     def targets(self, context: Any) -> list[str]:
-        address = tasks.writer_address(self.run["workspace"], self.run["run_id"])
+        work = work_of(context)
+        address = tasks.writer_address(work["workspace"], work["run_id"])
         return [address] if address else []
 
 
@@ -135,7 +133,7 @@ class WaitForInput(_Wait):
     """Waits until the directory or URL of X's files exists that the run is to read; what names none is refused later."""
 
     def targets(self, context: Any) -> list[str]:
-        source = tasks.input_of(context["params"], context.get("triggering_asset_events"))
+        source = tasks.input_of(context["params"], {"event": [event_of(context)]})
         return [source] if source else []
 
 

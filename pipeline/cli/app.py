@@ -186,6 +186,14 @@ def demo(workspace: Workspace = DEFAULT_WORKSPACE, config: Config = None, set: S
 
 
 @app.command()
+def dags() -> None:
+    """Print the folder of the DAG files: what Airflow's DAG bundle or AIRFLOW__CORE__DAGS_FOLDER points to."""
+    from pipeline.airflow.home import dags_folder
+
+    print(dags_folder())
+
+
+@app.command()
 def show(
     run: Annotated[str | None, typer.Argument(help="Run id; default: the newest.")] = None,
     post: Annotated[str | None, typer.Argument(help="Post id: everything about this post.")] = None,

@@ -35,12 +35,17 @@ class Exclusion:
 
 
 def exclusion(
-    notes: Sequence[NoteFacts], borrowed: int, settings: ClusterNotesSettings, as_of: int | None = None
+    notes: Sequence[NoteFacts],
+    borrowed: int,
+    settings: ClusterNotesSettings,
+    as_of: int | None = None,
+    newest_of_all: int = 0,
 ) -> Exclusion | None:
     """The first rule that excludes the post, or None: it is worth a supernote.
 
     `notes`: the post's own notes. `borrowed`: notes it may borrow from its story. The rules on locked and old notes
-    depend on a present moment and apply only when `as_of` (milliseconds) is given.
+    depend on a present moment and apply only when `as_of` (milliseconds) is given. `newest_of_all`: when the newest note of the
+    snapshot was written (milliseconds), from which the age window counts.
     """
     shown = next((f.note for f in notes if f.note.status == HELPFUL), None)
     if shown is not None:
@@ -65,6 +70,13 @@ def exclusion(
             return Exclusion(
                 "too_old", f"The newest note is {days:.0f} days old; the limit is {settings.max_age_days:g}."
             )
+    youngest = max((f.note.created_at or 0) for f in misleading)
+    if settings.age_window_days > 0 and youngest < newest_of_all - settings.age_window_days * DAY_MS:
+        return Exclusion(
+            "outside_age_window",
+            f"The newest note was written {(newest_of_all - youngest) / DAY_MS:.0f} days before the newest of the snapshot; "
+            f"the window is {settings.age_window_days:g} days.",
+        )
     distinct = [f for f in misleading if not f.duplicate]
     if len(distinct) + borrowed < settings.min_notes:
         return Exclusion(

@@ -70,6 +70,7 @@ def cluster_notes(
     notes = notes_of_rows(table)
     locked = dict(zip(table["note_id"].to_list(), table["locked"].fill_null(False).to_list(), strict=True))
     not_needed = _not_needed(snapshot)
+    newest_of_all = max((note.created_at or 0 for note in notes), default=0)
     progress("embedding notes", 0, len(notes))
     texts = [clean_text(note.text) for note in notes]
     vectors = (
@@ -106,6 +107,7 @@ def cluster_notes(
             stated_language=post_languages.get(post_id),
             story_id=min(told) if told else None,
             as_of=as_of,
+            newest_of_all=newest_of_all,
         )
         post_rows.append(row)
         cluster_rows += members
@@ -151,6 +153,7 @@ def cluster_post(
     stated_language: str | None = None,
     story_id: str | None = None,
     as_of: int | None = None,
+    newest_of_all: int = 0,
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """One post's row of posts.parquet and its rows of clusters.parquet.
 
@@ -166,7 +169,7 @@ def cluster_post(
         NoteFacts(note, asked, fixed, note.note_id in duplicates)
         for note, asked, fixed in zip(own, not_needed, locked, strict=True)
     ]
-    excluded = exclusion(facts, sum(note.note_id not in duplicates for note in lent), settings, as_of)
+    excluded = exclusion(facts, sum(note.note_id not in duplicates for note in lent), settings, as_of, newest_of_all)
     kept = {row.note_id for row in placed} if excluded is None else own_ids
     language_of = {note.note_id: language for note, language in zip([*own, *lent], languages, strict=True)}
     rows = [_cluster_row(post_id, row, own_ids, language_of[row.note_id]) for row in placed if row.note_id in kept]

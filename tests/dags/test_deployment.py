@@ -18,7 +18,8 @@ ROOT = Path(__file__).resolve().parents[2]
 COMPOSE = yaml.safe_load((ROOT / "deploy" / "compose.yaml").read_text(encoding="utf-8"))
 DOCKERFILE = (ROOT / "deploy" / "Dockerfile").read_text(encoding="utf-8")
 OURS = {"SUPERNOTES_WORKSPACE", "SUPERNOTES_INPUT", "SUPERNOTES_API_KEY", "SUPERNOTES_POOL", "SUPERNOTES_NOTIFIERS",
-        "SUPERNOTES_DEADLINE_HOURS", "SUPERNOTES_DATABASE_URL", "SUPERNOTES_RETRIES", "SUPERNOTES_RETRY_SECONDS", "SUPERNOTES_INSPECTOR_URL"}  # fmt: skip
+        "SUPERNOTES_DEADLINE_HOURS", "SUPERNOTES_DATABASE_URL", "SUPERNOTES_RETRIES", "SUPERNOTES_RETRY_SECONDS", "SUPERNOTES_INSPECTOR_URL",
+        "SUPERNOTES_POSTS", "SUPERNOTES_AGE_WINDOW_DAYS", "SUPERNOTES_TASKS"}  # fmt: skip
 TIMES = {
     f"SUPERNOTES_CRON_{dag.upper()}"
     for path in (ROOT / "dags").glob("*.py")

@@ -105,19 +105,25 @@ def test_a_snapshot_that_has_not_arrived_is_waited_for_whoever_named_it(tmp_path
 
     from pipeline.airflow.waiting import WaitForInput
 
-    class Event:
-        extra = {"input": str(tmp_path / "2026-11-19")}  # noqa: RUF012
+    class Ti:
+        """A task instance whose `take_events` found an event that names this input."""
+
+        def __init__(self, named: str | None) -> None:
+            self.event = {"id": 1, "extra": {"input": named}} if named else None
+
+        def xcom_pull(self, task_ids: str, key: str) -> Any:
+            return {"event": self.event, "served": False}[key]
 
     wait = WaitForInput(task_id="w")
-    context: Any = {"params": {"input": ""}, "triggering_asset_events": {"asset": [Event()]}}
+    context: Any = {"params": {"input": ""}, "ti": Ti(str(tmp_path / "2026-11-19"))}
     with pytest.raises(TaskDeferred):
         wait.execute(context)
     (tmp_path / "2026-11-19").mkdir()
     assert wait.execute(context) == str(tmp_path / "2026-11-19")
     monkeypatch.setenv("SUPERNOTES_INPUT", str(tmp_path))
-    assert wait.execute({"params": {"input": ""}}) == str(tmp_path)
+    assert wait.execute({"params": {"input": ""}, "ti": Ti(None)}) == str(tmp_path)
     monkeypatch.delenv("SUPERNOTES_INPUT")
-    assert wait.execute({"params": {"input": ""}}) is None  # describe_run says what is missing
+    assert wait.execute({"params": {"input": ""}, "ti": Ti(None)}) is None  # describe_run says what is missing
 
 
 def test_a_dag_may_also_start_by_time(monkeypatch):
@@ -181,7 +187,7 @@ def test_learn_outcomes_looks_back_on_the_earlier_run(dagbag, sample_run, tmp_pa
     for stage in ("ingest", "fit_raters"):
         Plan(store, later).run(stage)
     states = run(dagbag, "learn_outcomes", {"workspace": str(copy), "run": run_id, "later": later})
-    assert states == {"learn_outcomes": ["success"]}
+    assert states == {"take_events": ["success"], "queue_events": ["skipped"], "learn_outcomes": ["success"]}
     counts = json.loads((copy / "runs" / run_id / "learn_outcomes" / "manifest.json").read_text())["counts"]
     assert counts["in"] == counts["out"] + sum(counts["rejected"].values())
 
@@ -228,12 +234,83 @@ def test_two_runs_at_once_on_one_workspace_do_the_work_once(sample_run, tmp_path
 def test_a_failed_task_is_told_to_every_notifier_even_if_one_of_them_fails(dagbag, tmp_path, monkeypatch):
     monkeypatch.setenv("SUPERNOTES_NOTIFIERS", "tests.dags.notifier.breaks, tests.dags.notifier.write_down")
     monkeypatch.setenv("SUPERNOTES_TEST_ALERTS", str(tmp_path / "alerts.jsonl"))
-    result = dagbag.dags["learn_outcomes"].test(run_conf={"workspace": str(tmp_path / "empty")})
+    monkeypatch.delenv("SUPERNOTES_INPUT", raising=False)
+    result = dagbag.dags["housekeeping"].test(run_conf={"workspace": "nosuchscheme://empty"})
     assert str(result.state) == "failed"
     alerts = [json.loads(line) for line in (tmp_path / "alerts.jsonl").read_text().splitlines()]
     assert [alert["facts"]["kind"] for alert in alerts] == ["failed"]
-    assert alerts[0]["facts"]["task"] == "learn_outcomes"
+    assert alerts[0]["facts"]["task"] == "tidy"
     assert "InputError" in alerts[0]["facts"]["error"]
+
+
+def test_on_the_first_day_there_are_no_outcomes_to_learn_and_nobody_is_told(dagbag, sample_run, tmp_path, monkeypatch):
+    monkeypatch.setenv("SUPERNOTES_NOTIFIERS", "tests.dags.notifier.write_down")
+    monkeypatch.setenv("SUPERNOTES_TEST_ALERTS", str(tmp_path / "alerts.jsonl"))
+    workspace, run_id = sample_run
+    (tmp_path / "workspace" / "runs" / run_id).mkdir(parents=True)
+    shutil.copy(workspace / "runs" / run_id / "run.json", tmp_path / "workspace" / "runs" / run_id)
+    empty = {"run": None, "later": None}  # `dag.test()` keeps an earlier test's parameters
+    states = run(dagbag, "learn_outcomes", {"workspace": str(tmp_path / "workspace"), **empty})
+    assert states["learn_outcomes"] == ["skipped"]
+    assert not (tmp_path / "alerts.jsonl").exists()
+
+
+def test_bad_input_fails_at_once_and_a_failed_stage_is_tried_again():
+    from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
+
+    from nouns.errors import GateFailed, InputError, ModelServerGone, NothingToDo, StageFailed
+    from pipeline.airflow.parts import as_airflow_says
+
+    becomes = {
+        InputError: AirflowFailException, GateFailed: AirflowFailException, NothingToDo: AirflowSkipException,
+        StageFailed: StageFailed, ModelServerGone: ModelServerGone,
+    }  # fmt: skip
+    for ours, theirs in becomes.items():
+        with pytest.raises(theirs, match="said so"), as_airflow_says():
+            raise ours("said so")
+
+
+def test_a_task_can_be_given_a_queue_a_time_limit_and_an_executors_settings(monkeypatch):
+    from pipeline.airflow.parts import options
+
+    given = {"train_jury": {"queue": "gpu", "execution_timeout": 90, "executor_config": {"pod": 1}}}
+    monkeypatch.setenv("SUPERNOTES_TASKS", json.dumps(given))
+    found = options("train_jury")
+    assert found.pop("execution_timeout").total_seconds() == 90
+    assert found == {"queue": "gpu", "executor_config": {"pod": 1}}
+    assert options("draft_candidates") == {"pool": tasks.POOL}
+    assert options("ingest") == {}
+    monkeypatch.setenv("SUPERNOTES_TASKS", '{"ingest": {"que": "gpu"}}')
+    with pytest.raises(ValueError, match=r"SUPERNOTES_TASKS.ingest: que is not known"):
+        options("ingest")
+
+
+def test_every_dag_can_be_triggered_from_the_form_with_its_defaults(dagbag):
+    """What the form sends are the defaults: each must fit its own schema, so an optional text is null and not ''."""
+    for dag in dagbag.dags.values():
+        dag.params.validate()
+        for name in dag.params:
+            param = dag.params.get_param(name)
+            kinds = param.schema["type"] if isinstance(param.schema["type"], list) else [param.schema["type"]]
+            assert param.value not in (None, "") or "null" in kinds, (dag.dag_id, name)
+
+
+def test_what_an_airflow_connection_says_is_what_the_variable_would_say():
+    from airflow.sdk import Connection
+
+    from pipeline.airflow.connections import variables
+
+    model = Connection(
+        conn_id="m", conn_type="http", host="vllm", port=8000, password="key", extra='{"model": "writer"}'
+    )
+    assert variables("model_server", model) == {
+        "SUPERNOTES_DRAFT_CANDIDATES__BACKEND": "openai",
+        "SUPERNOTES_DRAFT_CANDIDATES__BASE_URL": "http://vllm:8000/v1",
+        "SUPERNOTES_DRAFT_CANDIDATES__MODEL": "writer",
+        "SUPERNOTES_API_KEY": "key",
+    }
+    database = Connection(conn_id="d", conn_type="postgres", host="db", login="air", password="p", schema="notes")
+    assert variables("database", database) == {"SUPERNOTES_DATABASE_URL": "postgresql+psycopg://air:p@db/notes"}
 
 
 def test_every_task_of_every_dag_tells_when_it_fails(dagbag):

@@ -21,15 +21,16 @@ from tests.pipeline.fast import FAST
 SAMPLE = sample_directory()
 EXPECTED = {
     "fetch_snapshot": {"find_day", "wait_for_files", "fetch"},
-    "refresh_jury": {"wait_for_input", "describe_run", "ingest", "fit_raters", "train_jury"},
+    "refresh_jury": {"take_events", "queue_events", "wait_for_input", "describe_run", "ingest", "fit_raters", "train_jury"},
     "synthesize_supernotes": {
-        "find_run", "cluster_notes", "plan_shards", "wait_for_writer", "build_pairs", "report",
+        "take_events", "queue_events", "find_run", "cluster_notes", "plan_shards", "wait_for_writer", "build_pairs", "report",
         *SHARDED_STAGES, *(f"{stage}_shards" for stage in SHARDED_STAGES),
     },
-    "export_training_data": {"find_run", "export", "approve", "publish"},
+    "export_training_data": {"take_events", "queue_events", "find_run", "build_pairs", "export", "ask_for_approval"},
+    "publish_export": {"find_run", "approve", "publish"},
     "housekeeping": {"tidy"},
     "tune_writer": {"find_run", "tune_writer", "compare_writers", "decide", "approve", "promote"},
-    "learn_outcomes": {"learn_outcomes"},
+    "learn_outcomes": {"take_events", "queue_events", "learn_outcomes"},
 }  # fmt: skip
 
 
@@ -71,11 +72,14 @@ def test_the_whole_chain_runs_in_airflow(dagbag, sample_run, tmp_path):
     for stage in ("select_winners", "build_pairs", "export"):
         shutil.rmtree(copy / "runs" / run_id / stage)
     conf = {"workspace": str(copy), "input": str(SAMPLE), "posts": str(SAMPLE / "posts.jsonl"), "set": list(FAST)}
+    conf |= {"age_window_days": 0}
     run(dagbag, "refresh_jury", conf)
     states = run(dagbag, "synthesize_supernotes", {"workspace": str(copy), "run": run_id})
     shards = len(tasks.shard_indices({"workspace": str(copy), "run_id": run_id}))
     assert states["select_winners_shards"] == ["success"] * shards
-    run(dagbag, "export_training_data", {"workspace": str(copy), "run": run_id}, mark_success_pattern="^approve$")
+    for name in ("export_training_data", "publish_export"):
+        asked = "^(approve|ask_for_approval)$"
+        run(dagbag, name, {"workspace": str(copy), "run": run_id}, mark_success_pattern=asked)
     ours, theirs = (open_run(w / "runs" / run_id).selections().to_json() for w in (copy, workspace))
     assert ours == theirs
     current = json.loads((copy / "exports" / "current.json").read_text())

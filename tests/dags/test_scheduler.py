@@ -14,6 +14,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from nouns.stages import SHARDED_STAGES
@@ -135,6 +136,7 @@ def live(sample_run, tmp_path_factory):
 
 def test_the_run_ends_well_and_every_post_has_its_line(live):
     states = live.airflow.states(DAG, live.dag_run)
+    assert states.pop("queue_events") == ["skipped"]
     assert {state for found in states.values() for state in found} == {"success"}
     assert {f"{stage}_shards" for stage in SHARDED_STAGES} <= set(states)
     selections = open_run(live.workspace / "runs" / live.run_id).selections()
@@ -192,14 +194,27 @@ def test_the_plugin_offers_the_analysts_app_and_a_link_to_the_run(live):
     path = f"dags/{DAG}/dagRuns/{live.dag_run}/taskInstances"
     for task in ("report", "cluster_notes"):
         links = live.airflow.get(f"{path}/{task}/links")["extra_links"]
-        assert links == {"Supernotes run": f"/supernotes/runs/{live.run_id}"}
+        run = f"/supernotes/runs/{live.run_id}"
+        assert links == {"Supernotes run": run, "Report": f"{run}/report.html"}
 
 
-def test_the_app_inside_airflow_asks_for_its_own_account(live):
-    """An Airflow token opens Airflow and not the analysts' app."""
-    answer = live.airflow.page(f"/supernotes/runs/{live.run_id}")
-    assert answer.status_code in (302, 303, 401)
-    assert answer.headers.get("location", "").endswith(("/setup", "/login")) or "login" in answer.headers["location"]
+def test_airflows_own_login_opens_the_app_and_the_report(live):
+    """And nobody else's: without it a page leads to Airflow's login, and a program is refused."""
+    for path, word in (
+        (f"/supernotes/runs/{live.run_id}", live.run_id),
+        (f"/supernotes/runs/{live.run_id}/report.html", "report"),
+    ):
+        answer = live.airflow.page(path)
+        assert answer.status_code == 200
+        assert word in answer.text
+    assert (
+        "frame-ancestors 'self'"
+        in live.airflow.page(f"/supernotes/runs/{live.run_id}").headers["content-security-policy"]
+    )
+    stranger = httpx.get(f"{live.airflow.url}/supernotes/runs", headers={"Accept": "text/html"}, timeout=60)
+    assert stranger.status_code == 303
+    assert "/auth/login" in stranger.headers["location"]
+    assert httpx.get(f"{live.airflow.url}/supernotes/api/runs", timeout=60).status_code == 401
 
 
 def test_the_selections_event_says_where_the_run_lies(live):

@@ -110,7 +110,7 @@ def test_the_dag_waits_for_the_server_and_needs_nobody(dagbag, sample_run, tmp_p
         conf = {"workspace": str(tmp_path / "workspace"), "run": plan.run_id}
         later = "(check|judge|revise|select|build|report).*"  # what follows the drafts is not this test's business
         result = dagbag.dags[DAG].test(run_conf=conf, mark_success_pattern=later)
-    assert {str(t.state) for t in result.get_task_instances()} == {"success"}
+    assert {str(t.state) for t in result.get_task_instances() if t.task_id != "queue_events"} == {"success"}
     assert tables(plan) == undisturbed[0]
     drafts = {request: times for request, times in answered(server, 20, 25).items() if request in undisturbed[1]}
     assert drafts == undisturbed[1]
@@ -121,12 +121,11 @@ def test_a_server_that_names_its_models_and_never_answers_is_given_up_at_last(sa
 
     with ChaosServer(lambda body, number: Do(status=500)) as server:
         plan = planned(sample_run, tmp_path / "workspace", server)
-        task = PerPostStage(
-            task_id="t", run={"workspace": str(tmp_path / "workspace"), "run_id": plan.run_id}, stage=STAGE, index=0
-        )
+        task = PerPostStage(task_id="t", stage=STAGE, index=0)
+        work = {"workspace": str(tmp_path / "workspace"), "run_id": plan.run_id}
         deferred = []
         monkeypatch.setattr(task, "defer", lambda **how: deferred.append(how))
-        task.resume({}, {"times": 2})
+        task._carry_out(work, 2)
         assert [how["trigger"].times for how in deferred] == [3]
         with pytest.raises(ModelServerGone):
-            task.resume({}, {"times": 3})
+            task._carry_out(work, 3)

@@ -34,6 +34,8 @@ class Server:
     def __init__(self) -> None:
         self.files: dict[str, bytes] = {}
         self.trouble: dict[str, list[str]] = {}
+        self.absent: dict[str, int] = {}
+        self.absent_code = 404
         self.requests: list[tuple[str, dict[str, str]]] = []
         outer = self
 
@@ -50,7 +52,7 @@ class Server:
                 elif trouble == "error page":
                     self.answer(200, b"<html>maintenance</html>", {})
                 elif data is None:
-                    self.answer(404, b"no", {})
+                    self.answer(outer.absent.get(self.path, outer.absent_code), b"no", {})
                 else:
                     self.send_file(data, trouble)
 
@@ -145,15 +147,46 @@ def test_a_day_is_fetched_whole_and_can_be_ingested(server, tmp_path):
     assert ingested["tables"]["ratings"]["out"] == 60
 
 
-def test_each_table_ends_at_its_first_missing_shard(server, tmp_path):
-    fetch(server, tmp_path)
-    assert server.count(f"{DAY}/noteRatings/ratings-00002.zip") == 1
-
-
-def test_a_day_with_a_gap_in_its_shards_is_not_called_whole(server, tmp_path):
-    server.files[f"{DAY}/noteRatings/ratings-00003.zip"] = b"the day is still being published"
-    with pytest.raises(StageFailed, match=r"ratings-00003.zip but not .*ratings-00002.zip"):
+def test_a_gap_in_a_tables_shards_is_no_end(server, tmp_path):
+    """Two thirds of the ratings would be lost in silence."""
+    server.files[f"{DAY}/noteRatings/ratings-00003.zip"] = server.files[RATINGS_1]
+    with pytest.raises(StageFailed, match=r"ratings has no shard 2 .* but shard 3 is: the day is incomplete"):
         fetch(server, tmp_path)
+    del server.files[f"{DAY}/noteRatings/ratings-00003.zip"]
+    server.absent[f"{DAY}/noteRatings/ratings-00002.zip"] = 403
+    with pytest.raises(
+        StageFailed, match=r"refuses .*ratings-00002.zip with 403, while it answers 404 to files it does not"
+    ):
+        fetch(server, tmp_path)
+    server.absent.clear()
+    assert fetch(server, tmp_path)["kept"] == 3
+
+
+def test_a_server_that_answers_403_to_all_it_does_not_have_is_understood(server, tmp_path):
+    server.absent_code = 403
+    assert fetch(server, tmp_path)["in"] == 5
+
+
+@pytest.mark.parametrize("fetched_before", [True, False])
+def test_a_day_that_shrank_is_refused_with_the_numbers(server, tmp_path, fetched_before):
+    """The day before is known from the folder beside, or asked for on the server."""
+    server.files |= {path.replace("/19/", "/18/"): data for path, data in server.files.items()}
+    if fetched_before:
+        fetch_snapshot(tmp_path / "2026-11-18", settings(server), date="2026-11-18")
+        server.files = {path: data for path, data in server.files.items() if "/18/" not in path}
+    lost = server.files.pop(RATINGS_1)
+    with pytest.raises(
+        StageFailed, match=r"ratings of 2026-11-19 has 1 shards with [\d,]+ bytes; 2026-11-18 had 2 with"
+    ):
+        fetch(server, tmp_path / "2026-11-19")
+    assert "tables" not in json.loads((tmp_path / "2026-11-19" / "fetch.json").read_text())
+    assert fetch(server, tmp_path / "2026-11-19", max_shrink=1.0)["compared_with"] == "2026-11-18"
+    server.files[RATINGS_1] = lost
+    assert fetch(server, tmp_path / "2026-11-19")["in"] == 5
+
+
+def test_a_day_without_a_day_before_is_told_so(server, tmp_path):
+    assert fetch(server, tmp_path)["compared_with"] is None
 
 
 def test_a_second_fetch_asks_but_downloads_nothing(server, tmp_path):

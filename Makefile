@@ -53,15 +53,14 @@ test: $(VENV)/.ready ## all tests, a process for each core (at most four: each t
 	@$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile $(ARGS)
 
 .PHONY: test-live
-test-live: $(VENV)/.ready ## a real Airflow: scheduler, triggerer, REST API, some three minutes
-	@$(BIN)/python -m pytest -m live tests/dags/test_scheduler.py $(ARGS)
+test-live: $(VENV)/.ready ## a real Airflow: scheduler, triggerer, REST API, and an operator at the browser
+	@$(BIN)/python -m pytest -m live tests/dags/test_scheduler.py tests/dags/test_operator.py $(ARGS)
 
 .PHONY: check
 check: $(VENV)/.ready ## format, lint, types, import direction, DAG parsing
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
-	@$(BIN)/lint-imports --no-cache
 	@$(BIN)/python -m pytest -q tests/test_architecture.py tests/dags/test_parsing.py
 
 .PHONY: format

@@ -5,8 +5,8 @@ without holding a worker, resumes what was interrupted, and skips files that are
 `refresh_jury` where the files lie. A day that never comes is one failed run and one alert; the next day's run starts
 regardless. A backfill of past dates downloads those dates; X keeps only recent ones.
 
-What it does not protect against: a day that X publishes incompletely. Shards are counted until the first missing
-number; the counts stand in `fetch.json` beside the files, and `ingest` refuses files that do not reconcile.
+What it does not protect against: a day that X publishes with as many bytes as the day before, and other rows. Gaps, refusals and
+a day that shrank are refused with the numbers; `ingest` says what else is doubtful.
 
 Example parameters:
 
@@ -35,7 +35,7 @@ from pipeline.airflow.waiting import WaitForDay
 
 PARAMS = {
     "workspace": WORKSPACE,
-    "target": text("Target", "Directory for downloads. Empty: downloads/ of the workspace."),
+    "target": text("Target", "Directory or URL for downloads. Empty: downloads/ of the workspace."),
     "date": text("Date", "Day to download, as 2026-11-19. Empty: two days before the logical date."),
     "config": CONFIG,
     "set": SET,

@@ -1,8 +1,8 @@
 """Keep the workspace from growing for ever.
 
-Removes scratch of killed processes, runs beyond the retention, snapshots, juries and exports that no kept run refers
-to, and exports that hold notes deleted on X since. Nothing a kept run refers to is ever removed. On an object store use
-its lifecycle rules instead: there the task fails and says so.
+Removes scratch of killed processes, runs beyond the retention, snapshots, juries, exports, tuned writers and downloaded days
+that no kept run refers to, caches and copies not written for as long, and exports that hold notes deleted on X since.
+Nothing a kept run refers to is ever removed; nor is the current writer or the one before it. On an object store, too.
 
 What it does not protect against: a retention that is too short. Try `dry_run` first; the task's log lists what would go.
 

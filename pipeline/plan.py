@@ -12,7 +12,9 @@ from __future__ import annotations
 import hashlib
 import importlib
 import json
+import os
 import shutil
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -544,8 +546,8 @@ def _copy_outputs(source: Path, target: Path, manifest: Manifest) -> None:
 
 
 def _outside(name: str) -> Input:
-    """A file or directory given by the user, named by its content."""
-    path = Path(name).expanduser()
+    """A file or directory given by the user, named by its content; what a URL names is copied to this machine first."""
+    path = _brought(name) if "://" in name else Path(name).expanduser()
     if not path.exists():
         raise InputError(f"{name!r} does not exist. Give an existing file or directory.")
     if path.is_file():
@@ -554,6 +556,34 @@ def _outside(name: str) -> Input:
     if not files:
         raise InputError(f"{name!r} is an empty directory.")
     return Input(path, digest_of({file.relative_to(path).as_posix(): file_sha256(file) for file in files}))
+
+
+def _brought(address: str) -> Path:
+    """A copy of the file at an address, as it is there now."""
+    import fsspec
+
+    folder = Path(tempfile.gettempdir()) / f"supernotes-{os.getuid()}-given"
+    target = folder / hashlib.sha256(address.encode()).hexdigest()[:16] / address.rsplit("/", 1)[-1].split("?")[0]
+    target.parent.mkdir(parents=True, exist_ok=True)
+    part = target.with_name(f"{os.getpid()}.part")
+    try:
+        if address.startswith(("http://", "https://")):
+            import httpx
+
+            with httpx.stream("GET", address, follow_redirects=True, timeout=60) as answer, part.open("wb") as sink:
+                answer.raise_for_status()
+                for chunk in answer.iter_bytes():
+                    sink.write(chunk)
+        else:
+            fs, base = fsspec.core.url_to_fs(address)
+            fs.invalidate_cache()
+            fs.get_file(base, str(part))
+    except Exception as error:
+        raise InputError(
+            f"{address!r} cannot be read: {type(error).__name__}: {error}. Give a table that is there."
+        ) from error
+    part.replace(target)
+    return target
 
 
 def local_source(source: str, store: Store) -> Path:

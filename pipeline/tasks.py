@@ -276,24 +276,41 @@ def files_of_day(params: Mapping[str, Any], date: str) -> list[str]:
 def fetch_snapshot(params: Mapping[str, Any], date: str) -> dict[str, str]:
     """Download X's files of one day; returns what `refresh_jury` needs to know: `input`, `as_of`, `workspace`.
 
-    Files go to `downloads/DATE` of a local workspace, or to the parameter `target`. Whole files are not fetched again.
+    Files go to `downloads/DATE` of the workspace, or of the parameter `target`; to an object store by way of this machine's
+    disk, which must hold a day. Whole files are not fetched again.
     """
     from pathlib import Path
 
     from ingest.fetch import fetch_snapshot as fetch
     from pipeline.settings import load_settings
+    from storage.store import Store
 
     workspace = workspace_of(params)
     config = Path(params["config"]) if params.get("config") else None
-    target = str(params.get("target") or "") or (f"{workspace}/downloads" if "://" not in workspace else "downloads")
-    out = Path(target) / date
-    fetch(
-        out,
-        load_settings(config, flags=params.get("set") or ()).fetch_snapshot,
-        date=date,
-        progress=_logging("fetch_snapshot"),
-    )
-    return {"workspace": workspace, "input": str(out.resolve()), "as_of": ""}
+    target = str(params.get("target") or "").rstrip("/") or f"{workspace.rstrip('/')}/downloads"
+    settings = load_settings(config, flags=params.get("set") or ()).fetch_snapshot
+    remote = "://" in target
+    out = Store(workspace).home / "downloads" / date if remote else Path(target) / date
+    fetch(out, settings, date=date, progress=_logging("fetch_snapshot"))
+    source = str(out.resolve())
+    if remote:
+        source = f"{target}/{date}"
+        _move_to(out, source)
+    return {"workspace": workspace, "input": source, "as_of": ""}
+
+
+def _move_to(folder: Any, address: str) -> None:
+    """Bring a folder's files to an object store, the list of them last; what is there in the same size is not sent again."""
+    import shutil
+
+    import fsspec
+
+    fs, base = fsspec.core.url_to_fs(address)
+    for path in sorted(folder.iterdir(), key=lambda path: (path.name == "fetch.json", path.name)):
+        there = f"{base}/{path.name}"
+        if path.name == "fetch.json" or not fs.exists(there) or fs.info(there).get("size") != path.stat().st_size:
+            fs.put_file(str(path), there)
+    shutil.rmtree(folder)
 
 
 def tidy_workspace(params: Mapping[str, Any], now_ms: int) -> dict[str, Any]:
@@ -306,11 +323,11 @@ def tidy_workspace(params: Mapping[str, Any], now_ms: int) -> dict[str, Any]:
     gone = tidy(
         store, now=now_ms, keep_days=int(params["keep_days"]), keep_runs=int(params["keep_runs"]), dry_run=dry_run
     ).to_json()
+    for rel, size in gone["bytes"].items():
+        _log("housekeeping").info("%s %s, %s bytes", "would remove" if dry_run else "removed", rel, f"{size:,}")
     snapshots = store.list("snapshots")
     if snapshots:
-        newest = max(
-            snapshots, key=lambda name: ((store.home / "snapshots" / name / "manifest.json").stat().st_mtime_ns, name)
-        )
+        newest = max(snapshots, key=lambda name: (store.modified(f"snapshots/{name}/manifest.json"), name))
         gone["with_deleted_notes"] = list(
             forget_deleted_notes(store, newest=f"snapshots/{newest}", dry_run=dry_run).with_deleted_notes
         )

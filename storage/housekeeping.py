@@ -7,60 +7,116 @@ first, so that a directory being removed already looks as if it had never happen
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from nouns.errors import InputError
-from storage.store import Store
+from storage.store import MANIFEST, Store
 
 DAY_MS = 86_400_000
+CACHES = (".cache/inputs", ".cache/embeddings", ".cache/posts", "calls", "vectors", "damaged", "copies")
+"""Folders of this machine whose entries can be made or fetched again; an entry goes when it has not been written for long."""
 
 
 @dataclass(frozen=True)
 class Removed:
-    """Directories removed, relative to the workspace, by reason."""
+    """What was removed, or in a dry run would be, relative to the workspace, by reason; `bytes`: the size of each."""
 
     expired_runs: tuple[str, ...] = ()
     unreferenced: tuple[str, ...] = ()
+    writers: tuple[str, ...] = ()
+    downloads: tuple[str, ...] = ()
+    caches: tuple[str, ...] = ()
     with_deleted_notes: tuple[str, ...] = ()
     orphaned_scratch: int = 0
+    bytes: dict[str, int] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in self.__dict__.items()}
+        found = {name: list(value) if isinstance(value, tuple) else value for name, value in self.__dict__.items()}
+        return found | {"total_bytes": sum(self.bytes.values())}
 
 
 def tidy(store: Store, *, now: int, keep_days: int = 90, keep_runs: int = 10, dry_run: bool = False) -> Removed:
-    """Remove runs older than `keep_days` (the newest `keep_runs` stay), then whatever no run refers to.
+    """Remove runs older than `keep_days` (the newest `keep_runs` stay), then whatever no kept run refers to.
 
-    `now`: milliseconds since 1970. `dry_run`: only say what would go. Raises `InputError` for a remote workspace,
-    where the object store's own lifecycle rules should do this.
+    Writers: neither the current one, nor the one before it, nor one that drafts of a kept run were written with. Downloads:
+    days that no kept run was made of. Caches: entries not written for `keep_days`. `now`: milliseconds since 1970.
+    `dry_run`: only say what would go, and how large it is.
     """
-    if store.remote:
-        raise InputError(
-            "Housekeeping works on a local workspace; on an object store use its lifecycle rules for runs/ and exports/."
-        )
-    home = store.home
+    before = now - keep_days * DAY_MS
     scratch = 0 if dry_run else store.clear_scratch()
-    runs = sorted(store.list("runs"), key=lambda run: (_modified(home / "runs" / run / "run.json"), run), reverse=True)
-    expired = [
-        run for run in runs[keep_runs:] if now - _modified(home / "runs" / run / "run.json") > keep_days * DAY_MS
-    ]
+    changed = {run: _modified(store, f"runs/{run}/run.json") for run in store.list("runs")}
+    runs = sorted(changed, key=lambda run: (changed[run], run), reverse=True)
+    expired = [run for run in runs[keep_runs:] if changed[run] < before]
     kept = [run for run in runs if run not in expired]
-    referenced = {path for run in kept for path in _references(store, run)}
-    unreferenced = []
-    for folder in ("snapshots", "models", "exports"):
-        for name in store.list(folder):
-            rel = f"{folder}/{name}"
-            old = now - _modified(home / rel) > keep_days * DAY_MS
-            if rel not in referenced and old and not name.startswith("writer-"):
-                unreferenced.append(rel)
+    told = {run: json.loads(store.read_text(f"runs/{run}/run.json") or "{}") for run in kept}
+    referenced = {path for run in kept for path in _references(store, run)} | set(_writers_in_use(store, told))
+    sources = {str(described.get("request", {}).get("source", "")).rstrip("/") for described in told.values()}
+
+    def unused(folder: str) -> list[str]:
+        rels = [f"{folder}/{name}" for name in store.list(folder)]
+        found = [rel for rel in rels if "." not in rel and rel not in referenced and _modified(store, rel) < before]
+        return sorted(found)
+
+    models = unused("models")
+    downloads = [
+        f"downloads/{day}"
+        for day in store.list("downloads")
+        if _modified(store, f"downloads/{day}", "fetch.json") < before
+        and f"{_address(store)}/downloads/{day}" not in sources
+    ]
+    caches = [
+        path.relative_to(store.home).as_posix()
+        for folder in CACHES
+        for path in sorted((store.home / folder).glob("*"))
+        if path.stat().st_mtime_ns // 1_000_000 < before
+    ]
+    writers = [rel for rel in models if rel.startswith("models/writer-")]
+    unreferenced = [*unused("snapshots"), *(rel for rel in models if rel not in writers), *unused("exports")]
+    expired = [f"runs/{run}" for run in expired]
+    everything = [*expired, *unreferenced, *writers, *downloads]
+    sizes = {rel: _size(store, rel) for rel in everything} | {rel: _local_size(store.home / rel) for rel in caches}
     if not dry_run:
-        for run in expired:
-            store.remove(f"runs/{run}")
-        for rel in unreferenced:
+        for rel in everything:
             store.remove(rel)
-    return Removed(tuple(f"runs/{run}" for run in expired), tuple(unreferenced), (), scratch)
+        for rel in caches:
+            shutil.rmtree(store.home / rel) if (store.home / rel).is_dir() else (store.home / rel).unlink()
+    named = (tuple(group) for group in (expired, unreferenced, writers, downloads, caches))
+    return Removed(*named, orphaned_scratch=scratch, bytes=sizes)
+
+
+def _address(store: Store) -> str:
+    return store.root.rstrip("/") if store.remote else str(store.home.resolve())
+
+
+def _writers_in_use(store: Store, told: dict[str, Any]) -> Iterator[str]:
+    """Directories of the current writer, the one before it, and those that kept runs name in their settings."""
+    current = json.loads(store.read_text("models/writer-current.json") or "{}")
+    for entry in (current, current.get("previous")):
+        path = entry.get("path") if isinstance(entry, dict) else entry
+        if path:
+            yield str(path)
+    for described in told.values():
+        adapter = described.get("settings", {}).get("draft_candidates", {}).get("adapter", "")
+        yield str(adapter).removesuffix("/adapter")
+
+
+def _modified(store: Store, rel: str, inside: str = MANIFEST) -> int:
+    """When a file or directory was last written, in milliseconds; on an object store a directory's time is its manifest's."""
+    if store.remote:
+        return int(1000 * (store.modified(rel) if "." in rel else store.modified(f"{rel}/{inside}")))
+    return int(store.modified(rel) * 1000)
+
+
+def _size(store: Store, rel: str) -> int:
+    return int(store.fs.du(f"{store._base}/{rel}")) if store.remote else _local_size(store.home / rel)
+
+
+def _local_size(path: Path) -> int:
+    return sum(p.stat().st_size for p in ([path] if path.is_file() else path.rglob("*")) if p.is_file())
 
 
 def forget_deleted_notes(store: Store, *, newest: str, dry_run: bool = False) -> Removed:
@@ -97,13 +153,6 @@ def _export_sources(directory: Path) -> set[int]:
             column = pl.read_parquet(path, columns=["source_note_ids"])["source_note_ids"]
             found |= {int(note) for row in column.to_list() if row for note in row}
     return found
-
-
-def _modified(path: Path) -> int:
-    try:
-        return path.stat().st_mtime_ns // 1_000_000
-    except FileNotFoundError:
-        return 0
 
 
 def _references(store: Store, run: str) -> list[str]:

@@ -6,9 +6,7 @@ import json
 import os
 
 import polars as pl
-import pytest
 
-from nouns.errors import InputError
 from storage.housekeeping import DAY_MS, forget_deleted_notes, tidy
 from storage.store import Store
 from tests.storage.test_store import publish
@@ -91,6 +89,49 @@ def test_exports_with_a_note_deleted_on_x_go(tmp_path):
     assert store.list("exports") == ["clean"]
 
 
-def test_a_remote_workspace_is_refused_with_advice():
-    with pytest.raises(InputError, match="lifecycle rules"):
-        tidy(Store("memory://bucket/housekeeping"), now=NOW)
+def test_downloads_caches_and_writers_go_with_the_runs_and_a_dry_run_lists_sizes(tmp_path):
+    store = Store(tmp_path)
+    make_run(store, "new", "s1", 1)
+    request = {"source": str(tmp_path / "downloads" / "2026-01-02")}
+    store.write_text(
+        "runs/new/run.json",
+        json.dumps({"request": request, "settings": {"draft_candidates": {"adapter": "models/writer-c/adapter"}}}),
+    )
+    for day in ("2026-01-01", "2026-01-02"):
+        store.write_text(f"downloads/{day}/fetch.json", "{}")
+    for writer in ("writer-a", "writer-b", "writer-c", "writer-d"):
+        store.write_text(f"models/{writer}/manifest.json", "{}")
+    store.write_text(
+        "models/writer-current.json", json.dumps({"path": "models/writer-a", "previous": {"path": "models/writer-b"}})
+    )
+    store.write_text(".cache/inputs/old/notes.tsv", "12345")
+    store.write_text(".cache/inputs/new/notes.tsv", "12345")
+    seconds = (NOW - 200 * DAY_MS) / 1000
+    for path in (
+        *(tmp_path / "downloads").iterdir(),
+        *(tmp_path / "models").iterdir(),
+        tmp_path / ".cache" / "inputs" / "old",
+    ):
+        os.utime(path, (seconds, seconds))
+    os.utime(tmp_path / ".cache" / "inputs" / "new", (NOW / 1000, NOW / 1000))
+    would = tidy(store, now=NOW, dry_run=True)
+    assert (would.downloads, would.writers, would.caches) == (
+        ("downloads/2026-01-01",), ("models/writer-d",), (".cache/inputs/old",),
+    )  # fmt: skip
+    assert would.bytes == {"downloads/2026-01-01": 2, "models/writer-d": 2, ".cache/inputs/old": 5}
+    assert would.to_json()["total_bytes"] == 9
+    assert (tmp_path / "models" / "writer-d").exists()
+    assert tidy(store, now=NOW) == would
+    assert not [rel for rel in would.bytes if (tmp_path / rel).exists()]
+    assert (tmp_path / "models" / "writer-b").exists()
+
+
+def test_an_object_store_is_tidied_too(tmp_path):
+    store = Store("memory://bucket/housekeeping", cache=tmp_path)
+    for name in ("kept", "gone"):
+        store.write_text(f"snapshots/{name}/manifest.json", "{}")
+    store.write_text("runs/r/run.json", "{}")
+    store.write_text("runs/r/ingest/pointer.json", json.dumps({"path": "snapshots/kept"}))
+    now = int((store.modified("runs/r/run.json") + 200 * 86_400) * 1000)
+    assert tidy(store, now=now).unreferenced == ("snapshots/gone",)
+    assert store.list("snapshots") == ["kept"]

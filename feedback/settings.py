@@ -51,8 +51,10 @@ class ExportSettings:
     """What leaves the workspace."""
 
     formats: tuple[str, ...] = (
-        "dpo", "kto", "reward", "grpo", "scored", "sft", "candidates", "jury", "hindsight", "stable_alignment",
+        "dpo", "kto", "reward", "grpo", "scored", "sft", "candidates", "jury", "hindsight", "stable_alignment", "ties",
     )  # fmt: skip
+    # Also to be had: "h4", and "responses", for which the jury is asked again, juror by juror.
+    responses_jurors: int = 100  # jurors of a text in `responses`, spread evenly along the factor line
     h4: bool = False  # also the distilabel/H4 layout (never feed it to TRL >= 1)
     test_share: float = 0.10  # share of the posts, by hash of the post id, in the test split
     include_post_text: bool = False  # texts of posts belong to their posters and carry X's terms

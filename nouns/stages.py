@@ -124,11 +124,11 @@ STAGES: tuple[Stage, ...] = (
         help="What a run learned, as dataset folders for training tools, and the publication file.",
         dag=TRAINING,
         needs=(
-            "ingest", "train_jury", "cluster_notes", "draft_candidates", "check_candidates", "judge_candidates",
+            "ingest", "fit_raters", "train_jury", "cluster_notes", "draft_candidates", "check_candidates", "judge_candidates",
             "revise_candidates", "select_winners", "build_pairs",
         ),
         given=("decisions", "run_id"),
-        also=("draft_candidates",),
+        also=("draft_candidates", "judge_candidates"),
         keeps="exports/{id}",
     ),
     Stage(

@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow as pa
 
 from feedback.export.layouts import DICTIONARY
+from feedback.export.metadata import configs
 from feedback.settings import ExportSettings
 
 LICENCE = """\
@@ -21,7 +22,11 @@ was obtained through X's API may not be allowed; the public download is not that
 
 
 def card(
-    facts: Mapping[str, Any], rows: Mapping[str, Mapping[str, int]], settings: ExportSettings, languages: Sequence[str]
+    facts: Mapping[str, Any],
+    rows: Mapping[str, Mapping[str, int]],
+    settings: ExportSettings,
+    languages: Sequence[str],
+    schemas: Mapping[str, pa.Schema],
 ) -> str:
     """The dataset card: YAML head that `datasets` reads, then what a person wants to know first."""
     n_rows = sum(sum(split.values()) for split in rows.values())
@@ -29,7 +34,8 @@ def card(
         "---",
         "license: other",
         "license_name: x-community-notes-data-terms",
-        f"language: [{', '.join(languages)}]",
+        "license_link: LICENSE.md",
+        f"language: [{', '.join(json.dumps(code) for code in languages)}]",  # YAML takes a bare no for false
     ]
     head += [
         "pretty_name: Supernotes jury preferences",
@@ -39,21 +45,10 @@ def card(
         "language_creators: [machine-generated]",
         "source_datasets: [original]",
         f"size_categories: [{_size(n_rows)}]",
-        "configs:",
+        *configs(rows, schemas, "{config}/{split}-*.parquet", next((c for c in rows if any(rows[c].values())), None)),
+        "---",
+        "",
     ]
-    # `datasets` refuses a split without rows: such files are written (with their columns), but not listed here.
-    listed = {
-        config: [split for split, n in splits.items() if n] for config, splits in rows.items() if any(splits.values())
-    }
-    for config, splits in listed.items():
-        head += [f"- config_name: {config}"]
-        if config == next(iter(listed)):
-            head += ["  default: true"]
-        head += ["  data_files:"]
-        head += [f"  - {{split: {split}, path: {config}/{split}-*.parquet}}" for split in splits]
-    if not listed:
-        head += ["  []"]
-    head += ["---", ""]
     table = ["| config | train | test | for |", "|---|---:|---:|---|"]
     table += [f"| `{config}` | {n['train']} | {n['test']} | {_USE[config]} |" for config, n in rows.items()]
     text = [
@@ -71,8 +66,11 @@ def card(
         "```",
         "",
         "Ready to run from inside this folder: `trl dpo --config trl_dpo.yaml`, `trl kto --config trl_kto.yaml`,",
-        "`trl reward --config trl_reward.yaml` (TRL 1.16; put your base model into the first line). `grpo` goes with the reward",
-        "function `feedback.tune.reward.jury_reward`, see `trl_grpo.yaml`. Columns are explained in `data_dictionary.md`.",
+        "`trl reward --config trl_reward.yaml` (TRL 1.16; put your base model into the first line). `grpo` goes with the rewards of",
+        "`feedback.tune.reward` (checks, then jury), see `trl_grpo.yaml`; their run is found by `SUPERNOTES_REWARD_RUN`. Columns are explained in `data_dictionary.md`.",
+        "",
+        f"Prompts ask for {_FORMS[facts['reply_form']]}, and so every answer (`chosen`, `rejected`, `completion`, `completions`,",
+        "`response`, `improved`, `draft`) is one: column `reply_form`.",
         "",
         "## How it was made",
         "",
@@ -82,6 +80,23 @@ def card(
         f"Left out: {_left_out(facts['left_out'])}.",
         "",
         f"Lengths: {_lengths(facts.get('lengths') or {})}",
+        "",
+        "## How right the jury is",
+        "",
+        *_jury(facts["jury"], facts["pairs"]),
+        "",
+        "## What not to train on it",
+        "",
+        "- A judge of truth: the labels say how raters receive a note, not whether it is right.",
+        "- Anything that addresses one side: `chosen_helpful_negative` and `_positive` are there to keep both, not to please one.",
+        "- A reward without the checks: the jury alone can be raised by what tells nobody anything (table above).",
+        f"- Languages beyond {', '.join(languages)}; of a language with few notes the jury knows little.",
+        "- `kto` as if its bar were X's, where `label_reason` says `among_best_of_run`: that is relative to this run.",
+        "- Order where there is none: what is too close to call is in `ties`, not in `dpo`.",
+        "",
+        "## Beside other preference data",
+        "",
+        *_OTHERS,
         "",
         "## What it can't show",
         "",
@@ -96,6 +111,58 @@ def card(
     return "\n".join([*head, *text])
 
 
+_FORMS = {"json": 'one JSON object `{"note": ...}`', "text": "the bare text of the note"}
+
+_OTHERS = [
+    "| what is told of a row | Community Alignment | PRISM | HelpSteer3 | here |",
+    "|---|---|---|---|---|",
+    "| who judged | people, by id | people, by id, with a survey | up to three people a pair | a simulated jury (`responses`: its seats); analysts where `label_source` says so |",
+    "| strength | choice among four | 1 to 100 | -3 to 3 | `score_gap` with interval, `p_flip` |",
+    "| no preference | no | equal ratings | 0 | config `ties` |",
+    "| each judge's answer | yes | yes | yes | `responses`: three probabilities a seat, with its factor and intercept |",
+    "| who disagrees | by annotator's country and traits | by participant's traits | spread of the three | helpful share by side for both notes |",
+    "| reasons | own words, for a part | own words | own words | predicted reasons by side, failed checks, `why_chosen`; analysts' reasons in `hindsight` |",
+    "| what became of it | no | no | no | `real_chosen`, `real_rejected`, where a later snapshot knows |",
+]
+
+
+def _share(measure: Mapping[str, Any] | None) -> str:
+    if not measure or measure.get("value") is None:
+        return "not measured"
+    span = f" [{measure['lo']:.2f}, {measure['hi']:.2f}]" if measure.get("lo") is not None else ""
+    return f"{measure['value']:.2f}{span} (n = {measure['n']:,})"
+
+
+def _jury(jury: Mapping[str, Any], pairs: Mapping[str, Any]) -> list[str]:
+    """The jury's accuracy on real pairs it had not seen, its calibration, its foils, and the analysts."""
+    metrics = jury.get("metrics") or {}
+    lines = [
+        "Measured on real notes that it had not seen (95 % intervals, clustered by post):",
+        "",
+        f"- order of two notes that say the same of their post: {_share(metrics.get('pair_same_stance'))}",
+        f"- order of two notes that say the opposite: {_share(metrics.get('pair_cross_stance'))}",
+        f"- calibration error of single ratings: {_share(metrics.get('ece'))}; 90 % intervals hold the truth in {_share(metrics.get('coverage_90'))}",
+    ]
+    if jury.get("p_flip"):
+        lines += ["", "| `p_flip` | pairs | predicted wrong | really wrong |", "|---|---:|---:|---:|"]
+        for row in jury["p_flip"]:
+            shown = ["-" if row[name] is None else f"{row[name]:.2f}" for name in ("predicted", "observed")]
+            lines += [f"| {row['lo']:.2f} to {row['hi']:.2f} | {row['n']} | {shown[0]} | {shown[1]} |"]
+    if jury.get("foils"):
+        lines += ["", "Edits that tell nobody anything, and what they do to the jury's score:", ""]
+        lines += ["| edit | mean change | share raised | pass the checks |", "|---|---:|---:|---:|"]
+        for row in jury["foils"]:
+            passes = "-" if row.get("passes_checks") is None else f"{row['passes_checks']:.2f}"
+            lines += [f"| {row['foil']} | {row['mean']:+.3f} | {row['raised']:.2f} | {passes} |"]
+    surface = (pairs.get("surface_classifier") or {}).get("accuracy")
+    people = pairs.get("analysts_and_jury") or {}
+    if surface is not None:
+        lines += ["", f"A classifier that sees only surface (length, links, punctuation) tells chosen from rejected in {surface:.2f} of the pairs."]  # fmt: skip
+    if people.get("both_said"):
+        lines += ["", f"Where analysts said which is better, the jury had the same order in {people['agree']} of {people['both_said']} pairs."]  # fmt: skip
+    return lines
+
+
 _USE = {
     "dpo": "preference pairs with explicit prompt (TRL `DPOTrainer`)",
     "kto": "single notes, desirable or not (TRL `KTOTrainer`)",
@@ -107,6 +174,8 @@ _USE = {
     "jury": "how the jury received every note: aggregates, no rater ids",
     "hindsight": "prompt, response, feedback, improved (self-distillation from feedback, arXiv 2603.12273)",
     "stable_alignment": "imitation, self-critic and realignment records (arXiv 2305.16960)",
+    "ties": "pairs of notes that neither people nor jury can order",
+    "responses": "how each seat of the jury would rate each note of a pair",
     "h4": "distilabel/H4 layout; not for TRL 1 and later, which reads mixed formats by chance",
 }
 
@@ -157,7 +226,20 @@ def schema_json(schemas: Mapping[str, pa.Schema]) -> str:
     return json.dumps(described, indent=1) + "\n"
 
 
-def trl_yaml(method: str, settings: ExportSettings, label_smoothing: float = 0.0, max_length: int | None = None) -> str:
+def kto_weights(desirable: int, undesirable: int) -> tuple[float, float]:
+    """Weights under which both kinds count about alike: the rarer one's is raised to the middle of what TRL asks for (1 to 1.33)."""
+    if desirable >= undesirable:
+        return 1.0, round(max(desirable / max(undesirable, 1) / 1.15, 1.0), 3)
+    return round(max(undesirable / max(desirable, 1) * 1.15, 1.0), 3), 1.0
+
+
+def trl_yaml(
+    method: str,
+    settings: ExportSettings,
+    label_smoothing: float = 0.0,
+    max_length: int | None = None,
+    weights: tuple[float, float] = (1.0, 1.0),
+) -> str:
     """A config file for `trl dpo|kto|reward|grpo` (TRL 1.16), to be started from inside the export folder.
 
     Rows of the test split are the evaluation set only if `eval_strategy` is switched on: training reads `train` alone.
@@ -196,6 +278,8 @@ def trl_yaml(method: str, settings: ExportSettings, label_smoothing: float = 0.0
         "kto": {
             "max_length": max_length,
             "beta": "0.1",
+            "desirable_weight": f"{weights[0]}  # the rarer kind counts more, so that both count about alike",
+            "undesirable_weight": weights[1],
             "learning_rate": "5.0e-6  # KTO paper: 5e-7 to 5e-6 for full fine-tuning",
         },
         "reward": {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -98,6 +99,11 @@ class ConfigWriter:
     ) -> None:
         for file in self._splits.values():
             file.close()
+        if not any(self.rows.values()):  # `datasets` refuses a folder without a row
+            for folder in {file.folder for file in self._splits.values()} | {
+                file.jsonl for file in self._splits.values() if file.jsonl
+            }:
+                shutil.rmtree(folder)
 
 
 def write_checksums(root: Path, leave_out: Mapping[str, object] | tuple[str, ...] = ()) -> None:
@@ -106,10 +112,10 @@ def write_checksums(root: Path, leave_out: Mapping[str, object] | tuple[str, ...
     for path in sorted(root.rglob("*")):
         name = path.relative_to(root).as_posix()
         if path.is_file() and name != "checksums.sha256" and name not in leave_out:
-            lines.append(f"{_sha256(path)}  {name}\n")
+            lines.append(f"{file_sha256(path)}  {name}\n")
     (root / "checksums.sha256").write_text("".join(lines), encoding="utf-8")
 
 
-def _sha256(path: Path) -> str:
+def file_sha256(path: Path) -> str:
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -15,6 +15,9 @@ import pyarrow as pa
 MESSAGES = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
 _S, _F, _B = pa.string(), pa.float64(), pa.bool_()
 
+_REASONS = pa.list_(pa.struct([("side", _S), ("tag", _S), ("probability", _F)]))
+_SIDES = ("negative", "middle", "positive")
+
 _EVIDENCE = [
     ("score_chosen", _F),
     ("score_rejected", _F),
@@ -24,6 +27,15 @@ _EVIDENCE = [
     ("p_flip", _F),
     ("label_source", _S),
     ("pair_rule", _S),
+    ("why_chosen", _S),
+    ("stance", _S),
+    ("jury_agrees", _B),
+    *((f"{which}_helpful_{side}", _F) for which in ("chosen", "rejected") for side in _SIDES),
+    ("chosen_reasons", _REASONS),
+    ("rejected_reasons", _REASONS),
+    ("rejected_failed_checks", pa.list_(_S)),
+    ("real_chosen", _F),
+    ("real_rejected", _F),
     ("pair_id", _S),
     ("cluster_id", _S),
     ("post_id", _S),
@@ -67,6 +79,9 @@ SCHEMAS: dict[str, pa.Schema] = {
             ("score", _F),
             ("score_lower", _F),
             ("score_upper", _F),
+            *((f"helpful_{side}", _F) for side in _SIDES),
+            ("reasons", _REASONS),
+            ("failed_checks", pa.list_(_S)),
             ("candidate_id", _S),
             ("model_id", _S),
             ("model_revision", _S),
@@ -147,7 +162,7 @@ SCHEMAS: dict[str, pa.Schema] = {
             ("score_schulze", _F),
             ("score_mean", _F),
             ("curve", pa.list_(_F)),
-            ("reasons", pa.list_(pa.struct([("side", _S), ("tag", _S), ("probability", _F)]))),
+            ("reasons", _REASONS),
             ("run_id", _S),
             ("jury_id", _S),
             ("split_key", _S),
@@ -182,6 +197,34 @@ SCHEMAS: dict[str, pa.Schema] = {
             *_ABOUT_PROMPT,
         ]
     ),
+    "ties": pa.schema(
+        [
+            ("prompt", MESSAGES),
+            ("response_a", MESSAGES),
+            ("response_b", MESSAGES),
+            ("tie_reason", _S),
+            ("score_a", _F),
+            ("score_b", _F),
+            *((name, _F) for name in ("score_gap", "gap_ci_low", "gap_ci_high", "p_flip")),
+            ("stance", _S),
+            ("pair_id", _S),
+            ("id_a", _S),
+            ("id_b", _S),
+            *_ABOUT_PROMPT,
+        ]
+    ),
+    "responses": pa.schema(
+        [
+            ("text_id", _S),
+            ("post_id", _S),
+            ("juror_id", _S),
+            *((name, _F) for name in ("juror_factor", "juror_intercept")),
+            *((name, _F) for name in ("p_not_helpful", "p_somewhat_helpful", "p_helpful")),
+            ("run_id", _S),
+            ("jury_id", _S),
+            ("split_key", _S),
+        ]
+    ),
     "h4": pa.schema(
         [
             ("prompt", _S),
@@ -198,7 +241,7 @@ SCHEMAS: dict[str, pa.Schema] = {
     ),
 }
 
-WITH_PROMPT = ("dpo", "kto", "reward", "grpo", "scored", "sft", "hindsight", "stable_alignment", "h4")
+WITH_PROMPT = ("dpo", "kto", "reward", "grpo", "scored", "sft", "hindsight", "stable_alignment", "ties", "h4")
 """Configs whose rows hold a prompt."""
 
 DICTIONARY: dict[str, str] = {
@@ -208,14 +251,40 @@ DICTIONARY: dict[str, str] = {
     "completion": "One note as one assistant message.",
     "label": "KTO: true for a desirable note, false for an undesirable one; the grey zone between is left out.",
     "label_reason": "Which absolute rule gave the label (bar reached, check failed, Not-helpful line, analyst).",
-    "label_source": "`jury`: predicted or by rule; `analyst`: a person; `both`: a person, and the jury's order agrees.",
+    "label_source": "`jury`: predicted; `check`: the rejected note failed a check; `analyst`: a person; `both`: a person, and the jury's order agrees.",
+    "why_chosen": "Why the chosen note is the better one, in words.",
+    "stance": "`same` if both notes say the same of the post (misleading or not), `cross` if not.",
+    "jury_agrees": "Whether the jury's score has the same order as the label; null where it judged only one of the two.",
+    **{
+        f"{which}_helpful_{side}": f"Predicted share of helpful ratings of the {which} note on the {side} third of the rater factor line."
+        for which in ("chosen", "rejected")
+        for side in _SIDES
+    },
+    "chosen_reasons": "Likeliest reasons raters of each side would tick for the chosen note, in X's vocabulary.",
+    "rejected_reasons": "The same for the rejected note.",
+    "rejected_failed_checks": "Checks that the rejected note failed, each with the reason.",
+    "real_chosen": "Intercept the chosen note really got in a later snapshot, where `learn_outcomes` has seen it.",
+    "real_rejected": "The same of the rejected note.",
+    "response_a": "One of two notes that neither people nor jury can order; the order of `a` and `b` means nothing.",
+    "response_b": "The other one.",
+    "tie_reason": "equal_scores, gap_too_small, order_uncertain (the limit on `p_flip`) or analysts_disagree.",
+    "score_a": "Score of `response_a`.",
+    "score_b": "Score of `response_b`.",
+    "id_a": "Id of `response_a`.",
+    "id_b": "Id of `response_b`.",
+    "juror_id": "Seat on the simulated jury, the same for all texts of a jury; no rater's id.",
+    "juror_factor": "The juror's place on the factor line.",
+    "juror_intercept": "How lenient the juror is.",
+    "p_not_helpful": "Predicted probability that this juror rates the text not helpful.",
+    "p_somewhat_helpful": "The same for somewhat helpful.",
+    "p_helpful": "The same for helpful.",
     "margin": "Optional, only in `reward` and only if asked for: z-scaled gap that TRL subtracts inside its loss.",
     "score": "Predicted bridging intercept on X's scale, where 0.40 means Helpful (another aggregator: its own scale).",
     "score_lower": "Lower end of the score's 90 % interval.",
     "score_upper": "Upper end of the score's 90 % interval.",
     "score_chosen": "Predicted bridging intercept of `chosen`; null if it was never judged (an analyst's edit).",
     "score_rejected": "The same of `rejected`; null for a note that failed a check and was never judged.",
-    "score_gap": "score_chosen - score_rejected; null where the label does not come from it.",
+    "score_gap": "score_chosen - score_rejected, negative where an analyst chose against the jury; null where one was never judged. In `ties` a less b.",
     "gap_ci_low": "Lower end of the gap's 95 % interval, from the model's error within a post.",
     "gap_ci_high": "Upper end of the same interval.",
     "p_flip": "Probability that the true order is the other one, by the same error; null without a gap.",
@@ -337,6 +406,13 @@ def _kto(frame: pl.DataFrame) -> pl.DataFrame:
 
 
 FROM_PAIRS: dict[str, Callable[[pl.DataFrame], pl.DataFrame]] = {"dpo": _dpo, "reward": _reward, "h4": _h4}
+
+
+def _ties(frame: pl.DataFrame) -> pl.DataFrame:
+    return frame.with_columns(response_a=assistant("text_a"), response_b=assistant("text_b"))
+
+
+FROM_TIES: dict[str, Callable[[pl.DataFrame], pl.DataFrame]] = {"ties": _ties}
 FROM_LABELS: dict[str, Callable[[pl.DataFrame], pl.DataFrame]] = {"kto": _kto}
 
 

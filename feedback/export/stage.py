@@ -16,13 +16,27 @@ import polars as pl
 import pyarrow.parquet as pq
 
 from feedback.export import card
+from feedback.export.copies import copies_in_train, text_id
 from feedback.export.folder import ConfigWriter, is_test, write_checksums
-from feedback.export.layouts import FROM_LABELS, FROM_PAIRS, SCHEMAS, WITH_PROMPT, assistant, schema_of, to_arrow
+from feedback.export.layouts import (
+    FROM_LABELS,
+    FROM_PAIRS,
+    FROM_TIES,
+    SCHEMAS,
+    WITH_PROMPT,
+    assistant,
+    schema_of,
+    to_arrow,
+)
 from feedback.export.lengths import Lengths, enough, write_lengths
+from feedback.export.metadata import croissant, write_folder_cards
 from feedback.export.redaction import PostText, beside_notes, notes_in, spoken
+from feedback.export.responses import responses
 from feedback.pairs.stage import effective_by_post, read_history
 from feedback.settings import ExportSettings
+from jury.settings import JudgeCandidatesSettings
 from jury.tables import read_jsonl, read_rows, write_jsonl
+from nouns.decisions import Decision, HeldText, Published, Withheld, publishable
 from nouns.errors import InputError
 from nouns.run import Run
 from nouns.snapshot import read_table
@@ -30,11 +44,12 @@ from nouns.stage import Counts, Tools
 from synthesis.draft.prompts import ReplyForm, as_reply, reply_form
 from synthesis.revise.revise import OBJECTIONS
 from synthesis.settings import DraftCandidatesSettings
+from texts.note import find_urls
 
 ROWS_AT_ONCE = 10_000
 POSTS_AT_ONCE = 500
 
-_TEXTS = ("chosen", "rejected", "text", "completions", "response", "improved", "draft", "answer")
+_TEXTS = ("chosen", "rejected", "text", "text_a", "text_b", "completions", "response", "improved", "draft", "answer")
 """Columns with words a writer may have taken from the post."""
 
 
@@ -45,6 +60,7 @@ def export(
     tools: Tools,
     *,
     draft_candidates: DraftCandidatesSettings | None = None,
+    judge_candidates: JudgeCandidatesSettings | None = None,
 ) -> Counts:
     """Write the configs named in `settings.formats`, card, dictionary, YAML files, provenance, publication, checksums.
 
@@ -62,6 +78,9 @@ def export(
     pairs, progress = run.path("build_pairs"), tools.progress
     history = read_history(run.given.get("decisions"))
     decided = effective_by_post(history)
+    withheld = _publication(job, history)
+    job.find_copies(pairs)
+    job.read_outcomes(run)
     with ExitStack() as stack:
         writers = {
             name: stack.enter_context(
@@ -71,17 +90,26 @@ def export(
         }
         seen, written = _from_rows(job, pairs / "pairs.parquet", FROM_PAIRS, writers, progress)
         _from_rows(job, pairs / "labels.parquet", FROM_LABELS, writers, progress)
+        if (pairs / "ties.parquet").is_file():  # older runs kept none
+            _from_rows(job, pairs / "ties.parquet", FROM_TIES, writers, progress)
+        if "responses" in writers:
+            for frame in responses(run, settings, judge_candidates or JudgeCandidatesSettings(), tools, job.posts):
+                ready, _ = job.complete(frame, prompts=False)
+                job.enter(writers, "responses", ready)
         _from_posts(job, writers, decided, progress)
-        published = _publication(job, decided)
         rows = {name: writer.rows for name, writer in writers.items()}
-    write_jsonl(out / "publication.jsonl", published)
+    links = [[entry.text[span.start : span.end] for span in find_urls(entry.text)] for entry in job.published]
+    lines = [entry.to_json(found, run_id=job.run_id) for entry, found in zip(job.published, links, strict=True)]
+    write_jsonl(out / "publication.jsonl", lines)
+    write_jsonl(out / "withheld.jsonl", [entry.to_json() for entry in withheld])
     _beside(job, rows, pairs)
     return {
         "in": seen,
         "out": written,
         "rejected": dict(sorted((+job.left_out_pairs).items())),
         "rows": rows,
-        "published": len(published),
+        "published": len(job.published),
+        "withheld": dict(sorted(Counter(entry.reason_code for entry in withheld).items())),
     }
 
 
@@ -97,8 +125,13 @@ class _Job:
         self.jury, clusters = run.path("train_jury"), run.path("cluster_notes")
         self.run_id, self.jury_id = str(run.given.get("run_id", run.run_id)), self.jury.name
         self.form: ReplyForm = "text"
+        self.published: list[Published] = []
+        self.copies = pl.Series([], dtype=pl.UInt64)
+        self.real = pl.DataFrame(schema={"text_id": pl.String, "real": pl.Float64})
         self.left_out_pairs: Counter[str] = Counter()
         self.left_out: Counter[str] = Counter()
+        self.kto_kinds: Counter[bool] = Counter()  # of the training rows
+        self.flips = 0.0, 0  # sum and number of the training rows' p_flip
         self.redacted: set[str] = set()
         local = settings.base_model if Path(settings.base_model).is_dir() else ""
         self.lengths = Lengths(settings.tokenizer or local)
@@ -111,6 +144,26 @@ class _Job:
         self.posts: list[int] = posts.filter(pl.col("eligible"))["post_id"].to_list()
         self.deleted_texts, self.deleted_requests = self._deleted(clusters)
         self.selected = {int(line["post_id"]): line for line in read_jsonl(self.selections / "selections.jsonl")}
+
+    def find_copies(self, pairs: Path) -> None:
+        """Which texts of test posts are nearly word for word in train posts too: their rows are left out of test."""
+        places = [(pairs / "pairs.parquet", ("chosen", "rejected")), (pairs / "labels.parquet", ("text",))]
+        places += [(directory / "candidates.parquet", ("text",)) for directory in self.directories()]
+        known = [(path, columns) for path, columns in places if path.is_file()]
+        self.copies = copies_in_train(known, self.keys.select("post_id", "test"))
+
+    def read_outcomes(self, run: Run) -> None:
+        """What texts were really worth, where `learn_outcomes` has seen them in a later snapshot."""
+        if run.has("learn_outcomes"):
+            seen = pl.read_parquet(run.path("learn_outcomes") / "outcomes.parquet").select("text_id", "real")
+            self.real = seen.unique("text_id", keep="first", maintain_order=True)
+
+    def with_outcomes(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """The rows of pairs with the intercepts their texts really got, null where nobody knows."""
+        for which in ("chosen", "rejected") if "chosen_id" in frame.columns and self.real.height else ():
+            seen = self.real.rename({"text_id": f"{which}_id", "real": f"real_{which}"})
+            frame = frame.join(seen, on=f"{which}_id", how="left", maintain_order="left")
+        return frame
 
     def _deleted(self, clusters: Path) -> tuple[pl.Series, pl.Series]:
         """Text ids and prompts that rest on a note the snapshot no longer holds."""
@@ -136,7 +189,12 @@ class _Job:
         return pl.concat(ids), pl.concat(requests).unique()
 
     def directories(self) -> list[Path]:
-        return [Path(self.candidates)] + ([Path(self.revisions)] if self.revisions else [])
+        return [candidates for candidates, _, _ in self.stage_directories()]
+
+    def stage_directories(self) -> list[tuple[Path, Path, Path]]:
+        """Where candidates, checks and verdicts are: of the drafts and, where there are any, of the revisions."""
+        drafts = (self.candidates, self.checks, self.verdicts)
+        return [drafts, (self.revisions,) * 3] if self.revisions else [drafts]
 
     def complete(self, frame: pl.DataFrame, prompts: bool) -> tuple[pl.DataFrame, Counter[str]]:
         """Rows ready for a layout: deleted notes' rows gone, texts fit to leave, ids as strings, split known."""
@@ -160,9 +218,10 @@ class _Job:
         if len(self.deleted_texts) and gone:
             frame = frame.filter(~pl.any_horizontal(test.fill_null(False) for test in gone))
         why["source_note_deleted"] = n - frame.height
+        frame = self._without_copies(frame.join(self.keys, on="post_id", how="left", maintain_order="left"), why)
         if prompts:
             frame = self._replies(self._redact(frame, why))
-        frame = frame.join(self.keys, on="post_id", how="left", maintain_order="left").with_columns(
+        frame = frame.with_columns(
             pl.col("test").fill_null(False),
             pl.col("split_key").fill_null(pl.col("post_id").cast(pl.String)),
             pl.col("post_id").cast(pl.String),
@@ -170,6 +229,22 @@ class _Job:
             jury_id=pl.lit(self.jury_id),
         )
         return frame, why
+
+    def _without_copies(self, frame: pl.DataFrame, why: Counter[str]) -> pl.DataFrame:
+        columns = [name for name in _TEXTS if name in frame.columns]
+        if not columns or not len(self.copies):
+            return frame
+        found = []
+        for name in columns:
+            each = frame.select(pl.col(name).list.explode() if frame.schema[name] == pl.List(pl.String) else name)
+            known = each.filter(text_id(name).is_in(self.copies.implode()))[name].unique()
+            held = pl.element().is_in(known.implode())
+            found.append(pl.col(name).list.eval(held).list.any() if frame.schema[name] == pl.List(pl.String) else pl.col(name).is_in(known.implode()))  # fmt: skip
+        kept = frame.filter(
+            ~(pl.col("test").fill_null(False) & pl.any_horizontal(test.fill_null(False) for test in found))
+        )
+        why["near_copy_in_train"] += frame.height - kept.height
+        return kept
 
     def _redact(self, frame: pl.DataFrame, why: Counter[str]) -> pl.DataFrame:
         """Prompts without the text of their post; rows go only if some of it would leave all the same, in prompt or note."""
@@ -248,6 +323,11 @@ class _Job:
         """Write finished rows of one config into its splits."""
         if config not in writers:
             return
+        train = frame.filter(~pl.col("test"))
+        if config == "kto":
+            self.kto_kinds.update(train["label"].to_list())
+        elif config == "dpo":
+            self.flips = self.flips[0] + float(train["p_flip"].sum() or 0.0), self.flips[1] + train["p_flip"].count()
         self.lengths.add(config, frame.select([n for n in writers[config].schema.names if n in frame.columns]))
         for split, wanted in (("train", False), ("test", True)):
             part = frame.filter(pl.col("test") == wanted)
@@ -266,7 +346,7 @@ def _from_rows(
     seen = written = 0
     scale = _gap_scale(path) if job.settings.reward_margin and "reward" in wanted else 1.0
     for batch in file.iter_batches(batch_size=ROWS_AT_ONCE):
-        frame = pl.DataFrame(batch)
+        frame = job.with_outcomes(pl.DataFrame(batch))
         seen += frame.height
         frame, why = job.complete(frame, prompts=True)
         (job.left_out_pairs if "pair_id" in frame.columns else job.left_out).update(why)
@@ -306,7 +386,9 @@ def _from_posts(
                 if frame.height:
                     ready, why = job.complete(frame, prompts=name in (*WITH_PROMPT, "candidates"))
                     job.left_out.update(why)
-                    job.enter(writers, name, ready)
+                    job.enter(
+                        writers, name, ready.with_columns(completion=assistant("answer")) if name == "sft" else ready
+                    )
         progress("exporting candidates", start, len(job.posts))
 
 
@@ -323,7 +405,7 @@ class _Chunk:
         self.job, self.posts = job, posts
         self.decisions = {post: decided[post] for post in posts if post in decided}
         self.records = [record for post in posts for record in records.get(post, ())]
-        dirs = [(job.candidates, job.checks, job.verdicts)] + ([(job.revisions,) * 3] if job.revisions else [])
+        dirs = job.stage_directories()
         order = ["post_id", "candidate_id"]
         self.candidates = pl.concat([read_rows(d, "candidates", posts) for d, _, _ in dirs]).sort(order)
         self.verdicts = pl.concat([read_rows(v, "verdicts", posts) for _, _, v in dirs]).sort(order)
@@ -528,83 +610,56 @@ def _stable_alignment(chunk: _Chunk) -> pl.DataFrame:
     return chunk.with_prompt(pl.DataFrame(rows, schema=schema))
 
 
-def _settled(decisions: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
-    """The decision that settles a post: the last of those kinds that do."""
-    return next((d for d in reversed(decisions) if d["kind"] in ("accept", "reject", "edit", "not_needed")), None)
-
-
 def _sft(chunk: _Chunk) -> pl.DataFrame:
-    """Notes that an analyst accepted, or the analyst's own wording of them."""
+    """What may be published and answers a prompt: notes that an analyst accepted, or the analyst's own wording of them."""
     known = {row["candidate_id"]: row for row in chunk.candidates.iter_rows(named=True)}
     rows = []
-    for post, decisions in chunk.decisions.items():
-        decision = _settled(decisions)
-        if decision is None or decision["kind"] not in ("accept", "edit") or decision["candidate_id"] not in known:
-            continue
-        candidate = known[decision["candidate_id"]]
-        text = decision["text"] if decision["kind"] == "edit" else candidate["text"]
-        rows.append(
-            {
-                "post_id": post,
-                "request_id": candidate["request_id"],
-                "cluster_id": candidate["cluster_id"],
-                "language": candidate["language"],
-                "answer": text,
-                "decision_id": decision["decision_id"],
-                "decision_kind": decision["kind"],
-                "candidate_id": candidate["candidate_id"],
-            }
-        )
+    for entry in chunk.job.published:
+        candidate = known.get(entry.held.candidate_id) if entry.held else None
+        if candidate is not None:
+            about = {name: candidate[name] for name in ("request_id", "cluster_id", "language", "candidate_id")}
+            decision = {"decision_id": entry.decision.decision_id, "decision_kind": entry.decision.kind}
+            rows.append({"post_id": entry.post_id, "answer": entry.text} | about | decision)
     if not rows:
         return pl.DataFrame()
-    return chunk.with_prompt(pl.DataFrame(rows)).with_columns(completion=assistant("answer"))
+    return chunk.with_prompt(pl.DataFrame(rows))
 
 
-def _publication(job: _Job, decided: Mapping[int, list[dict[str, Any]]]) -> list[dict[str, Any]]:
-    """What may be published: per post the text an analyst accepted or edited, its sources, the decision, where it came from."""
-    accepted = {post: d for post, rows in decided.items() if (d := _settled(rows)) and d["kind"] in ("accept", "edit")}
-    if not accepted:
+def _publication(job: _Job, history: Sequence[Decision]) -> list[Withheld]:
+    """Settle what of the run may be published (`job.published`); what was accepted but is withheld comes back."""
+    posts = sorted({row.post_id for row in history} & set(job.keys["post_id"].to_list()))
+    if not posts:
         return []
-    frames = [read_rows(directory, "candidates", sorted(accepted)) for directory in job.directories()]
-    known = {row["candidate_id"]: row for row in pl.concat(frames).iter_rows(named=True)}
-    gone = set(job.deleted_texts.to_list())
-    from texts.note import find_urls
-
-    lines = []
-    for post in sorted(accepted):
-        decision = accepted[post]
-        candidate = known.get(decision["candidate_id"])
-        if candidate is None or candidate["candidate_id"] in gone:
-            continue
-        text = decision["text"] if decision["kind"] == "edit" else candidate["text"]
-        line = job.selected.get(post, {})
-        lines.append(
-            {
-                "post_id": str(post),
-                "text": text,
-                "classification": candidate["classification"],
-                "language": candidate["language"],
-                "sources": [text[span.start : span.end] for span in find_urls(text)],
-                "source_note_ids": [str(note) for note in candidate["source_note_ids"] or ()],
-                "decision": {
-                    "decision_id": decision["decision_id"],
-                    "kind": decision["kind"],
-                    "analyst": decision.get("analyst"),
-                },
-                "provenance": {
-                    "run_id": job.run_id,
-                    "jury_id": job.jury_id,
-                    "candidate_id": candidate["candidate_id"],
-                    "writer": candidate["writer"],
-                    "prompt_version": candidate["prompt_version"],
-                    "machine_written": True,
-                    "edited_by_analyst": decision["kind"] == "edit",
-                    "won_before_jury": line.get("candidate_id") == candidate["candidate_id"],
-                    "score": line.get("score") if line.get("candidate_id") == candidate["candidate_id"] else None,
-                },
-            }
+    dirs = job.stage_directories()
+    candidates = pl.concat([read_rows(d, "candidates", posts) for d, _, _ in dirs])
+    scores = pl.concat(
+        [read_rows(v, "verdicts", posts).select("candidate_id", "score", "lower", "upper") for _, _, v in dirs]
+    )
+    checks = pl.concat(
+        [read_rows(c, "checks", posts).select("candidate_id", "check", "outcome", "reason") for _, c, _ in dirs]
+    )
+    failed = checks.filter(pl.col("outcome") != "passed").unique("candidate_id", keep="first", maintain_order=True)
+    full = candidates.join(scores, on="candidate_id", how="left", maintain_order="left").join(
+        failed, on="candidate_id", how="left", maintain_order="left"
+    )
+    texts: dict[int, list[HeldText]] = {post: [] for post in posts}
+    for row in full.iter_rows(named=True):
+        said = {name: row[name] for name in ("parent_id", "writer", "prompt_version", "score", "lower", "upper")}
+        texts[row["post_id"]].append(
+            HeldText(
+                row["candidate_id"],
+                row["text"] or "",
+                row["classification"],
+                row["language"],
+                tuple(row["source_note_ids"] or ()),
+                f"{row['check'].replace('_', ' ')}: {row['reason']}" if row["check"] else "",
+                said | {"seed": str(row["seed"]) if row["seed"] is not None else None},
+            )
         )
-    return lines
+    notes = {note for held in texts.values() for text in held for note in text.source_note_ids}
+    alive = read_table(job.snapshot, "notes", ["noteId"]).filter(pl.col("noteId").is_in(sorted(notes))).collect()
+    job.published, withheld = publishable(history, texts, notes - set(alive["noteId"].to_list()))
+    return withheld
 
 
 def _beside(job: _Job, rows: dict[str, dict[str, int]], pairs: Path) -> None:
@@ -639,26 +694,39 @@ def _beside(job: _Job, rows: dict[str, dict[str, int]], pairs: Path) -> None:
         "split_by": "story (posts on the same claim), or post where there is none",
         "prompt_note": note,
         "lengths": lengths,
+        "reply_form": job.form,
+        "jury": _jury_facts(job.jury),
+        "pairs": report,
         "left_out": dict(sorted((job.left_out_pairs + job.left_out).items())),
     }
     schemas = {name: schema_of(name, settings.reward_margin) for name in rows}
     languages = [code for code in languages if code] or ["und"]
-    (job.out / "README.md").write_text(card.card(facts, rows, settings, languages), encoding="utf-8")
+    licence = card.LICENCE.format(
+        post_text="in the prompts, as was asked for" if settings.include_post_text else "left out"
+    )
+    written = {name: splits for name, splits in rows.items() if any(splits.values())}
+    (job.out / "README.md").write_text(card.card(facts, rows, settings, languages, schemas), encoding="utf-8")
+    (job.out / "LICENSE.md").write_text(f"# Terms of this data\n\n{licence}\n", encoding="utf-8")
     (job.out / "data_dictionary.md").write_text(card.data_dictionary(schemas), encoding="utf-8")
     (job.out / "schema.json").write_text(card.schema_json(schemas), encoding="utf-8")
+    about = "Candidate Community Notes and how a simulated jury received them, as preference data."
+    (job.out / "croissant.json").write_text(croissant(job.out, written, schemas, about, job.run_id), encoding="utf-8")
+    write_folder_cards(job.out, written, schemas)
     write_lengths(job.out, lengths)
     for method in ("dpo", "kto", "reward", "grpo"):
-        if method in rows:
-            smoothing = min(float(report.get("mean_p_flip") or 0.0), 0.49)
-            longest = enough(lengths, method, settings.max_length)
-            text = card.trl_yaml(method, settings, smoothing, longest)
-            (job.out / f"trl_{method}.yaml").write_text(text, encoding="utf-8")
-    provenance = facts | {
+        kinds = job.kto_kinds[True], job.kto_kinds[False]
+        if not rows.get(method, {}).get("train") or (method == "kto" and not all(kinds)):
+            continue  # nothing to train on: no file that would fail
+        smoothing = min(job.flips[0] / job.flips[1], 0.49) if job.flips[1] else 0.0
+        longest = enough(lengths, method, settings.max_length)
+        text = card.trl_yaml(method, settings, smoothing, longest, card.kto_weights(*kinds))
+        (job.out / f"trl_{method}.yaml").write_text(text, encoding="utf-8")
+    provenance = {name: value for name, value in facts.items() if name not in ("jury", "pairs")} | {
         "rows": rows,
         "pairs_report": report,
-        "jury_report": _jury_facts(job.jury),
+        "jury_report": facts["jury"],
         "settings": {name: getattr(settings, name) for name in settings.__dataclass_fields__},
-        "licence": card.LICENCE.format(post_text="in the prompts" if settings.include_post_text else "left out"),
+        "licence": licence,
         "packages": {name: _version(name) for name in ("polars", "pyarrow", "numpy")}
         | {"python": platform.python_version()},
     }
@@ -673,7 +741,9 @@ def _jury_facts(jury: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     report = json.loads(path.read_text(encoding="utf-8"))
-    return {key: report[key] for key in ("metrics", "n_ratings", "n_notes", "n_posts") if key in report}
+    measured = report.get("evaluation") or report
+    said = ("metrics", "p_flip", "foils", "n_ratings", "n_notes", "n_posts")
+    return {key: measured[key] for key in said if key in measured}
 
 
 def _version(package: str) -> str | None:

@@ -110,6 +110,9 @@ LABELS = pa.schema(
         ("score", pa.float64()),
         ("lower", pa.float64()),
         ("upper", pa.float64()),
+        *((f"helpful_{side}", pa.float64()) for side in SIDES),
+        ("reasons", pa.list_(REASON)),
+        ("failed_checks", pa.list_(pa.string())),
         ("model_id", pa.string()),
         ("language", pa.string()),
     ]
@@ -135,7 +138,7 @@ def build_pairs(
     if unknown:
         raise InputError(f"build_pairs.rules names {unknown[0]!r}, which is no rule; choose from {', '.join(RULES)}.")
     decided = effective_by_post(read_history(decisions))
-    bars = _bars(verdicts, revisions, settings)
+    bars = _bars(verdicts, settings)
     pairs: list[Pair] = []
     ties: list[tuple[Pair, str]] = []
     labels: list[dict[str, Any]] = []
@@ -207,11 +210,9 @@ def _posts(clusters: Path) -> list[int]:
     return read_rows(clusters, "posts", None).filter(pl.col("eligible"))["post_id"].sort().to_list()
 
 
-def _bars(verdicts: Path, revisions: Path | None, settings: BuildPairsSettings) -> Bars:
-    frames = [read_rows(verdicts, "verdicts", None)]
-    if revisions is not None and (Path(revisions) / "verdicts.parquet").is_file():
-        frames.append(read_rows(revisions, "verdicts", None))
-    judged = pl.concat([frame.select("score_bridging_intercept", "sd") for frame in frames]).drop_nulls()
+def _bars(verdicts: Path, settings: BuildPairsSettings) -> Bars:
+    """The bars from the drafts: only they are labelled."""
+    judged = read_rows(verdicts, "verdicts", None).select("score_bridging_intercept", "sd").drop_nulls()
     score, sd = judged["score_bridging_intercept"].to_numpy(), judged["sd"].to_numpy()
     return bars_of_run(score - 1.645 * sd, score + 1.645 * sd, settings)
 
@@ -427,9 +428,12 @@ def _labels(material: PostMaterial, bars: Bars) -> list[dict[str, Any]]:
                     "score": text.score,
                     "lower": text.lower,
                     "upper": text.upper,
+                    "reasons": list(text.reasons),
+                    "failed_checks": list(text.failed_checks),
                     "model_id": text.writer,
                     "language": text.language,
                 }
+                | {f"helpful_{side}": share for side, share in zip(SIDES, text.helpful, strict=True)}
             )
     return rows
 

@@ -5,18 +5,23 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 
+import numpy as np
 import polars as pl
 import pyarrow.parquet as pq
 import pytest
 
+from feedback.export.card import kto_weights
+from feedback.export.copies import copies_in_train, text_id
 from feedback.export.folder import ConfigWriter, is_test
 from feedback.export.layouts import DICTIONARY, SCHEMAS, schema_of
 from feedback.export.redaction import PLACEHOLDER, PostText
-from feedback.settings import ExportSettings
+from feedback.settings import BuildPairsSettings, ExportSettings
+from nouns.decisions import Decision, text_sha256
 from nouns.errors import InputError
 from synthesis.draft.prompts import as_reply, read_reply
-from tests.calling import export
+from tests.calling import build_pairs, export
 
 INPUTS = ("snapshot", "jury", "clusters", "candidates", "checks", "verdicts", "selections", "revisions", "pairs")
 ALL = ExportSettings(h4=True, test_share=0.3)
@@ -28,7 +33,7 @@ def decisions(run, folder):
     text = dict(candidates.select("candidate_id", "text").iter_rows())
 
     def row(n, post, kind, name, words=None, reasons=()):
-        sha = hashlib.sha256(text[name].encode()).hexdigest()
+        sha = text_sha256(words or text[name])
         return {"decision_id": f"d{n}", "run_id": "r1", "post_id": post, "kind": kind, "candidate_id": name, "other_id": None, "text": words, "text_sha256": sha, "reasons": list(reasons), "analyst": "ann", "created_at": n}  # fmt: skip
 
     rows = [
@@ -51,14 +56,20 @@ def made(run, tmp_path_factory):
     return out, counts
 
 
+def written(counts):
+    return [config for config, splits in counts["rows"].items() if any(splits.values())]
+
+
 def rows_of(out, config):
-    return pl.concat([pl.read_parquet(path) for path in sorted((out / config).glob("*.parquet"))])
+    found = [pl.read_parquet(path) for path in sorted((out / config).glob("*.parquet"))]
+    return pl.concat(found) if found else pl.DataFrame(schema_of(config).empty_table())
 
 
-def test_every_config_has_both_splits_with_exactly_its_schema(made):
+def test_every_config_with_rows_has_both_splits_with_exactly_its_schema(made):
     out, counts = made
-    assert set(counts["rows"]) == set(SCHEMAS)
-    for config in SCHEMAS:
+    assert set(counts["rows"]) == set(SCHEMAS) - {"responses"}
+    assert {path.name for path in out.iterdir() if path.is_dir()} - {"jsonl"} == set(written(counts))
+    for config in written(counts):
         for split in ("train", "test"):
             (path,) = (out / config).glob(f"{split}-*.parquet")
             assert pq.read_schema(path).equals(schema_of(config)), config
@@ -73,9 +84,9 @@ def test_counts_reconcile_with_the_pairs(run, made):
 
 
 def test_the_split_is_by_post_and_the_same_in_every_config(made):
-    out, _ = made
+    out, counts = made
     where: dict[str, set[str]] = {}
-    for config in SCHEMAS:
+    for config in written(counts):
         for split in ("train", "test"):
             for path in (out / config).glob(f"{split}-*.parquet"):
                 for key in pl.read_parquet(path)["split_key"].unique().to_list():
@@ -157,8 +168,121 @@ def test_the_publication_file_holds_accepted_texts_with_their_provenance(made):
     assert counts["published"] == len(lines) == 2
     assert [line["post_id"] for line in lines] == ["1000", "1001"]
     assert lines[1]["sources"] == ["https://news.example.org/edited"]
-    assert lines[1]["provenance"]["edited_by_analyst"] is True
-    assert all(line["provenance"]["machine_written"] for line in lines)
+    assert [line["edited_by_person"] for line in lines] == [False, True]
+    assert all(line["generated"] and line["provenance"]["run_id"] == "r1" for line in lines)
+    assert (out / "withheld.jsonl").read_text() == ""
+
+
+def test_flagged_changed_and_failing_texts_are_withheld_from_publication_and_from_sft(run, tmp_path):
+    """The whole history as the inspector writes it: an accept, an accept that is flagged later, an edit that fails the checks."""
+    texts = dict(
+        pl.read_parquet(run.root / "candidates" / "candidates.parquet").select("candidate_id", "text").iter_rows()
+    )
+    rude = "Only idiots believe this."
+
+    def decided(seq, post, kind, name, **more):
+        row = Decision(seq, f"d{seq}", "another-run", post, kind, name, text_sha256=text_sha256(texts[name]), analyst="ann", created_at=99 - seq)  # fmt: skip
+        return replace(row, **more).to_row()
+
+    rows = [
+        decided(1, 1000, "reject", "p0c0"),
+        decided(2, 1000, "accept", "p0c0"),  # the later word by number, though its clock ran behind
+        decided(3, 1001, "accept", "p1c0"),
+        decided(4, 1001, "flag", "p1c0", comment="wait"),
+        decided(5, 1002, "edit", "p2c0", text=rude, text_sha256=text_sha256(rude), other_sha256=text_sha256(texts["p2c0"]), assessment={"passed": False}),
+        decided(6, 1003, "accept", "p3c0", text_sha256="0" * 64),
+    ]  # fmt: skip
+    file = tmp_path / "decisions.parquet"
+    columns = {"text": pl.String, "other_sha256": pl.String, "assessment": pl.String, "other_id": pl.String, "undoes": pl.String, "reasons": pl.List(pl.String)}  # fmt: skip
+    pl.DataFrame(rows, schema_overrides=columns, infer_schema_length=None).write_parquet(file)
+    (tmp_path / "out").mkdir()
+    counts = export(tmp_path / "out", ALL, **run.inputs(*INPUTS), decisions=file)
+    withheld = [json.loads(line) for line in (tmp_path / "out" / "withheld.jsonl").open()]
+    assert {line["post_id"]: line["reason_code"] for line in withheld} == {
+        "1001": "flagged",
+        "1002": "edit_fails_checks",
+        "1003": "text_changed",
+    }
+    assert [json.loads(line)["post_id"] for line in (tmp_path / "out" / "publication.jsonl").open()] == ["1000"]
+    assert rows_of(tmp_path / "out", "sft")["decision_id"].to_list() == ["d2"]
+    assert counts["withheld"] == {"edit_fails_checks": 1, "flagged": 1, "text_changed": 1}
+
+
+def test_ties_hold_two_answers_in_no_order(run, tmp_path):
+    for name in ("pairs", "out"):
+        (tmp_path / name).mkdir()
+    strict = BuildPairsSettings(minimum_gap=0.1)
+    build_pairs(tmp_path / "pairs", strict, **run.inputs(*(name for name in INPUTS if name not in ("jury", "pairs"))))
+    export(tmp_path / "out", ALL, **(run.inputs(*INPUTS) | {"pairs": tmp_path / "pairs"}))
+    rows = rows_of(tmp_path / "out", "ties")
+    assert set(rows["tie_reason"]) == {"gap_too_small"}
+    assert (rows["id_a"] < rows["id_b"]).all()
+    assert (rows["score_a"] - rows["score_b"]).to_list() == pytest.approx(rows["score_gap"].to_list())
+    assert (rows["score_gap"] < 0).any()
+    assert (rows["score_gap"] > 0).any()
+    assert (rows_of(tmp_path / "out", "dpo")["score_gap"].drop_nulls() >= 0.1).all()
+
+
+def test_a_pair_tells_more_than_one_number(made):
+    rows = rows_of(made[0], "dpo")
+    row = rows.filter(pair_rule="candidate_vs_existing").row(0, named=True)
+    assert 0 <= row["chosen_helpful_negative"] <= 1
+    assert row["chosen_reasons"][0].keys() == {"side", "tag", "probability"}
+    assert row["stance"] == "same"
+    assert row["why_chosen"].startswith("One is a candidate, one a note that people wrote. The jury's score is")
+    gated = rows.filter(label_source="check").row(0, named=True)
+    assert gated["rejected_failed_checks"][0].startswith("length: ")
+
+
+def test_each_seat_of_the_jury_can_be_asked(run, tmp_path):
+    from jury.settings import JudgeCandidatesSettings
+    from tests.jury.world import PlantedRater
+
+    how = ExportSettings(formats=("dpo", "responses"), responses_jurors=9)
+    judging = JudgeCandidatesSettings(n_jurors=60, n_appeal=60)
+    inputs = run.inputs(*INPUTS, "parameters")
+    export(tmp_path, how, **inputs, judge_settings=judging, model=PlantedRater(0.005))
+    rows, pairs = rows_of(tmp_path, "responses"), rows_of(tmp_path, "dpo")
+    assert set(rows["text_id"]) == set(pairs["chosen_id"]) | set(pairs["rejected_id"])
+    assert rows.group_by("text_id").len()["len"].unique().to_list() == [9]
+    assert rows["juror_id"].n_unique() == 9
+    total = rows["p_not_helpful"] + rows["p_somewhat_helpful"] + rows["p_helpful"]
+    assert total.to_list() == pytest.approx([1.0] * rows.height, abs=1e-5)
+    liked = dict(rows.group_by("text_id").agg(pl.col("p_helpful").mean()).iter_rows())
+    jury = pairs.filter(pl.col("label_source") == "jury")
+    assert all(liked[a] > liked[b] for a, b in jury.select("chosen_id", "rejected_id").iter_rows())
+
+
+def test_a_text_of_test_that_train_has_too_is_left_out_of_test(tmp_path):
+    rng = np.random.default_rng(0)
+    words = ["".join(rng.choice(list("abcdefghijklmnop"), 7)) for _ in range(60)]
+    texts = [" ".join(rng.permutation(words)[:30]) for _ in range(400)]
+    near = " ".join(["another", *texts[0].split()[1:]])  # one word of thirty
+    far = " ".join([*texts[1].split()[:15], *texts[2].split()[:15]])
+    rows = [(post, text) for post, text in enumerate(texts)] + [(1000, near), (1001, far), (1002, texts[3])]
+    pl.DataFrame(rows, schema=["post_id", "text"], orient="row").write_parquet(tmp_path / "t.parquet")
+    posts = pl.DataFrame({"post_id": [post for post, _ in rows]}).with_columns(test=pl.col("post_id") >= 1000)
+    found = copies_in_train([(tmp_path / "t.parquet", ("text",))], posts)
+    ids = pl.DataFrame({"text": [near, far, texts[3]]}).select(text_id("text"))["text"].to_list()
+    assert set(found) == {ids[0], ids[2]}
+
+
+def test_kto_weights_are_those_trl_asks_for():
+    for good, bad in ((3, 264), (582, 3000), (100, 100), (500, 20), (90, 100)):
+        desirable, undesirable = kto_weights(good, bad)
+        assert 0.99 <= desirable * good / (undesirable * bad) <= 1.34 or good == bad
+
+
+def test_croissant_metadata_is_valid_and_reads_the_rows(made):
+    mlcroissant = pytest.importorskip("mlcroissant")
+    out, counts = made
+    dataset = mlcroissant.Dataset(jsonld=str(out / "croissant.json"))
+    assert not dataset.metadata.ctx.issues.errors
+    assert {records.name for records in dataset.metadata.record_sets} == set(written(counts))
+    first = next(iter(dataset.records("jury")))
+    assert str(
+        first["jury/post_id"].decode() if isinstance(first["jury/post_id"], bytes) else first["jury/post_id"]
+    ).isdigit()
 
 
 def test_hindsight_tells_feedback_of_jury_and_analyst_apart(made):
@@ -177,8 +301,8 @@ def test_stable_alignment_has_its_three_kinds(made):
 
 
 def test_ids_are_strings_and_json_has_no_nan(made):
-    out, _ = made
-    for config in SCHEMAS:
+    out, counts = made
+    for config in written(counts):
         lines = [
             json.loads(line, parse_constant=lambda c: pytest.fail(c))
             for path in (out / "jsonl" / config).glob("*.jsonl")
@@ -219,7 +343,8 @@ def test_every_column_is_explained_and_no_trainer_word_is_misused(made):
         assert not taken & {"messages", "tools", "images", "text", "margin"}
         assert not any(name.startswith("ref_") for name in taken)
     words = (out / "data_dictionary.md").read_text()
-    assert all(f"`{name}`" in words for config in SCHEMAS for name in SCHEMAS[config].names)
+    assert all(f"`{name}`" in words for config in SCHEMAS if config != "responses" for name in SCHEMAS[config].names)
+    assert all(name in DICTIONARY for name in SCHEMAS["responses"].names)
 
 
 def test_the_same_inputs_give_the_same_bytes(run, made, tmp_path):
@@ -248,7 +373,7 @@ def test_rows_that_rest_on_a_deleted_note_are_left_out(run, tmp_path):
     out.mkdir()
     counts = export(out, ALL, **(run.inputs(*INPUTS) | {"snapshot": later}), decisions=decisions(run, tmp_path))
     assert counts["rejected"]["source_note_deleted"] > 0
-    for config in ("dpo", "kto", "reward", "scored", "grpo", "sft", "hindsight"):
+    for config in ("dpo", "kto", "reward", "scored", "grpo", "sft", "hindsight", "ties"):
         assert "1000" not in rows_of(out, config)["post_id"].to_list(), config
     assert [json.loads(line)["post_id"] for line in (out / "publication.jsonl").open()] == ["1001"]
 
@@ -397,18 +522,49 @@ print(",".join(names))
 """
 
 
-def test_a_split_without_rows_is_written_but_not_listed_because_datasets_refuses_it(run, tmp_path):
+def test_a_split_without_rows_is_written_but_not_listed_and_a_config_without_rows_is_not_written(run, tmp_path):
     export(tmp_path, ExportSettings(test_share=0.0), **run.inputs(*INPUTS))  # no decisions: sft is empty
-    head = (tmp_path / "README.md").read_text().split("---")[1]
-    assert "config_name: dpo" in head
-    assert "config_name: sft" not in head
-    assert "split: test" not in head
-    assert list((tmp_path / "sft").glob("train-*.parquet"))
+    for card in (tmp_path / "README.md", tmp_path / "dpo" / "README.md", tmp_path / "jsonl" / "README.md"):
+        head = card.read_text().split("---")[1]
+        assert "config_name: dpo" in head
+        assert "config_name: sft" not in head
+        assert "split: test" not in head
+    assert list((tmp_path / "dpo").glob("test-*.parquet"))
+    assert not (tmp_path / "sft").exists()
+
+
+BARE = """
+import sys, datasets
+from pathlib import Path
+datasets.disable_progress_bars()
+root = Path(sys.argv[1])
+for folder in [*sorted(p for p in root.iterdir() if p.is_dir()), *sorted(p for p in (root / "jsonl").iterdir() if p.is_dir())]:
+    names = datasets.get_dataset_config_names(str(folder))
+    for name in names:
+        found = datasets.load_dataset(str(folder), name, cache_dir=sys.argv[2])
+        whole = datasets.load_dataset(str(root), name, cache_dir=sys.argv[2])
+        assert {s: (len(d), d.features) for s, d in found.items()} == {s: (len(d), d.features) for s, d in whole.items()}, name
+print("all")
+"""
+
+
+@pytest.mark.slow
+def test_every_folder_loads_by_itself_with_the_same_columns(made, tmp_path):
+    out, _ = made
+    done = subprocess.run(
+        [sys.executable, "-c", BARE, str(out), str(tmp_path / "cache")],
+        env=os.environ | {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.strip() == "all"
 
 
 @pytest.mark.slow
 def test_every_config_loads_with_datasets_and_passes_trls_predicate_under_several_hash_seeds(made, tmp_path):
-    out, _ = made
+    out, counts = made
     for seed in ("0", "1", "2", "3"):
         done = subprocess.run(
             [sys.executable, "-c", READS, str(out), str(tmp_path / "cache")],
@@ -418,4 +574,4 @@ def test_every_config_loads_with_datasets_and_passes_trls_predicate_under_severa
             check=False,
         )
         assert done.returncode == 0, done.stderr[-2000:]
-        assert set(done.stdout.strip().split(",")) == set(SCHEMAS)
+        assert set(done.stdout.strip().split(",")) == set(written(counts))

@@ -46,10 +46,8 @@ def configs(
         lines += ["  data_files:"]
         lines += [f"  - {{split: {split}, path: {pattern.format(config=config, split=split)}}}" for split in splits]
     lines += ["dataset_info:"]
-    for config, splits in listed.items():
-        lines += [f"- config_name: {config}", "  features:", *features(schemas[config], "  "), "  splits:"]
-        for split in splits:
-            lines += [f"  - name: {split}", f"    num_examples: {rows[config][split]}"]
+    for config in listed:
+        lines += [f"- config_name: {config}", "  features:", *features(schemas[config], "  ")]
     return lines
 
 

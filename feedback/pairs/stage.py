@@ -131,7 +131,6 @@ def build_pairs(
     hundred at a time; texts of the pairs kept are in memory until the surface test has had its say, prompts never are.
     """
     clusters, candidates, verdicts = (run.path(s) for s in ("cluster_notes", "draft_candidates", "judge_candidates"))
-    revisions = run.path("revise_candidates") if run.has("revise_candidates") else None
     selections = run.path("select_winners") if run.has("select_winners") else None
     decisions = run.given.get("decisions")
     unknown = sorted(set(settings.rules) - set(RULES))

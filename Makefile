@@ -54,7 +54,7 @@ test: $(VENV)/.ready ## all tests, a process for each core (at most four: each t
 
 .PHONY: test-live
 test-live: $(VENV)/.ready ## a real Airflow: scheduler, triggerer, REST API, and an operator at the browser
-	@$(BIN)/python -m pytest -m live tests/dags/test_scheduler.py tests/dags/test_operator.py $(ARGS)
+	@$(BIN)/python -m pytest -m live tests/dags $(ARGS)
 
 .PHONY: check
 check: $(VENV)/.ready ## format, lint, types, import direction, DAG parsing

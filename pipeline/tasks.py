@@ -122,11 +122,11 @@ def decisions_so_far(store: Any) -> Iterator[str | None]:
     if not database and (store.remote or not beside.is_file()):
         yield None
         return
-    from inspector.decisions import write_decisions
+    from pipeline.inspecting import write_decisions
 
     with tempfile.TemporaryDirectory(prefix="supernotes-decisions-") as folder:
         path = Path(folder) / "decisions.parquet"
-        number = write_decisions(path, database or f"sqlite:///{beside}")
+        number = write_decisions(store.root, database, path, None)
         _log("decisions").info("%d analysts' decisions are read", number)
         yield str(path) if number else None
 

@@ -28,7 +28,11 @@ from tests.servers_airflow import descendants, end_with_parent
 
 CHROMIUM = shutil.which("chromium")
 ROOT = Path(__file__).resolve().parents[2]
-pytestmark = [pytest.mark.live, pytest.mark.skipif(CHROMIUM is None, reason="Debian's chromium is not installed")]
+pytestmark = [
+    pytest.mark.live,
+    pytest.mark.timeout(1500),
+    pytest.mark.skipif(CHROMIUM is None, reason="Debian's chromium is not installed"),
+]
 
 
 @dataclass

@@ -313,6 +313,28 @@ def test_what_an_airflow_connection_says_is_what_the_variable_would_say():
     assert variables("database", database) == {"SUPERNOTES_DATABASE_URL": "postgresql+psycopg://air:p@db/notes"}
 
 
+def test_what_analysts_decided_is_read_whenever_pairs_are_built_or_exported(sample_run, tmp_path, monkeypatch):
+    from inspector.decide.database import open_database
+    from inspector.decide.decisions import NewDecision, record
+
+    workspace, run_id = sample_run
+    copy = tmp_path / "workspace"
+    shutil.copytree(workspace, copy)
+    monkeypatch.delenv("SUPERNOTES_DATABASE_URL", raising=False)
+    store, work = Store(copy), {"workspace": str(copy), "run_id": run_id}
+    with tasks.decisions_so_far(store) as found:
+        assert found is None
+    before = json.loads(store.read_text(f"runs/{run_id}/build_pairs/manifest.json"))
+    post = json.loads((copy / "runs" / run_id / "select_winners" / "selections.jsonl").read_text().splitlines()[0])[
+        "post_id"
+    ]
+    new = NewDecision(run_id=run_id, post_id=int(post), kind="not_needed", analyst="ada", client_key="k")
+    record(open_database(f"sqlite:///{copy / 'decisions.sqlite'}"), new, 1)
+    tasks.run_stage(work, "build_pairs")
+    after = json.loads(store.read_text(f"runs/{run_id}/build_pairs/manifest.json"))
+    assert "decisions" in set(after["inputs"]) - set(before["inputs"])
+
+
 def test_every_task_of_every_dag_tells_when_it_fails(dagbag):
     for dag in dagbag.dags.values():
         for task in dag.tasks:

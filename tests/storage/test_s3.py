@@ -12,11 +12,13 @@ from collections.abc import Iterator
 
 import pytest
 
+from nouns.errors import InputError
 from nouns.stages import RUN_STAGES
 from pipeline import tasks
 from pipeline.console import sample_directory
 from pipeline.plan import Plan, run_summary
 from storage.store import MANIFEST, Store
+from tests.dags.test_parts import x_files  # noqa: F401
 from tests.pipeline.fast import flags
 
 pytestmark = pytest.mark.slow
@@ -145,3 +147,26 @@ def test_the_tasks_of_a_dag_work_on_it(object_store, sample_run):
     assert not tasks.is_there(f"{ROOT}/runs/{run_id}/nothing")
     assert tasks.report(work) == f"{ROOT}/runs/{run_id}/report.html"
     assert run_id in (Store(ROOT).read_text(f"runs/{run_id}/report.html") or "")
+
+
+def test_a_day_is_fetched_into_the_object_store_and_leaves_no_copy(object_store, x_files):  # noqa: F811
+    settings = [f"fetch_snapshot.url={x_files}", "fetch_snapshot.date_format=%Y-%m-%d", "fetch_snapshot.attempts=1"]
+    told = tasks.fetch_snapshot({"workspace": ROOT, "set": settings}, "2026-11-18")
+    assert told["input"] == f"{ROOT}/downloads/2026-11-18"
+    store = Store(ROOT)
+    assert "fetch.json" in store.list("downloads/2026-11-18")
+    assert not (store.home / "downloads" / "2026-11-18").exists()
+    assert tasks.is_there(told["input"])
+
+
+def test_a_table_given_by_url_is_read_by_its_content(object_store):
+    from pipeline.plan import _outside
+
+    store = Store(ROOT)
+    store.write_text("given/posts.jsonl", "one")
+    first = _outside(f"{ROOT}/given/posts.jsonl")
+    assert first.path.read_text() == "one"
+    store.write_text("given/posts.jsonl", "two")
+    assert _outside(f"{ROOT}/given/posts.jsonl").digest != first.digest
+    with pytest.raises(InputError, match=r"given/none.jsonl' cannot be read"):
+        _outside(f"{ROOT}/given/none.jsonl")

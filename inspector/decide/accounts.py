@@ -126,11 +126,6 @@ def find_user(engine: Engine, name: str) -> User | None:
     return User(int(row.id), row.name, row.role) if row else None
 
 
-def count_users(engine: Engine) -> int:
-    with engine.connect() as connection:
-        return int(connection.execute(sa.select(sa.func.count()).select_from(users)).scalar_one())
-
-
 def list_users(engine: Engine) -> list[dict]:
     with engine.connect() as connection:
         query = sa.select(users.c.id, users.c.name, users.c.role, users.c.active, users.c.origin, users.c.created_at)

@@ -14,7 +14,6 @@ from inspector.read.reading import BIN_EDGES
 from inspector.read.runs import file_within, read_json
 from inspector.report import reports
 from inspector.site import Site
-from nouns.errors import Refused
 
 router = APIRouter()
 
@@ -255,14 +254,3 @@ def flat(value: Any, prefix: str = "") -> list[tuple[str, str]]:
     if isinstance(value, list) and (len(value) > 8 or any(isinstance(entry, (dict, list)) for entry in value)):
         return [(prefix.rstrip("."), f"{len(value)} entries")]
     return [(prefix.rstrip("."), f"{value:.4g}" if isinstance(value, float) else str(value)[:300])]
-
-
-@router.get("/runs/{run_id}/files/{stage}/{file}")
-def stage_file(request: Request, site: Here, run_id: str, stage: str, file: str) -> Response:
-    """Pictures that a stage drew."""
-    site.require(request)
-    site.workspace.require(run_id)
-    state = site.workspace.stages(run_id).get(stage)
-    if state is None or state.path is None:
-        raise Refused("There is no such file.", 404)
-    return FileResponse(file_within(state.path, file, (".png",)), media_type="image/png")

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import tempfile
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from nouns.errors import InputError
 from nouns.notices import notices_of
 from nouns.stages import RUN_STAGES
+from nouns.words import words
 from pipeline.show.frames import Run, open_run
 from pipeline.show.metrics import drifts
 from pipeline.show.text import open_in, read_selections, report_path, stage_timings
@@ -18,49 +20,51 @@ from storage.store import Store
 
 _TEMPLATE = """<!doctype html>
 <html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
-<title>Run {{ run_id }}</title>
+<title>Supernotes, run {{ run_id }}</title>
 <style>
-:root { color-scheme: light dark; --line: #8886; --bar: #3b6fb6; }
-body { font: 15px/1.5 system-ui, sans-serif; max-width: 64rem; margin: 2rem auto; padding: 0 1rem; }
-table { border-collapse: collapse; width: 100%; margin: 1rem 0; } th, td { text-align: left; padding: .3rem .6rem; border-bottom: 1px solid var(--line); vertical-align: top; }
-td.n, th.n { text-align: right; font-variant-numeric: tabular-nums; } .bar { background: var(--bar); height: .7rem; display: inline-block; min-width: 1px; }
-blockquote { margin: .2rem 0; padding-left: .8rem; border-left: 3px solid var(--bar); white-space: pre-wrap; } .dim { opacity: .7; }
+:root { color-scheme: light dark; --paper: #f7f5f0; --card: #fff; --ink: #1c1e22; --soft: #5a5f69; --line: #dcd8ce; --bar: #0b6e66; }
+@media (prefers-color-scheme: dark) { :root { --paper: #14161a; --card: #1d2026; --ink: #e9e7e1; --soft: #a7abb4; --line: #343841; --bar: #5fd3c6; } }
+* { box-sizing: border-box; } body { margin: 0 auto; max-width: 64rem; padding: 1rem; background: var(--paper); color: var(--ink); font: 16px/1.5 system-ui, "DejaVu Sans", sans-serif; }
+section { background: var(--card); border: 1px solid var(--line); border-radius: 12px; padding: .8rem 1rem; margin: 0 0 1rem; overflow-x: auto; } h1 { font-size: 1.5rem; margin: .4rem 0; } h2 { font-size: 1.08rem; margin: 0 0 .5rem; }
+table { border-collapse: collapse; width: 100%; font-size: .92rem; } th, td { text-align: left; padding: .3rem .6rem .3rem 0; border-bottom: 1px solid var(--line); vertical-align: top; font-weight: normal; overflow-wrap: anywhere; }
+td:not(.n), th:not(.n) { min-width: 6.2rem; } td.n, th.n { text-align: right; font-variant-numeric: tabular-nums; overflow-wrap: normal; white-space: nowrap; } .bar { background: var(--bar); height: .7rem; display: block; min-width: 1px; border-radius: 99px; } td.b { width: 40%; }
+article { border-top: 1px solid var(--line); padding: .6rem 0; } blockquote { margin: .2rem 0; padding-left: .8rem; border-left: 3px solid var(--bar); white-space: pre-wrap; overflow-wrap: anywhere; } .dim { color: var(--soft); font-size: .9rem; overflow-wrap: anywhere; } a { color: var(--bar); }
+@media print { body { background: none; } section { break-inside: auto; border: 0; padding: 0; } article { break-inside: avoid; } }
 </style>
 <h1>Run {{ run_id }}</h1>
-<p class="dim">Texts of winners are machine-written from the notes people proposed; scores come from a simulated jury, not from people.</p>
-<h2>Where every post went</h2>
-<table><tr><th>outcome<th class="n">posts<th></tr>
-{% for name, number in outcomes %}<tr><td>{{ name }}<td class="n">{{ "{:,}".format(number) }}<td><span class="bar" style="width:{{ 30 * number / most }}rem"></span></tr>
-{% endfor %}</table>
-<h2>Stages</h2>
+<p class="dim">Made from {{ request.source or "its inputs" }}{% if request.posts %}, posts from {{ request.posts }}{% endif %}{% if request.raters %}, raters from {{ request.raters }}{% endif %}{% if request.jury %}, jury {{ request.jury }}{% endif %}; {{ "as of " ~ as_of if as_of else "with everything known when it ran" }}.<br>Texts of winners are machine-written from the notes people proposed; scores come from a simulated jury, not from people.</p>
+<section><h2>Where every post went</h2>
+<table>{% for name, number in outcomes %}<tr><td>{{ said(name) }}<td class="n">{{ "{:,}".format(number) }}<td class="b"><span class="bar" style="width:{{ 100 * number / most }}%"></span></tr>
+{% endfor %}</table></section>
+<section><h2>Stages</h2>
 <table><tr><th>stage<th class="n">in<th class="n">out<th>left out, by reason<th class="n">seconds<th class="n">model calls<th class="n">tokens</tr>
-{% for stage, counts, timing in stages %}<tr><td>{{ stage }}<td class="n">{{ "{:,}".format(counts.get("in", 0)) }}<td class="n">{{ "{:,}".format(counts.get("out", 0)) }}
-<td>{% for reason, number in counts.get("rejected", {}).items() %}{{ reason }} {{ "{:,}".format(number) }}{{ ", " if not loop.last }}{% endfor %}
+{% for stage, counts, timing in stages %}<tr><td>{{ stage | words }}<td class="n">{{ "{:,}".format(counts.get("in", 0)) }}<td class="n">{{ "{:,}".format(counts.get("out", 0)) }}
+<td>{% for reason, number in counts.get("rejected", {}).items() %}{{ reason | words }} {{ "{:,}".format(number) }}{{ ", " if not loop.last }}{% endfor %}
 <td class="n">{{ timing.get("seconds", "") }}<td class="n">{{ counts.get("calls", "") }}<td class="n">{{ counts.get("prompt_tokens", 0) + counts.get("completion_tokens", 0) if "completion_tokens" in counts else "" }}</tr>
-{% endfor %}</table>
-{% if notices %}<h2>What was noticed</h2>
-<ul>{% for entry in notices %}<li>{% if entry.level != "told" %}<b>{{ entry.level }}</b> {% endif %}{{ entry.stage }}: {{ entry.text }}</li>
-{% endfor %}</ul>{% endif %}
-{% if baseline %}<h2>The language model against the extractive writer</h2>
+{% endfor %}</table></section>
+{% if notices %}<section><h2>What was noticed</h2>
+<ul>{% for entry in notices %}<li>{% if entry.level != "told" %}<b>{{ entry.level }}</b> {% endif %}{{ entry.stage | words }}: {{ entry.text }}</li>
+{% endfor %}</ul></section>{% endif %}
+{% if baseline %}<section><h2>The language model against the extractive writer</h2>
 <p class="dim">Both drafted on {{ "{:,}".format(baseline.posts) }} posts. Per post the best text of each that passed the checks, before the appeal jury.</p>
 <table><tr><th>posts where both have a text that passed<td class="n">{{ "{:,}".format(baseline.both) }}</tr>
 {% if baseline.share_better %}<tr><th>the model's is better on<td class="n">{{ "%.0f" % (100 * baseline.share_better.value) }} % [{{ "%.0f" % (100 * baseline.share_better.lo) }}, {{ "%.0f" % (100 * baseline.share_better.hi) }}]</tr>
 <tr><th>by, on average (X's scale)<td class="n">{{ "%+.3f" % baseline.difference.value }} [{{ "%+.3f" % baseline.difference.lo }}, {{ "%+.3f" % baseline.difference.hi }}]</tr>{% endif %}
 <tr><th>only the model has one<td class="n">{{ "{:,}".format(baseline.only_model) }}</tr>
 <tr><th>only the extractive writer has one<td class="n">{{ "{:,}".format(baseline.only_baseline) }}</tr>
-<tr><th>neither<td class="n">{{ "{:,}".format(baseline.neither) }}</tr></table>{% endif %}
-{% if compared or near %}<h2>Compared with the last runs</h2>
+<tr><th>neither<td class="n">{{ "{:,}".format(baseline.neither) }}</tr></table></section>{% endif %}
+{% if compared or near %}<section><h2>Compared with the last runs</h2>
 <p class="dim">Distance from the median of up to ten earlier runs of this workspace, in robust standard deviations; beyond 3 is bold. {{ near }} measures within 1 are not listed.</p>
 {% if compared %}<table><tr><th>stage<th>measure<th class="n">this run<th class="n">median<th class="n">distance<th class="n">runs</tr>
-{% for stage, entry in compared %}<tr><td>{{ stage }}<td>{{ entry.measure }}<td class="n">{{ "%.4g" % entry.value }}<td class="n">{{ "%.4g" % entry.median }}
-<td class="n">{% if entry.noteworthy %}<b>{{ "%+.1f" % entry.distance }}</b>{% else %}{{ "%+.1f" % entry.distance }}{% endif %}<td class="n">{{ entry.runs }}</tr>{% endfor %}</table>{% endif %}{% endif %}
-{% if histogram %}<h2>Scores of winners</h2>
+{% for stage, entry in compared %}<tr><td>{{ stage | words }}<td>{{ entry.measure | words }}<td class="n">{{ "%.4g" % entry.value }}<td class="n">{{ "%.4g" % entry.median }}
+<td class="n">{% if entry.noteworthy %}<b>{{ "%+.1f" % entry.distance }}</b>{% else %}{{ "%+.1f" % entry.distance }}{% endif %}<td class="n">{{ entry.runs }}</tr>{% endfor %}</table>{% endif %}</section>{% endif %}
+{% if histogram %}<section><h2>Scores of winners</h2>
 <p class="dim">X's scale: a fitted intercept of 0.40 means Helpful.</p>
-<table>{% for low, number in histogram %}<tr><td class="n">{{ "%+.2f" % low }}<td class="n">{{ number }}<td><span class="bar" style="width:{{ 30 * number / highest }}rem"></span></tr>{% endfor %}</table>{% endif %}
-<h2>Winners</h2>
-<table>{% for row in winners %}<tr><td>{{ row.post_id }}<td class="n">{{ "%+.3f" % row.score if row.score is not none }}<br><span class="dim">[{{ "%+.2f" % row.lower if row.lower is not none }}, {{ "%+.2f" % row.upper if row.upper is not none }}]</span>
-<td><blockquote>{{ row.text }}</blockquote><span class="dim">{{ row.reason }}</span></tr>{% endfor %}</table>
-{% if left %}<p class="dim">and {{ "{:,}".format(left) }} more: supernotes show {{ run_id }} --limit 1000</p>{% endif %}
+<table>{% for low, number in histogram %}<tr><td class="n">{{ "%+.2f" % low }}<td class="n">{{ number }}<td class="b"><span class="bar" style="width:{{ 100 * number / highest }}%"></span></tr>{% endfor %}</table></section>{% endif %}
+<section><h2>Winners</h2>
+{% for row in winners %}<article><a href="https://x.com/i/status/{{ row.post_id }}">post {{ row.post_id }}</a> · score {{ "%.2f" % row.score if row.score is not none else "not judged" }}{% if row.lower is not none and row.upper is not none %}, likely {{ "%.2f" % row.lower }} to {{ "%.2f" % row.upper }}{% endif %}{% if row.appeal_score is not none %} · second jury {{ "%.2f" % row.appeal_score }}{% endif %}{% if row.score is not none and row.score < 0.4 %} · <b>below the Helpful line</b>{% endif %}
+<blockquote>{{ row.text }}</blockquote><span class="dim">{{ row.reason }}</span></article>
+{% endfor %}{% if left %}<p class="dim">and {{ "{:,}".format(left) }} more: supernotes show {{ run_id }} --limit 1000</p>{% endif %}</section>
 </html>
 """
 
@@ -118,8 +122,16 @@ def _page(store: Store, run: Run, limit: int) -> tuple[str, dict[str, Any]]:
     baseline = _baseline(run)
     compared = [(stage, entry) for stage in RUN_STAGES for entry in drifts(store, run_id, stage)]
     environment = jinja2.Environment(autoescape=True, trim_blocks=True)
+    environment.filters["words"] = words
+    request = json.loads(store.read_text(f"runs/{run_id}/run.json") or "{}").get("request") or {}
+    as_of = request.get("as_of")
+    if isinstance(as_of, int):
+        as_of = datetime.fromtimestamp(as_of / 1000, UTC).strftime("%d %B %Y %H:%M UTC")
     page = environment.from_string(_TEMPLATE).render(
         run_id=run_id,
+        request=request,
+        as_of=as_of,
+        said=lambda name: words(name.removeprefix("abstained: ")) if name != "winner" else "a winner",
         outcomes=ordered,
         most=max(outcomes.values(), default=1),
         stages=(stages := stage_timings(run)),

@@ -52,9 +52,9 @@ class Dot(NamedTuple):
     colour: int = 0
 
 
-def _svg(width: float, height: float, title: str, body: Sequence[str], css: str) -> Markup:
+def _svg(width: float, height: float, title: str, body: Sequence[str], css: str, role: str = "img") -> Markup:
     return Markup(
-        f'<svg class="chart {css}" viewBox="0 0 {width:g} {height:g}" role="img" aria-label="{esc(title)}" '
+        f'<svg class="chart {css}" viewBox="0 0 {width:g} {height:g}" role="{role}" aria-label="{esc(title)}" '
         f'preserveAspectRatio="xMidYMid meet">{"".join(body)}</svg>'
     )
 
@@ -287,7 +287,7 @@ def moves(winners: Sequence[Mapping[str, Any]], base: str) -> Markup:
             f'<circle cx="{cx:.1f}" cy="{cy:.1f}" r="5" class="point winner"><title>{esc(said)}</title></circle></a>'
         )
     said = f"{len(known)} winners by factor and intercept, each with the best existing note of its post."
-    return Markup(_svg(width, tall, said, body, "plane").replace('role="img"', 'role="group"'))
+    return _svg(width, tall, said, body, "plane", role="group")
 
 
 def _star(cx: float, cy: float, r: float) -> str:

@@ -104,7 +104,7 @@ def _texts(site: Site, index: RunIndex, post: dict[str, Any], query: Any, word: 
         "edited": edited,
         "row": row,
         "shown": show_text(row, sources, winner, post, ranks) if row else None,
-        "machine": chosen if edited else None,
+        "machine": chosen if edited and edited.candidate_id else None,
         "diff": differences(chosen["text"] or "", edited.text or "") if edited and chosen else None,
         "chosen": chosen,
         "chosen_sha256": text_sha256(chosen["text"] or "") if chosen else "",

@@ -14,7 +14,6 @@ _CODES = {
     "note_not_needed": "raters say that no note is needed",
     "nothing_passed_checks": "nothing passed the checks",
     "judge_unreadable": "the judging model gave no answer",
-    "judge_unreadable": "the judging model gave no answer",
     "one_sided": "only one side would accept it",
     "only_not_misleading": "all notes find the post right",
     "outside_age_window": "the post is too old or too new",

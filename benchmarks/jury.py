@@ -258,8 +258,8 @@ def standard_jury_of(data: TrainingData) -> Jury:
 
 def join(parts: list[Predictions]) -> Predictions:
     """Predictions of several folds as one."""
-    names = Predictions.__dataclass_fields__
-    return Predictions(**{n: np.concatenate([getattr(p, n) for p in parts]) for n in names})
+    names = [n for n in Predictions.__dataclass_fields__ if n != "chance"]
+    return Predictions(**{n: np.concatenate([getattr(p, n) for p in parts]) for n in names}, chance=parts[0].chance)
 
 
 def pick_loss(evaluation: EvaluationSet, p: Predictions, score: np.ndarray) -> dict[str, float]:

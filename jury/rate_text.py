@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from jury.judge.chance import helpful_chance
 from jury.model.features import MISLEADING
 from jury.model.hierarchical import HierarchicalModel
 from jury.records import SIDES, JudgedText, Jury, Ratings, Sibling
@@ -57,6 +58,7 @@ def rate_one(model: HierarchicalModel, sides: Jury, line: Mapping[str, Any], num
         "lower": score - Z90 * sd,
         "upper": score + Z90 * sd,
         "factor": float(judged.mean[0, 1]),
+        "helpful_chance": float(helpful_chance(judged.mean[0, 0], rated.sd[0], judged.mean[0, 1], model.chance)),
         "helpful": helpful,
         "reasons": reasons,
     }

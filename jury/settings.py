@@ -70,13 +70,17 @@ class TrainJurySettings:
     encoder: str = "minilm"
     # Encoder of the gold model; another one than the proxy's, or a text that fools one fools both. Literature.md 11.3.
     gold_encoder: str = "hashing"
-    # Blocks of features: any of 'form', 'embedding', 'words', 'letters', 'domains', 'relations', 'trees'. Measured, see docs/experiments.
-    blocks: tuple[str, ...] = ("form", "embedding", "words", "letters", "relations", "trees")
+    # Blocks of features: any of 'form', 'embedding', 'words', 'letters', 'domains', 'relations', 'content', 'trees'. Measured, see docs/experiments.
+    blocks: tuple[str, ...] = ("form", "embedding", "words", "letters", "relations", "content", "trees")
     # Regression trees on form and embedding, whose mean answer is one column beside the others. Trees; more cost seconds and change little.
     trees: int = 60
     # Labelled notes from which on trees are grown. With 10,000 they helped, with 1,200 they did no harm; with 234 (the bundled sample) they only kept
     # predictions of merged texts, which have more of everything good than any note had, down at the notes' level (docs/experiments).
     trees_from: int = 1000
+    # Corrupted twins of training notes (jury/train/twins.py), of each kind; a third as many of kinds that must be embedded. 0: none.
+    twins: int = 60
+    # Held-out notes that foils are made of for the report (jury/train/foils.py). Some sixteen texts a note must be embedded.
+    foil_notes: int = 40
     # Main axes of the embedding, and of the hashed words and letters each, that enter the linear part. Measured.
     embedding_axes: int = 96
     word_axes: int = 150

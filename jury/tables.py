@@ -34,6 +34,7 @@ _RECEPTION = [
     ("net_helpful_positive", pa.float32()),
     *((f"score_{name}", pa.float32()) for name in AGGREGATOR_NAMES),
     ("curve", pa.list_(pa.float32())),
+    ("helpful_chance", pa.float64()),
 ]
 
 SCHEMAS: dict[str, pa.Schema] = {

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jury.judge.aggregate import AGGREGATORS, Z90, Aggregator, make_aggregator, receive
+from jury.judge.chance import AS_IS, helpful_chance
 from jury.judge.context import PostContext
 from jury.records import JudgedText, Jury, RatedTexts, SeatedJury, Unjudged
 
@@ -21,13 +22,15 @@ DIGITS = 9
 class Bench:
     """Everything needed to judge: a seated jury, who sits on it, and the scale of the score.
 
-    `ratings_per_note` is that of the fit that gave the jurors' parameters; `aggregator` names the one whose score counts.
+    `ratings_per_note` is that of the fit that gave the jurors' parameters; `aggregator` names the one whose score counts; `chance` fits the
+    chance of reaching Helpful to how notes fared (`chance.fit_chance`).
     """
 
     seated: SeatedJury
     jury: Jury
     ratings_per_note: float
     aggregator: str = "bridging_intercept"
+    chance: tuple[float, float] = AS_IS
 
     def aggregators(self) -> dict[str, Aggregator]:
         return {name: make_aggregator(name, self.ratings_per_note) for name in AGGREGATORS}
@@ -99,6 +102,8 @@ def verdict_rows(bench: Bench, rated: RatedTexts, texts: Sequence[JudgedText]) -
     chosen = results[bench.aggregator]
     factor = results["bridging_intercept"].factor
     reception = receive(rated, bench.jury)
+    bridging = results["bridging_intercept"]
+    chance = helpful_chance(bridging.score, bridging.sd, factor, bench.chance)
     rows = []
     for t, text in enumerate(texts):
         score, sd = float(chosen.score[t]), float(chosen.sd[t])
@@ -121,6 +126,7 @@ def verdict_rows(bench: Bench, rated: RatedTexts, texts: Sequence[JudgedText]) -
             "net_helpful_negative": float(reception.net_helpful[t, 0]),
             "net_helpful_positive": float(reception.net_helpful[t, 1]),
             "curve": reception.curve[t].tolist(),
+            "helpful_chance": _known(float(chance[t])),
         }
         row |= {f"score_{name}": float(result.score[t]) for name, result in results.items()}
         rows.append(row)

@@ -9,6 +9,7 @@ from typing import Any
 
 import polars as pl
 
+from jury.judge.chance import AS_IS
 from jury.judge.context import PostContext, read_contexts, read_fit, read_jury_intercept, read_raters
 from jury.judge.draw import Draw, describe, draw_two
 from jury.judge.judge import Bench, PostTexts, existing_row, judge, post_texts, unjudged_row
@@ -83,7 +84,9 @@ def open_bench(
         from jury.model import load_jury
 
         model = load_jury(jury, which, cache)
-    return Bench(model.seat(draw.jury), draw.jury, ratings_per_note, settings.aggregator)
+    return Bench(
+        model.seat(draw.jury), draw.jury, ratings_per_note, settings.aggregator, getattr(model, "chance", AS_IS)
+    )
 
 
 def stopped_by_checks(candidates: pl.DataFrame, checks: pl.DataFrame) -> dict[str, str]:

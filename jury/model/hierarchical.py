@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from jury.model.content import CONTENT_NAMES, GUARD_NAMES, Around, Lexicon, guards, no_lexicon, reading
 from jury.model.encoders import Encoder
 from jury.model.features import (
     FORM_NAMES,
@@ -36,8 +37,8 @@ from jury.records import SIDES, JudgedText, Jury, RatedTexts, Ratings, Sibling, 
 Array = NDArray[Any]
 REMEMBERED_NUMBERS = 4_000_000
 """What a model remembers of siblings at once, in numbers of eight bytes: some thousand ordinary posts, or one of a thousand notes."""
-BLOCKS = ("constant", "form", "embedding", "words", "letters", "domains", "relations", "trees")
-FOREST_READS = ("form", "embedding")
+BLOCKS = ("constant", "form", "embedding", "words", "letters", "domains", "relations", "content", "guards", "trees")
+FOREST_READS = ("form", "embedding", "content")
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ class Design:
     """How texts become columns of the linear part: scaling of the form block, main axes of embedding, words and letters, which blocks are used.
 
     `word_rarity` (buckets,) multiplies the hashed counts before they are normalised, `word_axes` (buckets, k) are their main axes; the same
-    for letters. `relation_centre` and `relation_scale` (6,) belong to the columns of models/relations.py. `forest` reads the form block and the
+    for letters. `relation_centre` and `relation_scale` (6,) belong to the columns of models/relations.py, `lexicon` and `content_centre` to model/content.py. `forest` reads the form block and the
     embedding's axes; its mean answer divided by `forest_scale` is one column. Unused blocks have empty arrays.
     """
 
@@ -62,6 +63,8 @@ class Design:
     forest_scale: float = 1.0
     relation_centre: Array = field(default_factory=lambda: np.zeros(len(RELATION_NAMES)))
     relation_scale: Array = field(default_factory=lambda: np.ones(len(RELATION_NAMES)))
+    lexicon: Lexicon = field(default_factory=no_lexicon)
+    content_centre: Array = field(default_factory=lambda: np.zeros(len(CONTENT_NAMES)))
 
     def widths(self) -> dict[str, int]:
         all_widths = {
@@ -72,6 +75,8 @@ class Design:
             "letters": self.letter_axes.shape[1],
             "domains": N_DOMAIN_BUCKETS,
             "relations": len(RELATION_NAMES),
+            "content": len(CONTENT_NAMES),
+            "guards": len(GUARD_NAMES),
             "trees": 1,
         }
         return {b: all_widths[b] for b in self.blocks}
@@ -83,8 +88,12 @@ class Design:
         posts: Sequence[str | None],
         unit: NDArray[np.float32],
         related: Array | None = None,
+        content: Array | None = None,
     ) -> Array:
-        """(n, d) design matrix; `unit` (n, E) are the texts' embeddings, `related` (n, 6) is what `relate` says (None: no other notes)."""
+        """(n, d) design matrix; `unit` (n, E) are the texts' embeddings, `related` (n, 6) is what `relate` says (None: no other notes).
+
+        With the block of content, `texts` are without links nothing speaks for, and `content` (n, 11) is the rest of what `reading` says.
+        """
         n = len(texts)
         made: dict[str, Array] = {"constant": np.ones((n, 1))}
         if "form" in self.blocks:
@@ -108,6 +117,14 @@ class Design:
             # than the outermost of them is believed.
             scaled = np.clip((raw - self.relation_centre) / self.relation_scale, -3.0, 3.0)
             made["relations"] = np.where(np.isfinite(scaled), scaled, 0.0)
+        if "content" in self.blocks:
+            away = (np.full((n, len(CONTENT_NAMES)), np.nan) if content is None else content) - self.content_centre
+            made["content"] = np.where(np.isfinite(away), away, 0.0)
+        if "guards" in self.blocks:
+            raw = np.full((n, len(CONTENT_NAMES)), np.nan) if content is None else content
+            near = np.full(n, np.nan) if related is None else related[:, 1] + related[:, 2]
+            rows = [guards(t, row, c, self.lexicon) for t, row, c in zip(texts, raw, near.tolist(), strict=True)]
+            made["guards"] = np.array(rows).reshape(n, len(GUARD_NAMES))
         if "trees" in self.blocks:
             read = [made[b] for b in FOREST_READS if b in made] or [np.zeros((n, 0))]
             made["trees"] = self.forest.predict(np.concatenate(read, axis=1))[:, None] / self.forest_scale
@@ -251,6 +268,7 @@ class Judgement:
 
     mean (T, 2), cov (T, 2, 2): intercept and factor. common (T,): the part of the intercept's variance that all texts of the post
     and stance share. form (T, n_form): the scaled form block, for reasons. noise (T,): error variance of a later fitted intercept.
+    within: what `sd_within` is stretched by, so that orders of held-out pairs are as sure as it says.
     """
 
     mean: Array
@@ -258,6 +276,7 @@ class Judgement:
     common: Array
     form: Array
     noise: Array
+    within: float = 1.0
 
     @property
     def sd(self) -> Array:
@@ -266,7 +285,7 @@ class Judgement:
 
     @property
     def sd_within(self) -> Array:
-        return np.sqrt(np.maximum(self.cov[:, 0, 0] - self.common, 1e-8))
+        return self.within * np.sqrt(np.maximum(self.cov[:, 0, 0] - self.common, 1e-8))
 
 
 @dataclass(frozen=True)
@@ -281,6 +300,15 @@ class Known:
     stance: NDArray[np.int64]
     prior: Array
     cosine: Array
+    around: Around
+
+
+def read_all(
+    texts: Sequence[str], classifications: Sequence[str], around: Around, lexicon: Lexicon, seen: bool = False
+) -> tuple[list[str], Array]:
+    """`reading` of texts that stand beside the same notes: the texts as read, and what they say of content, (n, 11)."""
+    found = [reading(t, stance_index(c), around, lexicon, seen) for t, c in zip(texts, classifications, strict=True)]
+    return [t for t, _ in found], np.array([row for _, row in found]).reshape(len(found), len(CONTENT_NAMES))
 
 
 def published_noise(n_ratings: Array, rating_variance: float, factor_second_moment: float) -> Array:
@@ -300,6 +328,12 @@ class HierarchicalModel:
         self._known: dict[tuple[int, ...], Known] = {}
         self._held = 0
 
+    @property
+    def chance(self) -> tuple[float, float]:
+        """What the chance of reaching Helpful was fitted with (`judge.chance.fit_chance`)."""
+        shift, slope = self.weights.facts.get("helpful_chance", (0.0, 1.0))
+        return float(shift), float(slope)
+
     def seat(self, jury: Jury) -> SeatedHierarchical:
         return SeatedHierarchical(self, jury)
 
@@ -315,15 +349,14 @@ class HierarchicalModel:
         # The siblings of all of them are encoded in the same call: many texts at once cost an encoder less than a few at a time.
         siblings = dict.fromkeys(s.text for t in texts for s in t.siblings)
         unit = self.encoder.encode([*(t.text for t in texts), *siblings])[:n]
-        groups: dict[tuple[int, ...], list[int]] = {}
+        groups: dict[tuple[Any, ...], list[int]] = {}
         for i, text in enumerate(texts):
-            groups.setdefault(tuple(id(s) for s in text.siblings), []).append(i)
-        related = np.empty((n, len(RELATION_NAMES)))
+            groups.setdefault((text.post_text, *(id(s) for s in text.siblings)), []).append(i)
+        columns = np.empty((n, w.beta.shape[1]))
         for rows in groups.values():
-            related[rows] = self._related([texts[i] for i in rows], unit[rows], texts[rows[0]].siblings)
-        columns = w.design.columns(
-            [t.text for t in texts], [t.classification for t in texts], [t.post_text for t in texts], unit, related
-        )
+            first = texts[rows[0]]
+            around = self._siblings(first.siblings, first.post_text).around
+            columns[rows] = self._columns([texts[i] for i in rows], unit[rows], first.siblings, first.post_text, around)
         stance = np.array([stance_index(t.classification) for t in texts])
         prior = columns @ w.beta.T
         doubt = np.stack([((columns @ w.root[q]) ** 2).sum(axis=1) for q in range(2)], axis=1)  # (n, 2)
@@ -352,7 +385,7 @@ class HierarchicalModel:
                 common[i] = min(common[i], cov[i, 0, 0])
         form = columns[:, 1 : 1 + len(FORM_NAMES)] if "form" in w.design.blocks else np.zeros((n, len(FORM_NAMES)))
         typical = published_noise(np.array([np.nan]), w.rating_variance, w.factor_second_moment)[0, 0]
-        return Judgement(mean, cov, common, form, np.full(n, typical))
+        return Judgement(mean, cov, common, form, np.full(n, typical), w.facts.get("within_scale", 1.0))
 
     def difference_sd(self, text: JudgedText, other: JudgedText) -> float:
         """Deviation of the difference of two texts' intercepts, both of one post, after all evidence of their siblings and of `other`.
@@ -368,13 +401,7 @@ class HierarchicalModel:
         posterior, unit_s, texts_s = known.posterior, known.unit, known.texts
         pair = (text, other)
         unit = self.encoder.encode([t.text for t in pair])
-        columns = w.design.columns(
-            [t.text for t in pair],
-            [t.classification for t in pair],
-            [t.post_text for t in pair],
-            unit,
-            self._related(pair, unit, siblings),
-        )
+        columns = self._columns(pair, unit, siblings, text.post_text, known.around)
         wide = unit.astype(np.float64)
         stance = [np.array([stance_index(t.classification)]) for t in pair]
         cosine = wide @ unit_s.T.astype(np.float64)
@@ -392,20 +419,51 @@ class HierarchicalModel:
             equal,
         )[0]
         apart = (columns[0] - columns[1]) @ w.root[0]
-        return float(w.sd_scale[0] * np.sqrt(variance + apart @ apart))
+        return float(w.facts.get("within_scale", 1.0) * w.sd_scale[0] * np.sqrt(variance + apart @ apart))
+
+    def _columns(
+        self,
+        texts: Sequence[JudgedText | Sibling],
+        unit: NDArray[np.float32],
+        siblings: Sequence[Sibling],
+        post_text: str | None,
+        around: Around,
+    ) -> Array:
+        """(n, d): the design's columns of texts that stand beside these siblings of one post, embedded as `unit`."""
+        read = [t.text for t in texts]
+        content = None
+        if "content" in self.weights.design.blocks:
+            read, content = read_all(read, [t.classification for t in texts], around, self.weights.design.lexicon)
+        return self.weights.design.columns(
+            read,
+            [t.classification for t in texts],
+            [post_text] * len(texts),
+            unit,
+            self._related(texts, unit, siblings, read, around),
+            content,
+        )
 
     def _related(
-        self, texts: Sequence[JudgedText | Sibling], unit: NDArray[np.float32], siblings: Sequence[Sibling]
+        self,
+        texts: Sequence[JudgedText | Sibling],
+        unit: NDArray[np.float32],
+        siblings: Sequence[Sibling],
+        read: Sequence[str] | None = None,
+        around: Around | None = None,
     ) -> Array:
-        """(n, 6): how the texts, embedded as `unit`, stand to the siblings (models/relations.py); not a number where that is not used."""
+        """(n, 6): how the texts, embedded and `read` (None: as they are), stand to the siblings (model/relations.py); not a number where that is not used."""
         out = np.full((len(texts), len(RELATION_NAMES)), np.nan)
         own = [s for s in siblings if not s.borrowed]
         if "relations" not in self.weights.design.blocks or not own:
             return out
         words = [s.text for s in own]
-        others = describe(words, [s.classification for s in own], self.encoder.encode(words))
+        encoded = self.encoder.encode(words)
+        read = [t.text for t in texts] if read is None else read
+        if around is not None and "content" in self.weights.design.blocks:
+            words, _ = read_all(words, [s.classification for s in own], around, self.weights.design.lexicon)
+        others = describe(words, [s.classification for s in own], encoded)
         here = [k for k, t in enumerate(texts) if not getattr(t, "borrowed", False)]
-        chosen = describe([texts[k].text for k in here], [texts[k].classification for k in here], unit[here])
+        chosen = describe([read[k] for k in here], [texts[k].classification for k in here], unit[here])
         out[here] = relate(chosen, others)
         merged = [(k, getattr(texts[k], "source_note_ids", ())) for k in here]
         if any(ids for _, ids in merged):
@@ -422,18 +480,6 @@ class HierarchicalModel:
                     out[k, LIKENESS] = np.where(count > 0, mean, np.nan)
         return out
 
-    def _prior(self, siblings: Sequence[Sibling], post_text: str | None, unit: NDArray[np.float32]) -> Array:
-        """(n, 2): what is expected of the siblings' parameters from their texts alone."""
-        w = self.weights
-        columns = w.design.columns(
-            [s.text for s in siblings],
-            [s.classification for s in siblings],
-            [post_text] * len(siblings),
-            unit,
-            self._related(siblings, unit, siblings),
-        )
-        return columns @ w.beta.T
-
     def _siblings(self, siblings: Sequence[Sibling], post_text: str | None) -> Known:
         """What is known of the siblings, remembered: judging candidates and reading jurors' own ratings ask for the same ones."""
         key = tuple(id(s) for s in siblings)
@@ -445,13 +491,14 @@ class HierarchicalModel:
         n = len(texts)
         unit = self.encoder.encode(texts)
         stance = np.array([stance_index(s.classification) for s in siblings], dtype=np.int64)
-        prior = self._prior(siblings, post_text, unit) if n else np.zeros((0, 2))
+        around = Around(post_text, texts, stance.tolist())
+        prior = self._columns(siblings, unit, siblings, post_text, around) @ w.beta.T if n else np.zeros((0, 2))
         information, score = np.zeros((n, 2, 2)), np.zeros((n, 2))
         for k, sibling in enumerate(siblings):
             information[k], score[k] = self.evidence(sibling)
         cosine = unit.astype(np.float64) @ unit.T.astype(np.float64)
         posterior = condition(w.kernels, stance, cosine, prior, information, score)
-        found = Known(tuple(siblings), post_text, posterior, unit, texts, stance, prior, cosine)
+        found = Known(tuple(siblings), post_text, posterior, unit, texts, stance, prior, cosine, around)
         # By size, not by number: what is known of n siblings takes 4 n² numbers, and a crowded post asks once for each of its notes.
         self._held += posterior.gain.size
         if self._held > REMEMBERED_NUMBERS:

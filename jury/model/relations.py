@@ -39,6 +39,13 @@ class Described:
     links: Array
     sources: NDArray[np.bool_]
 
+    def take(self, rows: Sequence[int] | NDArray[Any]) -> Described:
+        """Those rows alone."""
+        at = np.asarray(rows, dtype=np.int64)
+        return Described(
+            tuple(self.text[k] for k in at), self.stance[at], self.unit[at], self.length[at], self.links[at], self.sources[at]
+        )  # fmt: skip
+
 
 def describe(texts: Sequence[str], classifications: Sequence[str], unit: NDArray[np.float32]) -> Described:
     """`unit` (n, E) are the embeddings of the texts; E may be 0."""
@@ -94,8 +101,6 @@ def relate_by_post(post: NDArray[np.int64], notes: Described) -> Array:
     out = np.empty((len(post), len(RELATION_NAMES)))
     order = np.argsort(post, kind="stable")
     for rows in np.split(order, np.flatnonzero(np.diff(post[order])) + 1) if len(order) else []:
-        group = Described(
-            tuple(notes.text[k] for k in rows), notes.stance[rows], notes.unit[rows], notes.length[rows], notes.links[rows], notes.sources[rows],
-        )  # fmt: skip
+        group = notes.take(rows)
         out[rows] = relate(group, group)
     return out

@@ -5,11 +5,12 @@ from __future__ import annotations
 import io
 import json
 import zipfile
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 
 import numpy as np
 
+from jury.model.content import Lexicon
 from jury.model.encoders import Encoder, make_encoder
 from jury.model.gaussian import Kernel
 from jury.model.hierarchical import Design, HierarchicalModel, History, Response, TagModel, Weights
@@ -17,6 +18,11 @@ from jury.model.trees import Forest
 from nouns.errors import InputError
 
 FORMAT = 4
+LEXICON = (
+    "rarity",
+    "pairs",
+    "singles",
+)  # absent from juries trained before content was read; those read on as they did
 
 
 def save_weights(weights: Weights, directory: Path, name: str = "model") -> None:
@@ -34,6 +40,8 @@ def save_weights(weights: Weights, directory: Path, name: str = "model") -> None
         **{f"forest_{f.name}": getattr(d.forest, f.name) for f in fields(Forest)},
         "relation_centre": d.relation_centre,
         "relation_scale": d.relation_scale,
+        "content_centre": d.content_centre,
+        **{f"lexicon_{name}": getattr(d.lexicon, name) for name in LEXICON},
         "beta": weights.beta,
         "root": weights.root.astype(np.float32),
         "tag_base": weights.tags.base,
@@ -46,6 +54,7 @@ def save_weights(weights: Weights, directory: Path, name: str = "model") -> None
         "encoder": weights.encoder,
         "blocks": list(d.blocks),
         "forest_scale": d.forest_scale,
+        "order": [d.lexicon.usual_order, d.lexicon.low_order],
         "kernels": {k: asdict(v) for k, v in zip(("intercept", "factor"), weights.kernels, strict=True)},
         "response": asdict(weights.response),
         "history": asdict(weights.history),
@@ -81,6 +90,9 @@ def load_weights(directory: Path, name: str = "model") -> Weights:
             Forest(**{f.name: a[f"forest_{f.name}"] for f in fields(Forest)}), text["forest_scale"],
             a["relation_centre"], a["relation_scale"],
         )  # fmt: skip
+        if "content_centre" in a:
+            lexicon = Lexicon(a["lexicon_rarity"], a["lexicon_pairs"], a["lexicon_singles"], *text["order"])
+            design = replace(design, lexicon=lexicon, content_centre=a["content_centre"])
         beta, root, base, slope = a["beta"], a["root"].astype(np.float64), a["tag_base"], a["tag_slope"]
     if beta.shape[1] != sum(design.widths().values()):
         raise InputError(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +17,12 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from jury.judge.chance import AS_IS, helpful_chance
 from jury.model.hierarchical import HierarchicalModel
 from jury.model.topics import as_labels, topics_of_posts
 from jury.records import SIDES, JudgedText, Jury, RaterModel, Ratings, Sibling, side_of
-from jury.train.fit import TrainingData
+from jury.train.fit import PAIR_GAP, TrainingData
+from jury.train.foils import foil_table, notes_to_edit
 from jury.train.measures import (
     EMPTY,
     auc_measure,
@@ -32,13 +34,11 @@ from jury.train.measures import (
 from nouns.errors import InputError
 
 Array = NDArray[Any]
-PAIR_GAP = 0.10
-"""Published intercepts closer than this are no evidence that one note is better. Issue 4."""
 MIN_FITTED = 5
 """Ratings by raters with parameters a target needs for an intercept folded in here, where none is published. X's own minimum."""
 METRICS = (
     "rating_auc", "log_loss", "ece", "intercept_spearman", "factor_spearman", "pair_same_stance", "pair_cross_stance",
-    "coverage_90", "crh_auc", "rating_auc_without_history", "log_loss_without_history",
+    "coverage_90", "crh_auc", "helpful_chance", "helpful_chance_auc", "rating_auc_without_history", "log_loss_without_history",
 )  # fmt: skip
 HELPFUL_STATUS = "CURRENTLY_RATED_HELPFUL"
 
@@ -81,6 +81,8 @@ class Predictions:
     pair_first: NDArray[np.int64]
     pair_second: NDArray[np.int64]
     pair_difference: Array
+    pair_sd: Array
+    chance: tuple[float, float] = AS_IS
 
 
 # --------------------------------------------------------------------------------------------------------------- reading
@@ -321,10 +323,15 @@ def predict(model: RaterModel, hidden: Hidden, targets: NDArray[np.int64], stand
     pair_texts = [hidden.target(a, (b,)) for a, b in zip(first.tolist(), second.tolist(), strict=True)]
     pair_texts += [hidden.target(b, (a,)) for a, b in zip(first.tolist(), second.tolist(), strict=True)]
     pair_score = scores(model, pair_texts, standard_jury)[0] if pair_texts else np.zeros(0)
+    # As pairs for training are weighed: by the errors of both within the post.
+    within = (
+        model.judge(pair_texts).sd_within if isinstance(model, HierarchicalModel) else np.full(len(pair_texts), np.nan)
+    )
     join: Callable[..., Any] = lambda parts, kind: np.concatenate(parts).astype(kind) if parts else np.zeros(0, kind)  # noqa: E731
     return Predictions(
         join(rows, np.int64), join(helpful, np.float64), join(plain, np.float64), targets, intercept, factor, sd, first, second,
-        pair_score[: len(first)] - pair_score[len(first) :],
+        pair_score[: len(first)] - pair_score[len(first) :], np.hypot(within[: len(first)], within[len(first) :]),
+        model.chance if isinstance(model, HierarchicalModel) else AS_IS,
     )  # fmt: skip
 
 
@@ -411,17 +418,65 @@ def score_predictions(
     decided = status != ""
     crh = (status == HELPFUL_STATUS).astype(np.float64)
     out["crh_auc"] = auc_measure(note_post[decided], crh[decided], p.intercept[mine][decided], bootstrap)
+    chance = helpful_chance(p.intercept[mine], p.sd[mine], p.factor[mine], p.chance)[decided]
+    use = np.isfinite(chance)
+    out["helpful_chance"] = calibration_measure(note_post[decided][use], crh[decided][use], chance[use], bootstrap)
+    out["helpful_chance_auc"] = auc_measure(note_post[decided][use], crh[decided][use], chance[use], bootstrap)
 
     stance = data.stance()
     in_slice = keep[p.pair_first] & keep[p.pair_second]
-    gap = evaluation.truth_intercept[p.pair_first] - evaluation.truth_intercept[p.pair_second]
-    hit = np.where(
-        np.abs(p.pair_difference) < 1e-12, 0.5, (np.sign(p.pair_difference) == np.sign(gap)).astype(np.float64)
-    )
+    hit = pair_hits(evaluation, p)
     same = stance[p.pair_first] == stance[p.pair_second]
     for name, which in (("pair_same_stance", same & in_slice), ("pair_cross_stance", ~same & in_slice)):
         out[name] = mean_measure(data.post[p.pair_first[which]], hit[which], bootstrap)
     return {name: out.get(name, dict(EMPTY)) for name in METRICS}
+
+
+def pair_hits(evaluation: EvaluationSet, p: Predictions) -> Array:
+    """For each compared pair 1 where the order was right, 0 where it was wrong, a half where the model said nothing."""
+    gap = evaluation.truth_intercept[p.pair_first] - evaluation.truth_intercept[p.pair_second]
+    right = (np.sign(p.pair_difference) == np.sign(gap)).astype(np.float64)
+    return np.where(np.abs(p.pair_difference) < 1e-12, 0.5, right)
+
+
+def compare_pairs(
+    evaluation: EvaluationSet, ours: Predictions, theirs: Predictions, name: str, bootstrap: int = 300
+) -> list[dict[str, Any]]:
+    """What a baseline orders better or worse, on the very same pairs: [{"pairs": "same_stance" | "cross_stance", "against", "value", "lo", "hi", "n"}].
+
+    `value` is our share of right orders less the baseline's; the interval resamples posts.
+    """
+    stance = evaluation.data.stance()
+    same = stance[ours.pair_first] == stance[ours.pair_second]
+    gain = pair_hits(evaluation, ours) - pair_hits(evaluation, theirs)
+    post = evaluation.data.post[ours.pair_first]
+    return [
+        {"pairs": kind, "against": name, **mean_measure(post[which], gain[which], bootstrap)}
+        for kind, which in (("same_stance", same), ("cross_stance", ~same))
+    ]
+
+
+def flip_bins(evaluation: EvaluationSet, p: Predictions, bins: int = 5) -> list[dict[str, Any]]:
+    """How often pairs were ordered wrongly beside how often that was foreseen: [{"lo", "hi", "n", "predicted", "observed", "observed_lo", "observed_hi"}].
+
+    Compared pairs in bins of equal size by predicted chance of the other order, the normal's tail beyond the predicted difference; `lo` and `hi` are
+    the bin's borders, the interval of `observed` resamples posts. Empty for a model that does not say how sure it is.
+    """
+    from scipy.special import ndtr
+
+    known = np.isfinite(p.pair_sd) & (p.pair_sd > 0)
+    first, second, difference = p.pair_first[known], p.pair_second[known], p.pair_difference[known]
+    predicted = ndtr(-np.abs(difference) / p.pair_sd[known])
+    wrong = difference * (evaluation.truth_intercept[first] - evaluation.truth_intercept[second]) < 0
+    order = np.argsort(predicted, kind="stable")
+    rows = []
+    for part in np.array_split(order, min(bins, max(len(order) // 40, 1))) if len(order) else []:
+        seen = mean_measure(evaluation.data.post[first[part]], wrong[part].astype(np.float64))
+        rows.append({
+            "lo": float(predicted[part].min()), "hi": float(predicted[part].max()), "n": len(part), "predicted": float(predicted[part].mean()),
+            "observed": seen["value"], "observed_lo": seen["lo"], "observed_hi": seen["hi"],
+        })  # fmt: skip
+    return rows
 
 
 def slices(evaluation: EvaluationSet, targets: NDArray[np.int64]) -> list[tuple[str, NDArray[np.bool_]]]:
@@ -476,6 +531,8 @@ def evaluate_models(
         "n_notes": len(chosen),
         "n_posts": len(np.unique(data.post[chosen])),
         "metrics": score_predictions(evaluation, ours, bootstrap),
+        "p_flip": flip_bins(evaluation, ours),
+        "pairs_against": [],
         "baselines": {},
         "slices": [],
     }
@@ -483,6 +540,7 @@ def evaluate_models(
         progress(f"baseline {name}", number + 1, len(baselines) + 1)
         theirs = predict(baseline, hidden, chosen, standard_jury)
         result["baselines"][name] = score_predictions(evaluation, theirs, bootstrap)
+        result["pairs_against"] += compare_pairs(evaluation, ours, theirs, name, bootstrap)
     few = max(min(bootstrap, 100), 2)
     for name, mask in slices(evaluation, chosen):
         result["slices"].append({"slice": name, "metrics": score_predictions(evaluation, ours, few, keep=mask)})
@@ -492,6 +550,26 @@ def evaluate_models(
             metrics = score_predictions(evaluation, ours, few, keep_rating=side == s)
             result["slices"].append({"slice": f"raters: {name}", "metrics": metrics})
     return result, ours
+
+
+def foils_of(
+    evaluation: EvaluationSet,
+    model: RaterModel,
+    standard_jury: Jury,
+    notes: int,
+    passes: Callable[[JudgedText, JudgedText], bool] | None = None,
+    targets: Sequence[int] | None = None,
+    bootstrap: int = 300,
+) -> list[dict[str, Any]]:
+    """`foil_table` of at most `notes` notes of the set (`targets`: ids it is restricted to), each as it stands beside its siblings."""
+    hidden = Hidden(evaluation)
+    wanted = None if targets is None else set(targets)
+    at = [k for k, n in enumerate(evaluation.data.note_id.tolist()) if wanted is None or n in wanted]
+    # A negated note stands beside the note itself, with its ratings.
+    texts = [replace(hidden.target(k), own_ratings=hidden.sibling(k).ratings) for k in at]
+    return foil_table(
+        lambda asked: scores(model, asked, standard_jury)[0], notes_to_edit(texts, notes), passes, bootstrap=bootstrap
+    )
 
 
 def evaluate_jury(
@@ -506,9 +584,14 @@ def evaluate_jury(
     model: str = "model",
     cache: Path | None = None,
     bootstrap: int = 300,
+    foils: int = 100,
+    passes: Callable[[JudgedText, JudgedText], bool] | None = None,
     progress=lambda *a, **k: None,
 ) -> dict[str, Any]:
-    """Evaluate a trained jury directory on any labelled set; the JSON object of `supernotes evaluate-jury`."""
+    """Evaluate a trained jury directory on any labelled set; the JSON object of `supernotes evaluate-jury`.
+
+    `foils` notes are edited as foils.py has it; `passes(foil, original)` says whether a foil passes the checks (None: not asked).
+    """
     from jury.model.baselines import load_baselines
     from jury.model.store import load_model
     from jury.opened import open_jury
@@ -525,10 +608,12 @@ def evaluate_jury(
         notes, ratings, posts, raters, known_raters=known, global_intercept=directory.global_intercept, as_of=as_of
     )
     trained = load_model(directory.path, model, cache)
+    seats = standard_jury(directory.raters, directory.global_intercept)
     result, _ = evaluate_models(
-        evaluation, trained, load_baselines(directory.path, trained.encoder), standard_jury(directory.raters, directory.global_intercept),
-        targets, bootstrap, progress,
-    )  # fmt: skip
+        evaluation, trained, load_baselines(directory.path, trained.encoder), seats, targets, bootstrap, progress
+    )
+    progress("editing notes")
+    result["foils"] = foils_of(evaluation, trained, seats, foils, passes, targets, bootstrap)
     return result
 
 

@@ -8,7 +8,7 @@
 | `ratings-*.tsv` beside it | `coreRaterIntercept, coreRaterFactor1` on every row | ratings with their raters' parameters |
 | `notes-*.tsv` + `ratings-*.tsv` | ratings without rater parameters | raters and notes are fitted here with this project's solver |
 | `notes-*.tsv` | `ratingScore, numRatings` | a weak label: the score per rating, on the scale of an intercept |
-| `notes.tsv` | `cluster_0_approval, cluster_1_approval` | a weak label: the two camps' mean approval, and their difference as factor |
+| `notes.tsv` | `cluster_0_approval, cluster_1_approval` | a weak label: the two camps' mean approval, an intercept alone |
 | `posts.parquet` | `tweetId, text, lang` | post texts |
 
 Weak labels come from selected samples: they teach the text weights (`weight` below 1), never the calibration, the response or the intervals.
@@ -224,5 +224,6 @@ def _camp_labels(frame: pl.DataFrame) -> pl.DataFrame:
     n = pl.min_horizontal("cluster_0_count", "cluster_1_count").cast(pl.Float64) * 2.0
     return frame.select(
         "noteId", "tweetId", "summary", pl.col("classification").fill_null(""), n.alias("n_ratings"),
-        (0.5 * (a + b) - 0.5).alias("intercept"), (b - a).alias("factor"),
+        # How far two camps lie apart is no factor on X's scale: taken for one, it cost 0.014 of AUC and 0.011 of calibration.
+        (0.5 * (a + b) - 0.5).alias("intercept"), pl.lit(None, dtype=pl.Float64).alias("factor"),
     )  # fmt: skip

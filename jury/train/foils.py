@@ -149,7 +149,8 @@ FOILS: tuple[Foil, ...] = (
 def foil(kind: Foil, judged: JudgedText, elsewhere: Sequence[str], rng: Random) -> tuple[JudgedText, JudgedText] | None:
     """The note without its links, and the same after the edit; None where the edit does not apply or changes nothing.
 
-    `elsewhere`: notes of other posts. A negated note stands beside the note it contradicts, as a candidate does.
+    `elsewhere`: notes of other posts. A negated note stands beside the note it contradicts, as a candidate does; what a rival says is put in the
+    place of what the note says, links and all.
     """
     bare = strip_links(judged.text)
     if len(bare) < 20:
@@ -161,7 +162,8 @@ def foil(kind: Foil, judged: JudgedText, elsewhere: Sequence[str], rng: Random) 
     siblings = judged.siblings
     if kind.name == "negated":
         siblings = (*siblings, Sibling(None, judged.text, judged.classification, ratings=judged.own_ratings))
-    base = replace(judged, text=bare, siblings=siblings, own_ratings=Ratings())
+    start = judged.text if kind.name == "rival_content" else bare
+    base = replace(judged, text=start, siblings=siblings, own_ratings=Ratings())
     return base, replace(base, text=made)
 
 

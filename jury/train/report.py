@@ -48,6 +48,18 @@ def write_html(path: Path, report: Mapping[str, Any], pictures: list[str]) -> No
             f"<tr><td>{metric}</td><td>{_BETTER.get(metric, 'higher')}</td><td>{entry.get('n', 0):,}</td><td>{_cell(entry)}</td>{cells}</tr>"
         )
     parts.append(
+        "</table>"
+        + _foils_table(evaluation.get("foils", ()))
+        + f"<h2>Order within a post</h2><p>{esc(report['order']['reason'])}</p><table>"
+        "<tr><th>foreseen chance of the other order</th><th>pairs</th><th>seen</th></tr>"
+        if "order" in report
+        else "</table><table>"
+    )
+    for row in evaluation.get("p_flip", ()):
+        parts.append(
+            f"<tr><td>{row['predicted']:.2f}</td><td>{row['n']:,}</td><td>{_cell({**row, 'value': row['observed'], 'lo': row['observed_lo'], 'hi': row['observed_hi']})}</td></tr>"
+        )
+    parts.append(
         "</table><h2>Slices</h2><table><tr><th>slice</th>" + "".join(f"<th>{m}</th>" for m in METRICS[:8]) + "</tr>"
     )
     for piece in evaluation["slices"]:
@@ -68,6 +80,22 @@ def write_html(path: Path, report: Mapping[str, Any], pictures: list[str]) -> No
         parts.append(f"<details{opened}><summary>{esc(title)}</summary>{_values_table(by_topic[topic])}</details>")
     parts.append("</html>\n")
     path.write_text("".join(parts), encoding="utf-8")
+
+
+def _foils_table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """What edits without information do to the predicted intercept (foils.py)."""
+    head = "<h2>Edits that tell nobody anything new</h2><p>Change of the predicted intercept. The last row is the note's own links, which should help.</p>"
+    parts = [head, "<table><tr><th>edit</th><th>notes</th><th>mean change</th><th>share raised</th><th></th></tr>"]
+    for row in rows:
+        moved, raised = (
+            _cell({**row, "value": row["mean"]}),
+            _cell({"value": row["raised"], "lo": row["raised_lo"], "hi": row["raised_hi"]}),
+        )
+        verdict = "<td class='good'>sound</td>" if row["met"] else "<td class='bad'>not met</td>"
+        parts.append(
+            f"<tr><td>{html.escape(row['foil'])}</td><td>{row['n']:,}</td><td>{moved}</td><td>{raised}</td>{verdict}</tr>"
+        )
+    return "".join(parts) + "</table>"
 
 
 def _values_table(rows: Sequence[Mapping[str, Any]]) -> str:

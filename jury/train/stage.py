@@ -31,7 +31,7 @@ from jury.model.topics import topics_of_posts
 from jury.records import JudgedText
 from jury.settings import TrainJurySettings
 from jury.train.data import merge, read_global_intercept, read_raters, read_snapshot_data
-from jury.train.evaluate import EvaluationSet, Hidden, Predictions, evaluate_models, standard_jury
+from jury.train.evaluate import EvaluationSet, Hidden, Predictions, evaluate_models, foils_of, standard_jury
 from jury.train.fit import (
     MIN_LABELLED_NOTES,
     FitOptions,
@@ -105,6 +105,8 @@ def train_jury(
         "trained_on": main.facts,
         "languages": spoken(data),
         "gate": report["gate"],
+        "order": report.get("order", {"better": None, "reason": report["gate"]["reason"]}),
+        "foils_met": {row["foil"]: row["met"] for row in report["evaluation"].get("foils", [])},
     }
     (out / "jury.json").write_text(json.dumps(facts, indent=1, sort_keys=True, default=float) + "\n", encoding="utf-8")
     if not report["gate"]["passed"]:
@@ -123,7 +125,7 @@ def fit_options(settings: TrainJurySettings) -> FitOptions:
     """What the stage's settings say about fitting."""
     return FitOptions(
         settings.blocks, settings.embedding_axes, settings.folds, settings.seed, settings.within_emphasis, settings.word_axes,
-        settings.elsewhere_weight, settings.trees, settings.trees_from,
+        settings.elsewhere_weight, settings.trees, settings.trees_from, settings.twins,
     )  # fmt: skip
 
 
@@ -192,8 +194,16 @@ def held_out_report(
     result, prediction = evaluate_models(
         evaluation, model, baselines, standard_jury(seats, data.global_intercept), None, settings.bootstrap, progress
     )
+    result["foils"] = foils_of(
+        evaluation,
+        model,
+        standard_jury(seats, data.global_intercept),
+        settings.foil_notes,
+        bootstrap=settings.bootstrap,
+    )
     report["evaluation"] = result
     report["gate"] = gate(result, len(newest), settings.gate_min_posts)
+    report["order"] = order_earned(result)
     report["effective_jurors"] = effective_jurors(prediction, trial.weights)
     return report, prediction, evaluation, everything
 
@@ -204,6 +214,17 @@ def gate(result: dict[str, Any], n_posts: int, enough: int) -> dict[str, Any]:
     if ours is None or theirs is None:
         return {"passed": True, "reason": "Not tested: no rating by a known rater of a held-out note."}
     said = f"log-loss on {n_posts} held-out posts is {ours:.3f}, that of the rater intercepts alone {theirs:.3f}"
+    level = result["metrics"].get("ece", {"value": None})
+    known = {name: b["ece"]["value"] for name, b in result["baselines"].items() if "ece" in b}
+    best = min(((v, name) for name, v in known.items() if v is not None), default=(1.0, ""))
+    spoilt = level["value"] is not None and level["value"] > SMALL_MISS and (level["lo"] or 0.0) > best[0]
+    if ours <= theirs and spoilt and n_posts >= enough:
+        return {
+            "passed": False,
+            "reason": f"The jury's shares are off by {level['value']:.3f} on average on {n_posts} held-out posts (calibration error), those of "
+            f"{best[1]} by {best[0]:.3f}: what it calls likely happens too rarely or too often. Train it with fewer --extra folders, or on more "
+            "ratings of this snapshot, and look at report.html.",
+        }
     if ours <= theirs:
         return {"passed": True, "reason": f"The jury's {said}."}
     if n_posts < enough:
@@ -215,6 +236,28 @@ def gate(result: dict[str, Any], n_posts: int, enough: int) -> dict[str, Any]:
         "passed": False,
         "reason": f"The jury's {said}: it predicts worse than not reading the notes at all and must not judge. "
         "Give it more posts with several rated notes (or --extra folders), and look at report.html.",
+    }
+
+
+SMALL_MISS = 0.03
+"""Calibration error that is not held against a jury: that of a perfect one on a few hundred ratings."""
+
+
+def order_earned(result: dict[str, Any]) -> dict[str, Any]:
+    """Whether the jury orders notes of a post and stance better than every baseline: {"better": yes, no or None where nobody can tell, "reason"}."""
+    rows = [r for r in result["pairs_against"] if r["pairs"] == "same_stance" and r["lo"] is not None]
+    if not rows:
+        return {"better": None, "reason": "No two held-out notes of one post and stance were received differently."}
+    worst = min(rows, key=lambda r: r["lo"])
+    said = (
+        f"On {worst['n']} held-out pairs of notes of one post and stance the jury is right more often than {worst['against']} by "
+        f"{worst['value']:+.3f} [{worst['lo']:+.3f}, {worst['hi']:+.3f}]"
+    )
+    if worst["lo"] > 0:
+        return {"better": True, "reason": f"{said}, and more often than every other baseline."}
+    return {
+        "better": False,
+        "reason": f"{said}: its order of texts of one post is not shown to be better than that baseline's.",
     }
 
 

@@ -293,7 +293,15 @@ def evaluate_alone(
         targets=wanted,
         as_of=as_of,
         cache=_cache(workspace),
+        passes=passes_checks,
     )
+
+
+def passes_checks(foil: Any, original: Any) -> bool:
+    """Whether an edited note would get through the checks, with the note itself as its only source (`jury.train.foils`)."""
+    from synthesis.check.check import check_text, passed
+
+    return passed(check_text(foil.text, [original.text], post_text=original.post_text, language=original.language))
 
 
 def _cache(workspace: str) -> Path | None:

@@ -1,0 +1,287 @@
+"""Whether a text speaks of the matter at hand: what the post, its other notes and the addresses of its links have in common with it.
+
+Form can be put on any text; these columns cannot. They ask whether the words are those of the post and of the other notes, whether they stand in
+an order in which people write, whether a sentence says the opposite of what another note says, whether the text only repeats the post. Every one is
+bounded and counts only material about the matter, so that adding anything else cannot raise it.
+
+A link counts as a source only where something speaks for it: the words of its address are those of the text, the post or the other notes, or another
+note gives the same address. `reading` takes the other links out before any column is made. On real notes two thirds of the links stay,
+of links of other posts' notes one in thirty.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import re
+import zlib
+from collections import Counter
+from collections.abc import Iterable, Sequence, Set
+from dataclasses import dataclass, field, replace
+from functools import cached_property, lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from jury.model.features import said, strip_links
+from texts.note import canonical_url, clean_text, find_urls
+from texts.words import content, tokens
+
+Array = NDArray[Any]
+
+CONTENT_NAMES = (
+    "about_post", "about_others", "about_nothing", "matter", "beside_the_matter", "order", "contradicts", "repeats_post", "insults", "new_numbers", "aside",
+)  # fmt: skip
+"""Columns of `reading`. about_post, about_others: share of the text's words (weighed by rarity) that the post, the other notes have, up to ENOUGH.
+about_nothing: 1 where it shares nothing rarer with either. matter, beside_the_matter: words shared with them and not shared, up to a ceiling.
+order: mean surplus of neighbouring words over chance, up to what notes usually have. contradicts: the likeness of the likest sentence of another
+note of the stance that has one negation more or less. repeats_post: how far a misleading note says what its post says. insults; numbers nobody else gives. aside: share of the sentences that
+share nothing with the post, the other notes or each other."""
+ENOUGH = 0.30
+SPEAKS = 0.55
+"""Rarity of shared words from which on they speak for a link: one rare word, or two or three common ones."""
+GUARD_NAMES = (
+    "nothing", "disorder", "contradicts", "repeats", "insults", "aside", "numbers", "shouted", "unended", "denials", "hearsay", "sourced",
+)  # fmt: skip
+"""Columns of `guards`, 0 to 1 each. All but the last can only lower a score: they are at work where hardly a real note is."""
+BUCKETS = 65536
+COMMON = 20  # times a word was written from which on it stands for itself in the order of words
+_COMPARED = 240  # sentences of other notes a text is compared with, at most: a crowded post must not cost the square of its notes
+_NEGATIONS = re.compile(
+    r"\b(?:not|no|never|none|neither|nor|nobody|nothing|without|cannot|false|untrue|incorrect|wrong|nunca|jam[aá]s|sin|ning[uú]n\w*|falso|falsa|n[aã]o|sem|"
+    r"nenhum\w*|nicht|kein\w*|nie|niemals|ohne|falsch|unwahr|pas|jamais|sans|aucune?|faux)\b|n['’]t\b|ない|ません", re.IGNORECASE)  # fmt: skip
+_INSULTS = re.compile(
+    r"\b(?:morons?|idiots?|idiotic|stupid|dumb\w*|imbeciles?|clowns?|losers?|pathetic|brainless|brain ?dead|braindead|fools?|foolish|liars?|trash|garbage|scum|"
+    r"sheep|cretins?|jackass\w*|dimwits?|nutjobs?|lunatics?|crybab\w*|snowflakes?|shut up|grow up|disgrace|delusional|asshole\w*|fuck\w*|bullshit|retard\w*|"
+    r"idiotas?|imb[eé]ci[l]\w*|est[uú]pid\w*|payas\w*|mentiros\w*|tont[oa]s?|palha[çc]o\w*|burr[oa]s?|ot[aá]ri\w*|rid[ií]cul\w*|pat[eé]tic\w*|asn[oa]s?|"
+    r"\w*idiot\w*|dumm\w*|bl[oö]d\w*|l[uü]gner\w*|erb[aä]rmlich\w*|trottel\w*|schwachkopf\w*|connards?|menteurs?|d[eé]biles?|abruti\w*)\b|馬鹿|バカ", re.IGNORECASE)  # fmt: skip
+_HEARSAY = re.compile(
+    r"\b(?:according to|reported by|reports? that|said|says|confirmed|seg[uú]n|segundo|inform(?:ó|a[çc][aã]o)|laut|berichtet|selon)\b", re.IGNORECASE
+)  # fmt: skip
+_WORD = re.compile(r"[^\W\d_]+|\d+|[.,!?;:]")
+_ADDRESS = re.compile(r"[A-Z]?[a-zà-öø-ÿ]{2,}|[A-Z]{2,}|[^\W\d_]{2,}|\d{4,}")
+_SENTENCE = re.compile(r"(?<=[.!?。！？])\s+")
+
+
+@lru_cache(maxsize=65536)
+def stems(text: str) -> frozenset[str]:
+    """Stems of the words that carry content, links aside."""
+    return content(tokens(strip_links(text)))
+
+
+@lru_cache(maxsize=65536)
+def address_stems(url: str) -> frozenset[str]:
+    """Stems of the words in an address: host, path and query, read apart at capitals and marks."""
+    rest = re.sub(r"^\w+://(?:www\.)?", "", url)
+    return content(tokens(" ".join(_ADDRESS.findall(rest))))
+
+
+@lru_cache(maxsize=65536)
+def _sentences(text: str) -> tuple[tuple[frozenset[str], int], ...]:
+    """Content stems and parity of negations of every sentence."""
+    return tuple((stems(s), len(_NEGATIONS.findall(s)) % 2) for s in _SENTENCE.split(strip_links(text)) if s)
+
+
+@lru_cache(maxsize=65536)
+def _links(text: str) -> tuple[tuple[int, int, str], ...]:
+    """Begin, end (in the cleaned text) and canonical form of every link."""
+    return tuple((u.start, u.end, canonical_url(u.text)) for u in find_urls(clean_text(text)))
+
+
+@lru_cache(maxsize=262144)
+def _bucket(key: str) -> int:
+    return zlib.crc32(key.encode("utf-8", "replace")) % BUCKETS
+
+
+@dataclass(frozen=True)
+class Lexicon:
+    """What words are worth: `rarity` (BUCKETS,) by hashed stem, 0 in every note to 1 in none; `pairs` (BUCKETS,) counts of neighbouring words,
+    `singles` (BUCKETS,) of words, by hash. No word of anybody's text is in it. `usual_order`, `low_order`: median and tenth part of the order of the notes it was made from."""
+
+    rarity: NDArray[np.float32]
+    pairs: NDArray[np.float32]
+    singles: NDArray[np.float32]
+    usual_order: float = 0.0
+    low_order: float = 0.0
+    _orders: dict[tuple[str, bool], float] = field(default_factory=dict, compare=False, repr=False)
+
+    def mass(self, words: Iterable[str]) -> float:
+        return float(self.rarity[[_bucket(w) for w in words]].sum())
+
+    def order(self, text: str, seen: bool = False) -> float:
+        """Mean over neighbouring words of how much commoner the pair is than chance (a logarithm); `seen`: the text itself was counted."""
+        known = self._orders.get((text, seen))
+        if known is None:
+            if len(self._orders) >= 65536:
+                self._orders.clear()
+            known = self._orders[text, seen] = self._order(text, seen)
+        return known
+
+    def _order(self, text: str, seen: bool) -> float:
+        words = _classes(strip_links(text), self)
+        if len(words) < 4:
+            return self.usual_order
+        less = float(seen)
+        total = max(self.total, 1.0)
+        single = [max(float(self.singles[_bucket(w)]) - less, 0.0) for w in words]
+        pair = [max(float(self.pairs[_bucket(f"{a} {b}")]) - less, 0.0) for a, b in itertools.pairwise(words)]
+        surplus = [math.log((p + 0.2) / (single[k] * single[k + 1] / total + 0.2)) for k, p in enumerate(pair)]
+        return float(np.clip(surplus, -3.0, 3.0).mean())
+
+    @cached_property
+    def total(self) -> float:
+        return float(self.singles.sum())
+
+    def common(self, word: str) -> bool:
+        return bool(self.singles[_bucket(word)] >= COMMON)
+
+
+def _classes(body: str, lexicon: Lexicon) -> list[str]:
+    """Words in order; those that are not common by their kind (number, capital, ending) instead."""
+    out = []
+    for word in _WORD.findall(body):
+        low = word.lower()
+        if lexicon.common(low):
+            out.append(low)
+        else:
+            out.append("0" if word.isdigit() else f"A{low[-1:]}" if word[0].isupper() else f"~{low[-2:]}")
+    return out
+
+
+def no_lexicon() -> Lexicon:
+    """A lexicon that knows no word: of models that do not read content."""
+    nothing = np.zeros(0, np.float32)
+    return Lexicon(nothing, nothing, nothing)
+
+
+def make_lexicon(texts: Sequence[str], most: int = 8000) -> Lexicon:
+    """Rarity and neighbourhoods of words from at most `most` of the notes at hand; a word in one of thirty is worth nothing."""
+    texts = texts[:: -(-len(texts) // most)] if texts else texts
+    spoken, linked, counts, pairs = (np.zeros(BUCKETS, np.float32) for _ in range(4))
+    for text in texts:
+        spoken[[_bucket(w) for w in stems(text)]] += 1
+        linked[[_bucket(w) for w in {w for _, _, url in _links(text) for w in address_stems(url)}]] += 1
+        np.add.at(counts, [_bucket(w.lower()) for w in _WORD.findall(strip_links(text))], 1)
+    rarity = 1.0 - np.log1p(np.maximum(spoken, linked)) / math.log1p(max(len(texts), 2) / 2)
+    lexicon = Lexicon(np.clip((rarity - 0.3) / 0.7, 0.0, 1.0).astype(np.float32), pairs, counts)
+    singles = np.where(counts >= COMMON, counts, 0).astype(np.float32)
+    for text in texts:
+        words = _classes(strip_links(text), lexicon)
+        np.add.at(singles, [_bucket(w) for w in words if not lexicon.common(w)], 1)
+        np.add.at(pairs, [_bucket(f"{a} {b}") for a, b in itertools.pairwise(words)], 1)
+    made = replace(lexicon, singles=singles)
+    orders = [made.order(t, seen=True) for t in texts[:: max(len(texts) // 2000, 1)]]
+    low, usual = np.quantile(orders, [0.1, 0.5]) if orders else (0.0, 0.0)
+    return replace(made, usual_order=float(usual), low_order=float(low))
+
+
+class Around:
+    """What stands beside a text: the post, and the other notes of the post with their stances (the text itself may be among them)."""
+
+    def __init__(self, post_text: str | None, texts: Sequence[str], stances: Sequence[int]) -> None:
+        self.post = stems(post_text) if post_text and post_text.strip() else frozenset()
+        self.texts = Counter((said(t), int(s)) for t, s in zip(texts, stances, strict=True))
+        self.words = Counter(w for t in texts for w in stems(t))
+        self.links = Counter(url for t in texts for url in {u for _, _, u in _links(t)})
+        self.numbers = {w for t in (*texts, post_text or "") for w in re.findall(r"\d+", t)}
+        self.sentences = [
+            (said(t), int(s), words, parity) for t, s in zip(texts, stances, strict=True) for words, parity in _sentences(t)
+        ][:_COMPARED]  # fmt: skip
+
+
+def reading(text: str, stance: int, around: Around, lexicon: Lexicon, seen: bool = False) -> tuple[str, Array]:
+    """The text without the links nothing speaks for, and its CONTENT_NAMES, (11,); not a number where there is nothing to compare with.
+
+    `seen`: the text is one of those the lexicon was made from.
+    """
+    own, me = stems(text), said(text)
+    itself = around.texts[me, stance]
+    less = 1 if itself else 0
+    others = {w for w in own if around.words[w] > less}
+    has_others = sum(around.texts.values()) > itself
+    shared = others | (own & around.post)
+    mass, of_matter = lexicon.mass(own), lexicon.mass(shared)
+    compared = bool(around.post) or has_others
+    # What a text says of something else speaks for no link.
+    pruned = _supported(text, own if of_matter >= SPEAKS or not compared else shared, around, less, lexicon)
+    out = np.full(len(CONTENT_NAMES), np.nan)
+    if around.post:
+        out[0] = min(lexicon.mass(own & around.post) / max(mass, 1.0), ENOUGH)
+    if has_others:
+        out[1] = min(lexicon.mass(others) / max(mass, 1.0), ENOUGH)
+    if compared:
+        out[2] = 1.0 - min(of_matter / SPEAKS, 1.0)
+        out[3] = min(of_matter, 4.0) / 2.0
+        out[4] = min(mass - of_matter, 8.0) / 4.0
+    out[5] = min(lexicon.order(text, seen), lexicon.usual_order)
+    out[6] = _contradiction(text, stance, me, around, lexicon)
+    if around.post and stance == 0:
+        out[7] = max((lexicon.mass(own & around.post) / max(mass, 0.5) - 0.6) / 0.4, 0.0)
+    out[8] = min(len(_INSULTS.findall(strip_links(text))), 2) / 2.0
+    if compared:
+        parts = [words for words, _ in _sentences(text) if len(words) >= 2]
+        apart = [
+            not any(w in around.post or around.words[w] > less or sum(w in p for p in parts) > 1 for w in words)
+            for words in parts
+        ]
+        out[10] = sum(apart) / len(parts) if len(parts) > 1 else 0.0
+        new = {w for w in re.findall(r"\d+", strip_links(text)) if w not in around.numbers} if not less else set()
+        out[9] = min(len(new), 3) / 3.0
+    return pruned, out
+
+
+def guards(read: str, row: Array, near: float, lexicon: Lexicon) -> list[float]:
+    """GUARD_NAMES of one text from what `reading` gave of it, (12,), 0 where nobody can tell; `near`: mean cosine to the stance's other notes.
+
+    One real note in ten shares no rarer word with the others and is received like the rest: it says the same in other words, which an embedding sees.
+    """
+    far = 1.0 - min(max((near - 0.10) / 0.25, 0.0), 1.0) if math.isfinite(near) else 1.0
+    known = dict(zip(CONTENT_NAMES, np.nan_to_num(row).tolist(), strict=True))
+    body, links = strip_links(read), len(_links(read))
+    capitals = sum(c.isupper() for c in body) / max(sum(c.isalpha() for c in body), 1)
+    denied = max((len(_NEGATIONS.findall(s)) for s in _SENTENCE.split(body)), default=0)
+    return [
+        far * max(known["about_nothing"] - 0.4, 0.0) / 0.6,
+        min(max(lexicon.low_order - known["order"], 0.0), 0.5) / 0.5,
+        known["contradicts"],
+        min(known["repeats_post"], 1.0),
+        known["insults"],
+        known["aside"],
+        known["new_numbers"],
+        max(capitals - 0.3, 0.0) / 0.7,
+        float(body[-1:].isalnum() and not links),
+        min(max(denied - 1, 0), 2) / 2.0,
+        float(not links and _HEARSAY.search(body) is not None),
+        min(links, 2) / 2.0,
+    ]
+
+
+def _supported(text: str, own: Set[str], around: Around, less: int, lexicon: Lexicon) -> str:
+    found = _links(text)
+    if not found:
+        return text
+    cleaned, kept, position = clean_text(text), [], 0
+    for begin, end, url in found:
+        words = address_stems(url)
+        spoken = {w for w in words if w in own or w in around.post or around.words[w] > less}
+        if around.links[url] > less or lexicon.mass(spoken) >= SPEAKS:
+            continue
+        kept.append(cleaned[position:begin])
+        position = end
+    if not kept:
+        return text
+    return re.sub(r" {2,}", " ", "".join([*kept, cleaned[position:]])).rstrip()
+
+
+def _contradiction(text: str, stance: int, me: str, around: Around, lexicon: Lexicon) -> float:
+    """How like the likest sentence of another note of the stance is that has the other parity of negations: 0 below 0.6 of the words, 1 for all."""
+    most = 0.0
+    for words, parity in _sentences(text):
+        if len(words) < 3:
+            continue
+        for whose, its_stance, others, its_parity in around.sentences:
+            if its_parity == parity or its_stance != stance or whose == me or len(others & words) < 3:
+                continue
+            most = max(most, (lexicon.mass(words & others) / max(lexicon.mass(words | others), 0.1) - 0.6) / 0.4)
+    return most

@@ -1,0 +1,92 @@
+"""Links and words count where they speak of the matter, and nothing else that is added does."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from jury.model.content import CONTENT_NAMES, Around, make_lexicon, reading
+from jury.model.encoders import HashingEncoder
+from jury.train.twins import make_twins
+
+POST = "They closed the Alder bridge because of a flood! Nobody tells you."
+NOTE = "The Alder bridge was closed for planned repairs of its railings. https://city.example.org/alder-bridge-repairs"
+OTHER = "The closure of the Alder bridge was announced in March. https://council.example.org/minutes-2024"
+BACKGROUND = [
+    f"The {a} of the {b} was not {c} by the council, as the {b} office says. https://news{k}.example.org/{a}-{b}"
+    for k, (a, b, c) in enumerate((a, b, c) for a in ("price", "song", "vaccine", "map") for b in ("harbour", "school", "club") for c in ("sold", "seen", "paid"))
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def lexicon():
+    return make_lexicon([*BACKGROUND, NOTE, OTHER, POST])
+
+
+def read(text, lexicon, texts=(OTHER,), post=POST):
+    pruned, row = reading(text, 0, Around(post, texts, [0] * len(texts)), lexicon)
+    return pruned, dict(zip(CONTENT_NAMES, row.tolist(), strict=True))
+
+
+def test_a_link_stays_where_its_address_speaks_of_the_matter_or_another_note_gives_it(lexicon):
+    assert read(NOTE, lexicon)[0] == NOTE
+    strange = "The bridge was closed. https://sport.example.net/rowing-club-wins-regatta"
+    assert read(strange, lexicon)[0] == "The bridge was closed."
+    shared = "The bridge was closed. https://council.example.org/minutes-2024"
+    assert read(shared, lexicon)[0] == shared
+    assert read("https://bit.ly/3xYz Closed.", lexicon)[0] == " Closed."
+
+
+def test_what_is_about_something_else_shares_nothing(lexicon):
+    assert read(NOTE, lexicon)[1]["about_nothing"] == 0
+    assert read("The singer never gave that concert in Lisbon.", lexicon)[1]["about_nothing"] == 1
+    alone = read(NOTE, lexicon, texts=(), post=None)[1]
+    assert np.isnan([alone[n] for n in ("about_post", "about_others", "about_nothing", "matter")]).all()
+
+
+def test_adding_what_is_beside_the_matter_never_adds_to_the_matter(lexicon):
+    before = read("The Alder bridge was closed for repairs.", lexicon)[1]
+    for more in ("Water boils at lower temperatures on mountains.", "Look it up. https://bit.ly/3xYz", "You idiots."):
+        after = read(f"The Alder bridge was closed for repairs. {more}", lexicon)[1]
+        assert after["matter"] == before["matter"]
+        assert after["beside_the_matter"] >= before["beside_the_matter"]
+        assert after["insults"] >= before["insults"]
+    assert read("You idiots.", lexicon)[1]["insults"] > 0
+
+
+def test_a_sentence_with_one_negation_more_contradicts_and_a_repeated_one_does_not(lexicon):
+    stated = "The closure of the Alder bridge was announced in March."
+    assert read(stated, lexicon)[1]["contradicts"] == 0
+    assert read("The closure of the Alder bridge was not announced in March.", lexicon)[1]["contradicts"] > 0.9
+    assert read("The singer was not announced in Lisbon in May.", lexicon)[1]["contradicts"] == 0
+
+
+def test_words_out_of_order_are_seen(lexicon):
+    text = BACKGROUND[5].split(" https")[0]
+    words = text.split()
+    assert read(text, lexicon)[1]["order"] > read(" ".join(words[1::2] + words[::2]), lexicon)[1]["order"] + 0.2
+
+
+def test_the_post_said_again_is_no_note(lexicon):
+    assert read(POST, lexicon)[1]["repeats_post"] == pytest.approx(1.0)
+    assert read(NOTE, lexicon)[1]["repeats_post"] == 0
+
+
+def test_a_note_among_the_notes_beside_it_is_no_evidence_for_itself(lexicon):
+    text = "The singer never gave that concert in Lisbon. https://bit.ly/3xYz"
+    pruned, row = read(text, lexicon, texts=(OTHER, text))
+    assert "bit.ly" not in pruned
+    assert row["about_nothing"] == 1
+
+
+def test_twins_are_worse_or_no_better_and_the_same_every_time(lexicon):
+    encoder = HashingEncoder()
+    texts = [*BACKGROUND, NOTE, OTHER]
+    made = [
+        make_twins(texts, [POST] * len(texts), encoder.encode(texts), lexicon, encoder, each=5, encoded=2)
+        for _ in range(2)
+    ]
+    assert [(t.of, t.text, t.expected) for t in made[0]] == [(t.of, t.text, t.expected) for t in made[1]]
+    assert all((t.expected < 0) == (t.text != texts[t.of]) for t in made[0])
+    assert len(made[0]) > 30
+    assert make_twins([], [], encoder.encode([]), lexicon, encoder) == []

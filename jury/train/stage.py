@@ -217,7 +217,7 @@ def gate(result: dict[str, Any], n_posts: int, enough: int) -> dict[str, Any]:
     level = result["metrics"].get("ece", {"value": None})
     known = {name: b["ece"]["value"] for name, b in result["baselines"].items() if "ece" in b}
     best = min(((v, name) for name, v in known.items() if v is not None), default=(1.0, ""))
-    spoilt = level["value"] is not None and level["value"] > SMALL_MISS and (level["lo"] or 0.0) > best[0]
+    spoilt = level["value"] is not None and level["value"] > SMALL_MISS and (level["lo"] or 0.0) > best[0] + 0.01
     if ours <= theirs and spoilt and n_posts >= enough:
         return {
             "passed": False,

@@ -12,8 +12,8 @@ from collections import defaultdict
 from pathlib import Path
 
 from jury.model.store import load_model
+from jury.opened import open_jury
 from jury.train.evaluate import foils_of, read_evaluation_set, standard_jury
-from jury.train.stage import open_jury
 from pipeline.cli.alone import passes_checks
 from texts.language import detect_language
 

@@ -10,11 +10,12 @@ import polars as pl
 import pytest
 
 from jury.model import load_jury
+from jury.opened import load_raters, open_jury
 from jury.rate_text import rate_lines
 from jury.settings import TrainJurySettings
 from jury.train.evaluate import Hidden, evaluate_jury, read_evaluation_set
 from jury.train.reasons import values_report
-from jury.train.stage import gate, load_raters, open_jury
+from jury.train.stage import gate
 from nouns.errors import InputError
 from nouns.snapshot import RATING_TAGS, SCHEMAS
 from tests.calling import train_jury

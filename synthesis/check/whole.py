@@ -12,7 +12,7 @@ from synthesis.check.evidence import Sentence, evidence_of
 from texts.note import find_urls
 from texts.words import fold, mask, overlap, word_set
 
-_END = regex.compile(r"[.!?…。！？।؟።][\s'\"”’»)\]」』]*$|[”\"」』»)][\s]*$")
+_END = regex.compile(r"[.!?…。！？।؟።][\s'\"”’»)\]」』]*$|[」』][\s]*$")
 # No sentence ends with these: it was cut there.
 _OPEN_END = word_set(
     "the a an of and or but nor because with from into onto than between regarding including which whose that as if when while although since is are was were has have had will would "
@@ -23,10 +23,10 @@ _DROPPED = word_set(
     "is are was were be been being has have had of to in on at for by with from the a an es son fue era ha han de en por con para el la los las un una é são foi da do em com um uma "
     "est sont été a ont de dans avec le la les un une ist sind war wurde hat von in mit der die das ein eine è sono di con il lo"
 )
-_DOUBLED = regex.compile(r"(?i)(?<![\p{L}\p{N}-])(\p{L}{2,})\s+\1(?![\p{L}\p{N}-])")
+_DOUBLED = regex.compile(r"(?i)(?<![\p{L}\p{N}-])(\p{L}+)\s+\1(?![\p{L}\p{N}-])")
 # An article with nothing to stand before: 'reducing the of droplets'.
 _BEREFT = regex.compile(r"(?<![\p{L}-])(?:the|a|an) (?:of|and|or|is|are|was|were|by|with|from|because)(?![\p{L}'’-])")
-_MAY_DOUBLE = word_set("that had is in her you so very no bye blah nous vous que die der das sie no muy dum")
+_MAY_DOUBLE = word_set("that had her you so very no bye blah nous vous que die der das sie no muy dum")
 _SLOT = regex.compile(
     r"<[\p{L}][^<>\n]{2,60}>|\[(?:insert|your|the|add|link|url|source|date|name|number|text|note|place|post|author|enlace|fuente|fecha|nombre|lien|quelle|datum)\b[^\[\]\n]{0,60}\]"
     r"|\{\{?[\p{L}_ ]{2,40}\}?\}|(?i)\blorem ipsum\b|\b(?:TODO|TBD|XXX+)\b|\[(?:begin|end) [^\]\n]{2,40}\]|^\s*\||_{3,}"

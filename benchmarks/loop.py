@@ -34,8 +34,8 @@ from feedback.settings import BuildPairsSettings, CompareWritersSettings, TuneWr
 from jury.judge.aggregate import BridgingIntercept, receive
 from jury.judge.draw import Raters, draw_two, split_pools
 from jury.records import JudgedText, Jury, RatedTexts
+from nouns.x import X_GLOBAL_INTERCEPT
 
-MU = 0.17
 MISLEADING = "MISINFORMED_OR_POTENTIALLY_MISLEADING"
 SUBJECTS = ("bridge", "harbour", "school", "budget", "river", "museum", "station", "market", "clinic", "forest")
 EVENTS = ("fire", "vote", "price", "count", "photo", "strike", "flood", "opening", "study", "law")
@@ -103,7 +103,7 @@ class World:
             for u in rng.choice(
                 n_raters, ratings_per_note, replace=False, p=self.raters.n_ratings / self.raters.n_ratings.sum()
             ):
-                r = MU + self.raters.intercept[u] + q + f * self.raters.factor[u] + rng.normal(0, 0.3)
+                r = X_GLOBAL_INTERCEPT + self.raters.intercept[u] + q + f * self.raters.factor[u] + rng.normal(0, 0.3)
                 rater.append(int(u))
                 note.append(k)
                 value.append(float(np.clip(round(2 * r) / 2, 0, 1)))
@@ -149,7 +149,7 @@ class LinearRater:
         x = self.vectoriser.fit_transform(texts).toarray().astype(float)
         mine = np.array(world.raters.pool)[world.rater] == pool
         u, n = world.rater[mine], world.note[mine]
-        left = world.value[mine] - MU - world.raters.intercept[u]
+        left = world.value[mine] - X_GLOBAL_INTERCEPT - world.raters.intercept[u]
         design = np.hstack([x[n], world.raters.factor[u][:, None] * x[n]])
         gram = design.T @ design + ridge * np.eye(design.shape[1])
         self.weights = np.linalg.solve(gram, design.T @ left)
@@ -168,7 +168,7 @@ class SeatedLinear:
         x = self.model.vectoriser.transform(words).toarray().astype(float)
         k = x.shape[1]
         mean = x @ self.model.weights[:k] + np.outer(self.jury.factor, x @ self.model.weights[k:])
-        e = np.clip(MU + self.jury.intercept[:, None] + mean, 0.0, 1.0)
+        e = np.clip(X_GLOBAL_INTERCEPT + self.jury.intercept[:, None] + mean, 0.0, 1.0)
         somewhat = 0.4 * np.minimum(e, 1 - e)
         helpful = e - 0.5 * somewhat
         p = np.stack([1 - helpful - somewhat, somewhat, helpful], axis=2).astype(np.float32)
@@ -180,7 +180,9 @@ class Benches:
     """The proxy and the gold jury: other raters, other model."""
 
     def __init__(self, world: World, seed: int) -> None:
-        main, appeal = draw_two(world.raters, 150, 150, composition="electorate", seed=seed, global_intercept=MU)
+        main, appeal = draw_two(
+            world.raters, 150, 150, composition="electorate", seed=seed, global_intercept=X_GLOBAL_INTERCEPT
+        )
         assert appeal is not None
         self.world = world
         self.proxy = (LinearRater("proxy", world, "proxy", "words").seat(main.jury), main.jury)

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numba import njit
 
+from nouns.x import X_RATINGS_PER_NOTE, X_RATINGS_PER_RATER
+
 
 @dataclass(frozen=True)
 class WorldKind:
@@ -28,7 +30,6 @@ WORLDS: dict[str, WorldKind] = {
 }
 
 # communitynotes diligence_model.py: 29,377,568 ratings / 795,977 notes / 265,214 raters.
-RATINGS_PER_NOTE, RATINGS_PER_RATER = 36.9, 110.8
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ def make_world(n_ratings: int, kind: str = "mix", seed: int = 0) -> World:
     """
     shape = WORLDS[kind]
     rng = np.random.default_rng([seed, n_ratings, sum(kind.encode())])
-    n_notes, n_raters = max(int(n_ratings / RATINGS_PER_NOTE), 2), max(int(n_ratings / RATINGS_PER_RATER), 2)
+    n_notes, n_raters = max(int(n_ratings / X_RATINGS_PER_NOTE), 2), max(int(n_ratings / X_RATINGS_PER_RATER), 2)
     home = np.sort(rng.choice(shape.communities, n_raters, p=_shares(shape.communities)))
     side = np.where(np.arange(shape.communities) % 2 == 0, -1.0, 1.0)
     rater_factor = side[home] * np.abs(rng.normal(0.6, 0.25, n_raters))

@@ -20,11 +20,6 @@ from matrix_factorization.kernels.loops import solve_2x2
 from matrix_factorization.model.objective import NoteParameters, RaterParameters, Regularisation
 from nouns.errors import InputError
 
-# Ratings per note and global intercept of X's core model when a fit does not say: 29,377,568 ratings / 795,977 notes is the only
-# production count in X's code (`diligence_model.py`), 0.17 the intercept quoted by the Supernotes authors.
-X_RATINGS_PER_NOTE = 36.9
-X_GLOBAL_INTERCEPT = 0.17
-
 
 @dataclass(frozen=True)
 class BridgingScores:

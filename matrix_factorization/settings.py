@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from matrix_factorization.model.penalties import Regularisation
 from nouns.stage import speed
+from nouns.x import X_GLOBAL_INTERCEPT
 
 MOST_EXTRA_FACTORS = 20
 """More are refused: a rater's system grows with the cube, and the pilot data hold one factor in all."""
@@ -83,11 +84,10 @@ class FitRatersSettings:
     seed: int = 0
     # Threads of the compiled kernels; 0 takes the processors allowed. Never changes the result.
     threads: int = speed(0)
-    # Ratings per note of the fit the raters come from, for adopted parameters only, whose files do not say: 0 takes X's
-    # 36.9 (communitynotes diligence_model.py: 29,377,568 ratings / 795,977 notes).
+    # Ratings per note of the fit the raters come from, for adopted parameters only, whose files do not say: 0 takes X's, see nouns/x.py.
     adopted_ratings_per_note: float = 0.0
-    # Global intercept that goes with adopted parameters. 0.17: quoted from X's runs by the authors of Supernotes.
-    adopted_global_intercept: float = 0.17
+    # Global intercept that goes with adopted parameters whose files do not say. nouns/x.py.
+    adopted_global_intercept: float = X_GLOBAL_INTERCEPT
     # Pictures of the fit (PNG).
     plots: bool = True
 

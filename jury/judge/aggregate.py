@@ -17,6 +17,7 @@ from jury.judge.social_choice import schulze_scores
 from jury.records import SIDES, Jury, RatedTexts, side_of
 from matrix_factorization.foldin import bridging_scores
 from nouns.errors import InputError
+from nouns.x import X_RATINGS_PER_NOTE
 
 Z90 = 1.6448536269514722
 """Half-width of a two-sided 90 % normal interval in standard deviations."""
@@ -61,7 +62,7 @@ class BridgingIntercept:
     Degenerate input: no jurors is refused when the jury is drawn; jurors all of one factor leave the factor to the ridge.
     """
 
-    ratings_per_note: float = 37.0
+    ratings_per_note: float = X_RATINGS_PER_NOTE
     name: str = "bridging_intercept"
 
     def aggregate(self, rated: RatedTexts, jury: Jury) -> Aggregated:

@@ -16,6 +16,7 @@ from jury.records import JudgedText, Ratings, Sibling
 from jury.tables import read_rows
 from nouns.errors import InputError
 from nouns.snapshot import read_table
+from nouns.x import X_GLOBAL_INTERCEPT, X_RATINGS_PER_NOTE
 
 
 @dataclass(frozen=True)
@@ -173,17 +174,19 @@ def _scan(parameters: Path, name: str) -> pl.LazyFrame:
 def read_fit(parameters: Path) -> tuple[float, float]:
     """Global intercept and ratings per note of the fit that gave the raters: what the score's scale rests on.
 
-    Where the fit's numbers are absent (parameters adopted from X) X's own are taken: 0.17 and 37.
+    Adopted parameters keep the numbers of the fit they come from, which stand in fit.json; where none stand, X's are taken.
     """
     path = Path(parameters) / "fit.json"
     if not path.is_file():
         raise InputError(f"{path} does not exist; give the directory that `supernotes fit-raters` wrote.")
     fit = json.loads(path.read_text(encoding="utf-8"))
     mu = fit.get("global_intercept")
-    n_ratings, n_notes = fit.get("n_ratings") or 0, fit.get("n_notes") or 0
-    # An adopted fit has notes and raters, but not necessarily the ratings they were fitted on.
-    per_note = n_ratings / n_notes if n_ratings and n_notes and not fit.get("adopted") else 37.0
-    return (0.17 if mu is None else float(mu)), float(per_note)
+    per_note = fit.get("ratings_per_note")
+    if (
+        not per_note and not fit.get("adopted") and fit.get("n_notes")
+    ):  # a fit of a version that did not write the ratio
+        per_note = (fit.get("n_ratings") or 0) / fit["n_notes"]
+    return X_GLOBAL_INTERCEPT if mu is None else float(mu), float(per_note or X_RATINGS_PER_NOTE)
 
 
 def read_jury_intercept(jury: Path) -> float | None:

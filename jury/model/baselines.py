@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from jury.model.encoders import Encoder, NoEncoder
 from jury.model.features import stance_index
 from jury.records import JudgedText, Jury, RatedTexts, Sibling
+from nouns.x import X_GLOBAL_INTERCEPT
 from texts.note import find_urls, note_length
 
 Array = NDArray[Any]
@@ -144,7 +145,7 @@ def sibling_parameters(sibling: Sibling) -> tuple[float, float] | tuple[None, No
     if not known.any():
         return None, None
     x = np.stack([np.ones(int(known.sum())), r.factor[known]], axis=1)
-    y = r.value[known] - 0.17 - r.intercept[known]
+    y = r.value[known] - X_GLOBAL_INTERCEPT - r.intercept[known]
     solved = np.linalg.solve(x.T @ x + np.diag([3.0, 0.6]), x.T @ y)
     return float(solved[0]), float(solved[1])
 

@@ -12,6 +12,7 @@ import polars as pl
 from jury.train.fit import TrainingData
 from nouns.errors import InputError
 from nouns.snapshot import RATING_TAGS, read_table
+from nouns.x import X_GLOBAL_INTERCEPT
 
 
 def read_snapshot_data(snapshot: Path, parameters: Path) -> TrainingData:
@@ -94,7 +95,7 @@ def read_raters(parameters: Path) -> pl.DataFrame:
     return frame.unique("raterParticipantId", keep="first", maintain_order=True).sort("raterParticipantId")
 
 
-def read_global_intercept(parameters: Path, default: float = 0.17) -> float:
+def read_global_intercept(parameters: Path, default: float = X_GLOBAL_INTERCEPT) -> float:
     """mu of the fit, from fit.json; X's usual value where there is none."""
     import json
 

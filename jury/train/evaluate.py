@@ -32,6 +32,7 @@ from jury.train.measures import (
     spearman_measure,
 )
 from nouns.errors import InputError
+from nouns.x import X_GLOBAL_INTERCEPT
 
 Array = NDArray[Any]
 MIN_FITTED = 5
@@ -110,7 +111,7 @@ def read_evaluation_set(
     raters: Path | None = None,
     *,
     known_raters: pl.DataFrame | None = None,
-    global_intercept: float = 0.17,
+    global_intercept: float = X_GLOBAL_INTERCEPT,
     as_of: int | None = None,
 ) -> EvaluationSet:
     """The tables of `evaluate-jury`. Rater parameters come from `raters`, else from the ratings' own columns, else `known_raters`.

@@ -29,11 +29,11 @@ from matrix_factorization.model.ratings import drop_repeated, rating_table
 from matrix_factorization.solve.exact import ExactSolver
 from nouns.errors import InputError
 from nouns.snapshot import RATING_TAGS
+from nouns.x import X_GLOBAL_INTERCEPT
 
 # Precision of a weak label relative to a fitted parameter with as many ratings; measured, see docs/experiments.
 SCORE_WEIGHT = 0.25
 CAMP_WEIGHT = 0.25
-X_GLOBAL_INTERCEPT = 0.17
 _NO_RATERS = pl.DataFrame(
     schema={"raterParticipantId": pl.String, "intercept": pl.Float64, "factor1": pl.Float64, "n_ratings": pl.Int64}
 )

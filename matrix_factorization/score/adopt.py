@@ -9,13 +9,8 @@ from pathlib import Path
 
 import polars as pl
 
-from matrix_factorization.foldin import X_RATINGS_PER_NOTE
 from nouns.errors import InputError
-
-# X's production counts, see foldin.X_RATINGS_PER_NOTE: 29,377,568 ratings / 265,214 raters.
-X_RATINGS_PER_RATER = 110.8
-# A fitted X-like table leaves about this variance of one rating about its prediction (birdwatch-2021: 0.065).
-X_RESIDUAL_VARIANCE = 0.08
+from nouns.x import X_GLOBAL_INTERCEPT, X_RATINGS_PER_NOTE, X_RATINGS_PER_RATER, X_RESIDUAL_VARIANCE
 
 # Pairs of (intercept, factor) columns in order of preference; where a row lacks the first pair, the next is taken.
 RATER_COLUMNS = (
@@ -51,11 +46,13 @@ class Adopted:
     counts: dict[str, int]
 
 
-def read_adopted(source: Path, *, ratings_per_note: float = 0.0, global_intercept: float = 0.17) -> Adopted:
+def read_adopted(
+    source: Path, *, ratings_per_note: float = 0.0, global_intercept: float = X_GLOBAL_INTERCEPT
+) -> Adopted:
     """Rater (and, if there, note) parameters in a file or directory.
 
     A directory may hold `raters.parquet` (a `fit_raters` output, with `fit.json` and `notes.parquet` beside it), X's `helpfulness_scores*` and
-    `scored_notes*` in either spelling, or ratings with the raters' parameters on every row. `ratings_per_note` (0: X's 36.9) and
+    `scored_notes*` in either spelling, or ratings with the raters' parameters on every row. `ratings_per_note` (0: X's) and
     `global_intercept` go with parameters whose files do not tell them. Raises `InputError` if no rater has parameters.
     """
     source = Path(source)

@@ -39,6 +39,7 @@ from matrix_factorization.score.weighting import quality_weights
 from matrix_factorization.settings import FitRatersSettings
 from matrix_factorization.solve.exact import ExactSolver, Factorization
 from nouns.errors import InputError
+from nouns.x import CAPTURE_SHARE
 
 DAY_MILLIS = 24 * 3600 * 1000
 
@@ -152,28 +153,41 @@ def score(
     settings: FitRatersSettings,
     tag_outliers: TagOutliers | None = None,
     progress: Callable[..., None] = lambda *a, **k: None,
+    members: np.ndarray | None = None,
 ) -> Scoring:
     """Run X's flow (README, "The flow") on all ratings and give parameters to every note and every rater that occurs.
 
     `tag_outliers(note_factor, rater_factor, helpful)` tells which notes carry an outlying not-helpful tag; `None`: none does.
+    `members`: (n_raters,) bool, who is fitted together; the others are folded in afterwards, the notes fixed. `None`: everybody.
     Degenerate input (nothing survives the filters) is fitted unfiltered, with a warning.
     """
     warnings: list[str] = []
     n_notes, n_raters = len(events.note_ids), len(events.rater_ids)
     whole = from_indices(events.note_index, events.rater_index, events.value, events.note_ids, events.rater_ids, False)
+    pool = whole
+    if members is not None:
+        pool = whole.keep(np.ones(n_notes, bool), members)
+        if pool.n_ratings == 0:
+            warnings.append("No rating was made by a rater of the population to be fitted; all raters were fitted together.")
+            pool, members = whole, None
+    inside = np.ones(n_raters, bool) if members is None else members
     rejected = {"note_with_few_ratings": 0, "rater_with_few_ratings": 0, "rater_below_helpfulness": 0}
 
-    notes_in, raters_in = peel(whole, settings.min_ratings_per_note, settings.min_ratings_per_rater)
+    notes_in, kept = peel(pool, settings.min_ratings_per_note, settings.min_ratings_per_rater)
+    raters_in = inside.copy()
+    raters_in[inside] = kept
     if not notes_in.any():
         warnings.append(
             f"No note is left when raters need {settings.min_ratings_per_rater} and notes {settings.min_ratings_per_note} ratings; "
             "all ratings were fitted without these filters."
         )
-        notes_in, raters_in = np.ones(n_notes, bool), np.ones(n_raters, bool)
-    rejected["note_with_few_ratings"] = int(np.count_nonzero(~notes_in[events.note_index]))
+        notes_in, raters_in = pool.note_degree() > 0, inside
+    rejected["note_with_few_ratings"] = int(pool.note_degree()[~notes_in].sum())
     rejected["rater_with_few_ratings"] = int(
-        np.count_nonzero(notes_in[events.note_index] & ~raters_in[events.rater_index])
+        np.count_nonzero(notes_in[events.note_index] & (inside & ~raters_in)[events.rater_index])
     )
+    if members is not None:
+        rejected["rater_outside_population"] = whole.n_ratings - pool.n_ratings
     first_table = whole.keep(notes_in, raters_in)
     solver = ExactSolver(
         regularisation=settings.regularisation,
@@ -187,7 +201,7 @@ def score(
     first = solver.fit(first_table, rng=np.random.default_rng(settings.seed))
 
     # Outcomes of the first round, on every note it fitted, measure the raters.
-    n_ratings = whole.note_degree()
+    n_ratings = pool.note_degree()
     note_intercept, note_factor = _spread(first.parameters.notes, notes_in)
     provisional = provisional_statuses(
         _evidence(whole, note_intercept, note_factor, np.full(n_raters, np.nan), facts, n_ratings), settings.status
@@ -273,7 +287,7 @@ def score(
         factorization=factorization,
         first_round=first,
         frozen=frozen,
-        completed=complete(events, whole, facts, frozen, settings, tag_outliers),
+        completed=complete(events, whole, facts, frozen, settings, tag_outliers, members),
         helpfulness=helpfulness,
         components=components,
         diagnostics=diagnostics,
@@ -290,11 +304,13 @@ def complete(
     frozen: Frozen,
     settings: FitRatersSettings,
     tag_outliers: TagOutliers | None = None,
+    members: np.ndarray | None = None,
 ) -> Completed:
     """X's final stage: raters and mu frozen, every note solved; then raters without parameters, intervals and statuses.
 
     `whole`: all ratings of `events`. A note that has frozen parameters of its own keeps them (a fitted note's equation has them as its
     solution anyway). The others are solved from all their raters: those with frozen parameters, and the `UnfittedRaters` with less weight.
+    Raters not marked in `members` (`None`: everybody is) count for notes that no member rated, and never for a status.
     """
     n_notes = whole.n_notes
     mu, per_note, raters = frozen.global_intercept, frozen.ratings_per_note, frozen.raters
@@ -330,10 +346,19 @@ def complete(
     rater_source = np.where(known_rater, frozen.source, np.where(everyone.n_ratings > 0, FOLDED_IN, PRIOR))
     everyone = _with_known(everyone, raters.intercept, raters.factor, known_rater)
     everybody = RaterParameters(everyone.intercept, everyone.factor)
-    folded = _merge(notes_from(everybody, weight * np.where(known_rater, 1.0, unfitted.weight)[rater_of]), first, given)
+    degree = n_ratings = whole.note_degree()
+    captured = None
+    if members is not None:
+        alien = ~members[rater_of]
+        n_ratings = np.bincount(np.repeat(np.arange(n_notes), degree)[~alien], minlength=n_notes)
+        captured = n_ratings >= CAPTURE_SHARE * degree
+        weight = np.where(alien & np.repeat(n_ratings > 0, degree), 0.0, weight)
+    folded = _merge(
+        notes_from(everybody, weight * np.where(known_rater, 1.0, unfitted.weight)[rater_of]), first, given
+    )
     # What the note's own parameters rest on: strangers count for notes outside the fit only.
     weight = weight * np.where(
-        known_rater[rater_of], 1.0, np.where(np.repeat(given, whole.note_degree()), 0.0, unfitted.weight)
+        known_rater[rater_of], 1.0, np.where(np.repeat(given, degree), 0.0, unfitted.weight)
     )
 
     bounds = pseudo_rating_bounds(
@@ -353,10 +378,10 @@ def complete(
             facts.post[events.note_index], events.rater_index, events.created_at, whole.n_raters
         )
     baselines = scores_without(most_active_raters(events)), scores_without(correlated)
-    n_ratings = whole.note_degree()
     evidence = _evidence(
         whole, folded.intercept, folded.factor, raters.factor, facts, n_ratings, bounds.upper, baselines
     )
+    evidence = replace(evidence, captured=captured)
     rules = settings.status
     if tag_outliers is not None:
         on_track = evidence.misleading & (n_ratings >= settings.status.min_ratings)

@@ -64,7 +64,7 @@ def note_frame(events: RatingEvents, completed: Completed, n_in_fit: np.ndarray)
             "factor1": c.notes.factor,
             "lower": c.lower,
             "upper": c.upper,
-            "n_ratings": e.n_ratings.astype(np.int64),
+            "n_ratings": np.bincount(events.note_index, minlength=len(events.note_ids)).astype(np.int64),
             "net_helpful_negative": net[:, 0].astype(np.int64),
             "net_helpful_positive": net[:, 1].astype(np.int64),
             "status": c.statuses.names,

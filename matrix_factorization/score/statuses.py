@@ -19,11 +19,12 @@ class NoteEvidence:
     """What the rules look at, one entry per note.
 
     `intercept`, `factor`: NaN where the note has no parameters. `upper`: pseudo-rating upper bound (NaN: not computed). `counts`:
-    (n, 2, 3) ratings by side of the rater's factor (negative, positive) and value (0, 0.5, 1). `n_ratings`: all ratings, also by raters
-    without parameters. `misleading`: what the note says of its post; unknown counts as misleading, as most notes are.
+    (n, 2, 3) ratings by side of the rater's factor (negative, positive) and value (0, 0.5, 1). `n_ratings`: all ratings of the population that is
+    fitted, also by raters without parameters. `misleading`: what the note says of its post; unknown counts as misleading, as most notes are.
     `was_helpful`: its status before. `without_most_active`, `without_correlated`: intercepts without those raters (NaN: not computed).
     `tag_outlier`: has a not-helpful tag more often than 95 % of Helpful notes. `locked`: index into `STATUSES` of the status locked two weeks after
-    the note was written, -1 for none; `None`: no note has one.
+    the note was written, -1 for none; `None`: no note has one. `captured`: at least half of its ratings come from the population that is fitted; X
+    leaves the other notes to another scorer. `None`: all are.
     """
 
     intercept: np.ndarray
@@ -37,6 +38,7 @@ class NoteEvidence:
     without_correlated: np.ndarray
     tag_outlier: np.ndarray
     locked: np.ndarray | None = None
+    captured: np.ndarray | None = None
 
     @property
     def net_helpful(self) -> np.ndarray:

@@ -31,6 +31,8 @@ from random import Random
 from statistics import NormalDist
 from typing import Any
 
+from nouns.x import CORE_GROUPS, X_GLOBAL_INTERCEPT
+
 SNOWFLAKE_EPOCH = 1288834974657  # ms; id = (created - epoch) << 22 | 22 low bits (facts.md section 1)
 SNAPSHOT = 1781481600000  # 2026-06-15 00:00 UTC in ms: when this "download" was made
 HOUR = 3_600_000  # ms
@@ -38,7 +40,6 @@ DAY = 24 * HOUR
 
 # The planted model. With X's penalties the mean rating is shared equally by mu, rater and note intercepts, so these
 # centres make planted and fitted note intercepts comparable; the cuts make 15 % of the ratings "somewhat helpful".
-GLOBAL_INTERCEPT = 0.17  # X's data: about 0.17 (facts.md section 2)
 RATER_INTERCEPT = 0.17
 RATER_INTERCEPT_SD = 0.12
 NOISE_SD = 0.23
@@ -375,7 +376,7 @@ def _ratings_of(seed: int, rater: Rater, raters: tuple[Rater, ...], posts: tuple
 
 
 def _rating(draw: Draw, rater: Rater, note: Note) -> Rating:
-    liking = GLOBAL_INTERCEPT + rater.intercept + note.intercept + rater.factor * note.factor + draw.normal(NOISE_SD)
+    liking = X_GLOBAL_INTERCEPT + rater.intercept + note.intercept + rater.factor * note.factor + draw.normal(NOISE_SD)
     value = 1.0 if liking >= HELPFUL_FROM else 0.5 if liking >= SOMEWHAT_FROM else 0.0
     wait = int(HOUR * math.exp(math.log(5.0) + draw.normal(1.2)))
     return Rating(
@@ -545,7 +546,7 @@ def _enrollment(sample: Sample) -> list[dict[str, Any]]:
                 "timestampOfLastStateChange": SNAPSHOT - 110 * DAY - draw.below(400 * DAY),
                 "timestampOfLastEarnOut": 1,  # X's value for "never"
                 "modelingPopulation": "CORE",
-                "modelingGroup": 1 + draw.below(13),
+                "modelingGroup": sorted(CORE_GROUPS)[draw.below(len(CORE_GROUPS))],
                 "numberOfTimesEarnedOut": 0,
             }
         )
@@ -616,7 +617,7 @@ def planted(sample: Sample) -> dict[str, Any]:
         "seed": sample.seed,
         "snapshot_millis": SNAPSHOT,
         "model": {
-            "global_intercept": GLOBAL_INTERCEPT,
+            "global_intercept": X_GLOBAL_INTERCEPT,
             "noise_sd": NOISE_SD,
             "somewhat_from": SOMEWHAT_FROM,
             "helpful_from": HELPFUL_FROM,

@@ -1,0 +1,26 @@
+"""Facts about X's programme that several rooms rest on, each once, with its source.
+
+Source, unless said otherwise: the public repository twitter/communitynotes at 17 July 2026.
+"""
+
+from __future__ import annotations
+
+X_RATINGS_PER_NOTE = 36.9
+"""Ratings per note of X's core model: 29,377,568 ratings / 795,977 notes, the only production count in its code (`diligence_model.py`)."""
+
+X_RATINGS_PER_RATER = 110.8
+"""Of the same model: 29,377,568 ratings / 265,214 raters."""
+
+X_GLOBAL_INTERCEPT = 0.17
+"""Global intercept of X's core model, as the authors of Supernotes (arXiv 2411.06116) quote it."""
+
+X_RESIDUAL_VARIANCE = 0.08
+"""About what an X-like fit leaves of one rating's variance (measured on the pilot data: 0.065)."""
+
+CORE_GROUPS = frozenset({1, 2, 3, 6, 8, 9, 10, 11, 13, 14, 19, 21, 25})
+EXPANSION_GROUPS = frozenset({0, 4, 5, 7, 12, 15, 16, 20, 22, 23, 24, 26, 27, 28, 29, 33})
+EXPANSION_PLUS_GROUPS = frozenset({17, 18, 30, 31, 32})
+"""Modelling groups of raters by the population that is fitted together (`constants.py`)."""
+
+CAPTURE_SHARE = 0.5
+"""Share of a note's ratings that must come from the population for its model to give the note a status (`mf_core_scorer.py`)."""

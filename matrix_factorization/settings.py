@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 
 from matrix_factorization.model.penalties import Regularisation
 from nouns.stage import speed
@@ -10,6 +10,22 @@ from nouns.x import X_GLOBAL_INTERCEPT
 
 MOST_EXTRA_FACTORS = 20
 """More are refused: a rater's system grows with the cube, and the pilot data hold one factor in all."""
+
+
+_RULES_OF_2022 = (
+    "InitialNMR", "GeneralCRH", "GeneralCRNH", "NmCRNH", "GeneralCRHInertia", "TagFilter", "CRHSuperThreshold", "ElevatedCRHInertia",
+)  # fmt: skip
+_RULES_SINCE = (
+    "UcbCRNH", "RatioCRNH", "FilterLargeFactor", "MinMinorityRaters", "RaterBalance", "NoHighVolIntercept", "NoCorrelatedIntercept",
+)  # fmt: skip
+_SUPER_THRESHOLD = ("CRHSuperThreshold", "ElevatedCRHInertia")  # switched off on 13 July 2026
+
+# X's status rules by the month in which they stood so: which act, and thresholds where they differ from StatusSettings. Read from
+# communitynotes at 22 December 2022 (static/sourcecode/constants.py, note_ratings.py) and at 17 July 2026 (mf_core_scorer.py, note_ratings.py).
+SCORING_RULES: dict[str, tuple[frozenset[str], dict[str, float]]] = {
+    "2022-12": (frozenset(_RULES_OF_2022), {}),
+    "2026-07": (frozenset(_RULES_OF_2022 + _RULES_SINCE) - frozenset(_SUPER_THRESHOLD), {}),
+}
 
 
 @dataclass(frozen=True)
@@ -37,6 +53,11 @@ class StatusSettings:
 
 @dataclass(frozen=True)
 class FitRatersSettings:
+    # Who is fitted together: 'core' (X's Core: 13 modelling groups and raters without one), 'expansion' (with the Expansion groups) or
+    # 'all'. The other raters are folded in. communitynotes constants.py, coreGroups and expansionGroups.
+    population: str = "core"
+    # X's status rules as they stood in that month: '2022-12' or '2026-07'. Thresholds set in `status` come before the month's.
+    scoring_rules: str = "2026-07"
     # Penalty weights of the objective. communitynotes matrix_factorization.py, constructor defaults.
     regularisation: Regularisation = field(default_factory=Regularisation)
     # Thresholds of the status rules. communitynotes mf_base_scorer.py, mf_core_scorer.py, scoring_rules.py.
@@ -94,6 +115,20 @@ class FitRatersSettings:
     def __post_init__(self) -> None:
         if not 0 <= self.extra_factors <= MOST_EXTRA_FACTORS:
             raise ValueError(f"extra_factors = {self.extra_factors} is not between 0 and {MOST_EXTRA_FACTORS}.")
+        for name, choices in (("scoring_rules", SCORING_RULES), ("population", ("core", "expansion", "all"))):
+            if getattr(self, name) not in choices:
+                raise ValueError(f"{name} = {getattr(self, name)!r} is not one of {', '.join(choices)}.")
+
+    @property
+    def acting_rules(self) -> frozenset[str]:
+        return SCORING_RULES[self.scoring_rules][0]
+
+    @property
+    def thresholds(self) -> StatusSettings:
+        """Those of the month, except where `status` says something else than its defaults."""
+        default, given = asdict(StatusSettings()), asdict(self.status)
+        chosen = {name: value for name, value in given.items() if value != default[name]}
+        return StatusSettings(**(default | SCORING_RULES[self.scoring_rules][1] | chosen))
 
 
-__all__ = ["FitRatersSettings", "StatusSettings"]
+__all__ = ["SCORING_RULES", "FitRatersSettings", "StatusSettings"]

@@ -6,36 +6,56 @@ import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
+from matrix_factorization.score.statuses import NEEDS_MORE
 from nouns.errors import InputError
 from nouns.x import X_GLOBAL_INTERCEPT, X_RATINGS_PER_NOTE, X_RATINGS_PER_RATER, X_RESIDUAL_VARIANCE
 
-# Pairs of (intercept, factor) columns in order of preference; where a row lacks the first pair, the next is taken.
-RATER_COLUMNS = (
-    ("coreRaterIntercept", "coreRaterFactor1"),
-    ("raterIntercept", "raterFactor1"),
-    ("internalRaterIntercept", "internalRaterFactor1"),
-    ("intercept", "factor1"),
-)
-NOTE_COLUMNS = (
-    ("coreNoteIntercept", "coreNoteFactor1"),
-    ("noteIntercept", "noteFactor1"),
-    ("internalNoteIntercept", "internalNoteFactor1"),
-    ("intercept", "factor1"),
-)
-STATUS_COLUMNS = ("coreRatingStatus", "ratingStatus", "finalRatingStatus", "currentStatus", "status")
+# X's scorers whose parameters lie on one scale, in X's order: the Core model first, and where it has none, the next (pflip_model.py, run_scoring.py
+# meta_score). Group, multi-group and topic models are fitted apart, on few raters, and come last. The Gaussian score is no intercept.
+SCORERS = ("core", "coreWithTopics", "expansion", "expansionPlus", "multiGroup", "group", "topic")
+OTHER_SCALE = SCORERS[4:]
+_GENERAL = ("", "internal")  # spellings of X's one model before there were several
+
+
+def _pairs(side: str) -> tuple[tuple[str | None, str, str], ...]:
+    """(scorer, intercept column, factor column) in order of preference; None: the file does not say which scorer."""
+
+    def named(prefix: str) -> tuple[str, str]:
+        return (
+            (f"{prefix}{side}Intercept", f"{prefix}{side}Factor1")
+            if prefix
+            else (f"{side.lower()}Intercept", f"{side.lower()}Factor1")
+        )
+
+    first, *others = SCORERS
+    general = [(None, *named(prefix)) for prefix in _GENERAL] + [(None, "intercept", "factor1")]
+    return ((first, *named(first)), *general, *((scorer, *named(scorer)) for scorer in others))
+
+
+RATER_COLUMNS, NOTE_COLUMNS = _pairs("Rater"), _pairs("Note")
+# What X shows comes before what one of its models says; without it, the models in X's order.
+STATUS_COLUMNS = (
+    "finalRatingStatus", "currentStatus", *(f"{scorer}RatingStatus" for scorer in SCORERS), "ratingStatus", "status",
+)  # fmt: skip
+DECIDED_COLUMNS = ("decidedBy", "currentDecidedBy", "decided_by")
+# X writes these where a model holds a note back; to everybody outside, it needs more ratings (scoring_rules.py, ApplyModelResult).
+_HELD_BACK = ("FIRM_REJECT", "NEEDS_YOUR_HELP")
 _RATER_FILE = re.compile(r"helpfulness_?scores|^raters\b", re.IGNORECASE)
 _NOTE_FILE = re.compile(r"scored_?notes|notes_?scored|^notes\.parquet$", re.IGNORECASE)
 _RATING_FILE = re.compile(r"^ratings", re.IGNORECASE)
-_TABLE = (".tsv", ".parquet", ".csv")
+_TABLE = (".parquet", ".tsv", ".csv")  # in order of preference
 
 
 @dataclass(frozen=True)
 class Adopted:
-    """`raters`: raterParticipantId, intercept, factor1, one row each, sorted. `notes`: noteId (int64), intercept, factor1, status
-    (nullable), sorted. Ratios and mu of the fit they come from. `counts`: rows read, without parameters, repeated."""
+    """`raters`: raterParticipantId, intercept, factor1, scorer, one row each, sorted. `notes`: noteId (int64), intercept, factor1, scorer,
+    status, decided_by (all nullable but the id), sorted. `scorer`: whose parameters they are, of `SCORERS`; null: the files do not say.
+    Ratios and mu of the fit they come from. `counts`: rows read, without parameters, repeated, and parameters by scorer.
+    `not_read`: files that hold the same table as one that was read."""
 
     raters: pl.DataFrame
     notes: pl.DataFrame
@@ -43,7 +63,8 @@ class Adopted:
     ratings_per_note: float
     ratings_per_rater: float
     residual_variance: float
-    counts: dict[str, int]
+    counts: dict[str, Any]
+    not_read: tuple[str, ...] = ()
 
 
 def read_adopted(
@@ -51,44 +72,42 @@ def read_adopted(
 ) -> Adopted:
     """Rater (and, if there, note) parameters in a file or directory.
 
-    A directory may hold `raters.parquet` (a `fit_raters` output, with `fit.json` and `notes.parquet` beside it), X's `helpfulness_scores*` and
+    Where a table lies there as Parquet and as text, the Parquet file is read. A row's parameters are those of the first scorer in X's order that
+    has them; its status is the one X shows (`finalRatingStatus`), else the first model's that has one. Notes with a status but no parameters
+    are kept. A directory may hold `raters.parquet` (a `fit_raters` output, with `fit.json` and `notes.parquet` beside it), X's `helpfulness_scores*` and
     `scored_notes*` in either spelling, or ratings with the raters' parameters on every row. `ratings_per_note` (0: X's) and
     `global_intercept` go with parameters whose files do not tell them. Raises `InputError` if no rater has parameters.
     """
     source = Path(source)
     if source.is_dir():
-        found = sorted(path for path in source.iterdir() if path.suffix in _TABLE)
+        found, not_read = _once(sorted(path for path in source.iterdir() if path.suffix in _TABLE))
         rater_files = [path for path in found if _RATER_FILE.search(path.name)]
         note_files = [path for path in found if _NOTE_FILE.search(path.name)]
         if not rater_files:
             rater_files = [path for path in found if _RATING_FILE.search(path.name)]
         where = source
     elif source.is_file():
-        rater_files, note_files, where = [source], [], source.parent
+        rater_files, note_files, where, not_read = [source], [], source.parent, []
     else:
         raise InputError(f"{source} does not exist; give a fit_raters output or the files of X's scorer to adopt.")
     if not rater_files:
         raise InputError(
             f"{source} holds no rater parameters: raters.parquet, helpfulness_scores*.tsv/.parquet or ratings with "
-            f"{RATER_COLUMNS[0][0]} and {RATER_COLUMNS[0][1]} are expected; found {sorted(p.name for p in source.iterdir())[:8]}."
+            f"{RATER_COLUMNS[0][1]} and {RATER_COLUMNS[0][2]} are expected; found {sorted(p.name for p in source.iterdir())[:8]}."
         )
     rater_rows = pl.concat([_parameters(path, "raterParticipantId", RATER_COLUMNS) for path in rater_files])
-    raters = (
-        rater_rows.drop_nulls()
-        .unique("raterParticipantId", keep="last", maintain_order=True)
-        .sort("raterParticipantId")
-    )
+    known = rater_rows.drop_nulls(["raterParticipantId", "intercept", "factor1"])
+    raters = known.unique("raterParticipantId", keep="last", maintain_order=True).sort("raterParticipantId")
     if raters.is_empty():
         raise InputError(
             f"none of the {rater_rows.height} rows in {', '.join(p.name for p in rater_files)} has rater parameters."
         )
-    note_tables = [_parameters(path, "noteId", NOTE_COLUMNS, STATUS_COLUMNS) for path in note_files]
-    empty = pl.DataFrame(
-        schema={"noteId": pl.Int64, "intercept": pl.Float64, "factor1": pl.Float64, "status": pl.String}
+    note_rows = pl.concat(
+        [pl.DataFrame(schema=_NOTE_SCHEMA), *(_parameters(path, "noteId", NOTE_COLUMNS) for path in note_files)]
     )
-    note_rows = pl.concat([empty, *note_tables])
     notes = (
-        note_rows.drop_nulls(["noteId", "intercept", "factor1"])
+        note_rows.drop_nulls("noteId")
+        .filter(pl.any_horizontal(pl.col("intercept", "status").is_not_null()))
         .unique("noteId", keep="last", maintain_order=True)
         .sort("noteId")
     )
@@ -102,12 +121,33 @@ def read_adopted(
         residual_variance=float(fit.get("residual_variance") or X_RESIDUAL_VARIANCE),
         counts={
             "rater_rows": rater_rows.height,
-            "rater_rows_without_parameters": rater_rows.height - rater_rows.drop_nulls().height,
-            "rater_rows_repeated": rater_rows.drop_nulls().height - raters.height,
+            "rater_rows_without_parameters": rater_rows.height - known.height,
+            "rater_rows_repeated": known.height - raters.height,
             "note_rows": note_rows.height,
-            "note_rows_without_parameters": note_rows.height - notes.height,
+            "note_rows_without_parameters": note_rows["intercept"].null_count(),
+            "raters_by_scorer": _by_scorer(raters),
+            "notes_by_scorer": _by_scorer(notes.drop_nulls("intercept")),
         },
+        not_read=tuple(path.name for path in not_read),
     )
+
+
+_NOTE_SCHEMA = {
+    "noteId": pl.Int64, "intercept": pl.Float64, "factor1": pl.Float64, "scorer": pl.String, "status": pl.String, "decided_by": pl.String,
+}  # fmt: skip
+
+
+def _by_scorer(rows: pl.DataFrame) -> dict[str, int]:
+    return dict(rows.select(pl.col("scorer").fill_null("unnamed")).group_by("scorer").len().sort("scorer").iter_rows())
+
+
+def _once(files: list[Path]) -> tuple[list[Path], list[Path]]:
+    """(files to read, files left out): of a table in several formats, `scored_notes.tsv` and `scoredNotes.parquet`, the first of `_TABLE`."""
+    chosen: dict[str, Path] = {}
+    for path in sorted(files, key=lambda path: _TABLE.index(path.suffix)):
+        chosen.setdefault(path.stem.replace("_", "").lower(), path)
+    read = set(chosen.values())
+    return [path for path in files if path in read], [path for path in files if path not in read]
 
 
 def _fit_beside(directory: Path) -> dict:
@@ -122,10 +162,8 @@ def _fit_beside(directory: Path) -> dict:
         ) from error
 
 
-def _parameters(
-    path: Path, key: str, pairs: tuple[tuple[str, str], ...], statuses: tuple[str, ...] = ()
-) -> pl.DataFrame:
-    """key, intercept, factor1 (and status) of every row of one file; nulls where the row has no complete pair."""
+def _parameters(path: Path, key: str, pairs: tuple[tuple[str | None, str, str], ...]) -> pl.DataFrame:
+    """key, intercept, factor1, scorer (of notes: status, decided_by) of every row of one file; nulls where it has no complete pair."""
     try:
         if path.suffix == ".parquet":
             rows = pl.read_parquet(path)
@@ -136,28 +174,44 @@ def _parameters(
         raise InputError(
             f"{path} cannot be read as a table: {error}. Parquet, or TSV with a header line, is expected."
         ) from error
-    present = [pair for pair in pairs if set(pair) <= set(rows.columns)]
+    present = [pair for pair in pairs if set(pair[1:]) <= set(rows.columns)]
     if key not in rows.columns or not present:
         raise InputError(
-            f"{path} has columns {rows.columns[:12]}; {key} and one of {[' + '.join(pair) for pair in pairs]} are expected."
-        )
-    known = [
-        pl.col(i).cast(pl.Float64, strict=False).is_finite() & pl.col(f).cast(pl.Float64, strict=False).is_finite()
-        for i, f in present
-    ]
-
-    def first_known(column: int) -> pl.Expr:
-        return pl.coalesce(
-            pl.when(ok).then(pl.col(pair[column]).cast(pl.Float64, strict=False))
-            for ok, pair in zip(known, present, strict=True)
+            f"{path} has columns {rows.columns[:12]}; {key} and one of {[' + '.join(pair[1:]) for pair in pairs]} are expected."
         )
 
+    def number(name: str) -> pl.Expr:
+        return pl.col(name).cast(pl.Float64, strict=False)
+
+    known = [number(i).is_finite() & number(f).is_finite() for _, i, f in present]
+    # A table that was adopted before says itself whose parameters they are.
+    said = pl.col("scorer") if "scorer" in rows.columns else pl.lit(None, dtype=pl.String)
     columns = [
         pl.col(key).cast(pl.String if key == "raterParticipantId" else pl.Int64, strict=False),
-        first_known(0).alias("intercept"),
-        first_known(1).alias("factor1"),
+        pl.coalesce(pl.when(ok).then(number(pair[1])) for ok, pair in zip(known, present, strict=True)).alias(
+            "intercept"
+        ),
+        pl.coalesce(pl.when(ok).then(number(pair[2])) for ok, pair in zip(known, present, strict=True)).alias(
+            "factor1"
+        ),
+        pl.coalesce(
+            *(
+                pl.when(ok).then(pl.lit(pair[0], dtype=pl.String).fill_null(""))
+                for ok, pair in zip(known, present, strict=True)
+            )
+        )
+        .replace({"": None})
+        .fill_null(said)
+        .alias("scorer"),
     ]
-    if statuses:
-        have = [pl.col(name).cast(pl.String) for name in statuses if name in rows.columns]
-        columns.append((pl.coalesce(have) if have else pl.lit(None, dtype=pl.String)).alias("status"))
+    if key == "noteId":
+        status = _first_word(rows, STATUS_COLUMNS).replace(dict.fromkeys(_HELD_BACK, NEEDS_MORE))
+        columns += [status.alias("status"), _first_word(rows, DECIDED_COLUMNS).alias("decided_by")]
     return rows.select(columns)
+
+
+def _first_word(rows: pl.DataFrame, names: tuple[str, ...]) -> pl.Expr:
+    """The first of these columns that holds more than nothing or a pair of quotes."""
+    have = [pl.col(name).cast(pl.String).str.strip_chars('" ') for name in names if name in rows.columns]
+    words = [pl.when(word.str.len_bytes() > 0).then(word) for word in have]
+    return pl.coalesce(*words, pl.lit(None, dtype=pl.String))

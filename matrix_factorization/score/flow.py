@@ -168,7 +168,9 @@ def score(
     if members is not None:
         pool = whole.keep(np.ones(n_notes, bool), members)
         if pool.n_ratings == 0:
-            warnings.append("No rating was made by a rater of the population to be fitted; all raters were fitted together.")
+            warnings.append(
+                "No rating was made by a rater of the population to be fitted; all raters were fitted together."
+            )
             pool, members = whole, None
     inside = np.ones(n_raters, bool) if members is None else members
     rejected = {"note_with_few_ratings": 0, "rater_with_few_ratings": 0, "rater_below_helpfulness": 0}
@@ -204,7 +206,9 @@ def score(
     n_ratings = pool.note_degree()
     note_intercept, note_factor = _spread(first.parameters.notes, notes_in)
     provisional = provisional_statuses(
-        _evidence(whole, note_intercept, note_factor, np.full(n_raters, np.nan), facts, n_ratings), settings.status
+        _evidence(whole, note_intercept, note_factor, np.full(n_raters, np.nan), facts, n_ratings),
+        settings.thresholds,
+        settings.acting_rules,
     )
     outcome = (provisional.status == STATUSES.index(HELPFUL)).astype(np.int8) - (
         provisional.status == STATUSES.index(NOT_HELPFUL)
@@ -353,13 +357,9 @@ def complete(
         n_ratings = np.bincount(np.repeat(np.arange(n_notes), degree)[~alien], minlength=n_notes)
         captured = n_ratings >= CAPTURE_SHARE * degree
         weight = np.where(alien & np.repeat(n_ratings > 0, degree), 0.0, weight)
-    folded = _merge(
-        notes_from(everybody, weight * np.where(known_rater, 1.0, unfitted.weight)[rater_of]), first, given
-    )
+    folded = _merge(notes_from(everybody, weight * np.where(known_rater, 1.0, unfitted.weight)[rater_of]), first, given)
     # What the note's own parameters rest on: strangers count for notes outside the fit only.
-    weight = weight * np.where(
-        known_rater[rater_of], 1.0, np.where(np.repeat(given, degree), 0.0, unfitted.weight)
-    )
+    weight = weight * np.where(known_rater[rater_of], 1.0, np.where(np.repeat(given, degree), 0.0, unfitted.weight))
 
     bounds = pseudo_rating_bounds(
         whole.note_start, rater_of, value, everybody, mu,
@@ -382,10 +382,10 @@ def complete(
         whole, folded.intercept, folded.factor, raters.factor, facts, n_ratings, bounds.upper, baselines
     )
     evidence = replace(evidence, captured=captured)
-    rules = settings.status
+    rules = settings.thresholds
     if tag_outliers is not None:
-        on_track = evidence.misleading & (n_ratings >= settings.status.min_ratings)
-        on_track &= folded.intercept >= settings.status.helpful_intercept - settings.status.helpful_inertia
+        on_track = evidence.misleading & (n_ratings >= rules.min_ratings)
+        on_track &= folded.intercept >= rules.helpful_intercept - rules.helpful_inertia
         evidence = replace(evidence, tag_outlier=tag_outliers(folded.factor, raters.factor, on_track))
     if settings.score == "gaussian":
         gaussian = gaussian_scores(whole, raters.factor)
@@ -405,7 +405,7 @@ def complete(
         rater_source=rater_source,
         unfitted=unfitted,
         evidence=evidence,
-        statuses=final_statuses(evidence, rules),
+        statuses=final_statuses(evidence, rules, settings.acting_rules),
         lower=lower,
         upper=upper,
         pseudo_lower=bounds.lower,

@@ -12,12 +12,16 @@ import numpy as np
 import polars as pl
 
 from matrix_factorization.score.adopting import score_with_adopted
+from matrix_factorization.score.agreement import agreement_with_published
 from matrix_factorization.score.flow import score
 from matrix_factorization.score.inputs import note_facts, rating_events
 from matrix_factorization.score.outputs import describe, frames
+from matrix_factorization.score.population import population_of
+from matrix_factorization.score.statuses import OUTSIDE
 from matrix_factorization.settings import FitRatersSettings
 from matrix_factorization.solve.several import several_factors
 from nouns.errors import InputError
+from nouns.notices import notice
 from nouns.run import Run
 from nouns.stage import Counts, Tools
 
@@ -51,11 +55,16 @@ def fit_raters(
                 f"the snapshot {snapshot} holds no ratings, so there is nothing to fit; adopt parameters instead."
             )
         facts = note_facts(snapshot, events)
-        scoring = score(events, facts, settings, tag_outliers_of(snapshot, events), tools.progress)
+        population = population_of(snapshot, events.rater_ids, settings.population)
+        scoring = score(events, facts, settings, tag_outliers_of(snapshot, events), tools.progress, population.members)
         raters, notes = frames(scoring)
-        fit = describe(scoring)
+        fit = describe(scoring) | {"scoring_rules": settings.scoring_rules, "population": population.facts}
+        statuses = scoring.completed.statuses
+        fit["population"]["notes_without_status_for_want_of_its_ratings"] = sum(OUTSIDE in r for r in statuses.rules)
+        fit["agreement_with_published"] = agreement_with_published(snapshot, events.note_ids, statuses)
         counts = {"in": fit["n_ratings_seen"], "out": fit["n_ratings"], "rejected": fit["rejected"]}
         counts |= {"n_raters": raters.height, "n_notes": notes.height, "warnings": fit["warnings"]}
+        counts["notices"] = _notices(fit)
         if settings.extra_factors:
             tables, fit["extra_factors"] = several_factors(scoring.table, settings, tools.progress)
             for name, table in tables.items():
@@ -63,7 +72,7 @@ def fit_raters(
         if settings.plots:
             from matrix_factorization.score.plots import plot_fit
 
-            plot_fit(scoring, settings.status, out)
+            plot_fit(scoring, settings.thresholds, out)
     else:
         raise InputError("fit_raters needs a snapshot to fit or parameters to adopt; neither was given.")
     _write(raters, out / "raters.parquet")
@@ -91,6 +100,23 @@ def fold_in(
     _write(notes, out / "notes.parquet")
     _write_json(fit, out / "fit.json")
     return counts
+
+
+def _notices(fit: dict[str, Any]) -> list[dict[str, str]]:
+    """What a reader of the terminal should know of a fit: who was not fitted, and how the statuses agree with X's."""
+    said, people, agreed = [], fit["population"], fit["agreement_with_published"]
+    if people["raters_outside"]:
+        text = (
+            f"{people['raters_outside']:,} of {people['raters']:,} raters are outside the population that was fitted ({people['fitted']}); "
+            f"they were folded in. {people['notes_without_status_for_want_of_its_ratings']:,} notes have most of their ratings from them, "
+            "and so no status. Setting: fit_raters.population."
+        )
+        said.append(notice("told", "fit_raters", text))
+    if agreed["compared"]:
+        kinds = ", ".join(f"{name.replace('_', ' ')} {n:,}" for name, n in agreed["kinds"].items())
+        text = f"Statuses equal X's published ones on {agreed['share_equal']:.1%} of {agreed['compared']:,} notes"
+        said.append(notice("told", "fit_raters", f"{text} (of the others: {kinds})." if kinds else f"{text}."))
+    return said
 
 
 def _write(frame: pl.DataFrame, path: Path) -> None:

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from matrix_factorization.settings import StatusSettings
+from matrix_factorization.settings import SCORING_RULES, StatusSettings
 
 HELPFUL = "CURRENTLY_RATED_HELPFUL"
 NOT_HELPFUL = "CURRENTLY_RATED_NOT_HELPFUL"
 NEEDS_MORE = "NEEDS_MORE_RATINGS"
+OUTSIDE, LOCKED = "OutsidePopulation", "Locked"
 STATUSES = (NEEDS_MORE, HELPFUL, NOT_HELPFUL)
 
 
@@ -48,29 +49,35 @@ class NoteEvidence:
 
 @dataclass(frozen=True)
 class Statuses:
-    """`status`: (n,) index into `STATUSES`. `rules`: for each note the names of the rules that acted, in order."""
+    """`status`: (n,) index into `STATUSES`. `rules`: for each note the names of the rules that acted, in order. `own`: what the
+    rules say before a locked status is kept."""
 
     status: np.ndarray
     rules: list[list[str]]
+    own: np.ndarray
 
     @property
     def names(self) -> list[str]:
         return [STATUSES[k] for k in self.status]
 
 
-def provisional_statuses(evidence: NoteEvidence, settings: StatusSettings) -> Statuses:
+TODAY = SCORING_RULES[max(SCORING_RULES)][0]
+"""Names of the rules that act by the newest of X's rules."""
+
+
+def provisional_statuses(evidence: NoteEvidence, settings: StatusSettings, acting: frozenset[str] = TODAY) -> Statuses:
     """Statuses after the first round, by which raters are measured; without the rules X keeps for the end.
 
     Source: communitynotes `note_ratings.py`, `compute_scored_notes` with `finalRound=False`.
     """
-    return _apply(_first_rules(evidence, settings), len(evidence.intercept))
+    return _apply(_first_rules(evidence, settings), len(evidence.intercept), acting)
 
 
-def final_statuses(evidence: NoteEvidence, settings: StatusSettings) -> Statuses:
-    """Statuses by every rule. A rule acts only on the notes for which its condition holds when its turn comes.
+def final_statuses(evidence: NoteEvidence, settings: StatusSettings, acting: frozenset[str] = TODAY) -> Statuses:
+    """Statuses by the rules named in `acting`, and by those that are not Core's: a note of another population has no status,
+    a locked one is kept. A rule acts only on the notes for which its condition holds when its turn comes.
 
-    Not included are X's rules that need models or data we do not have: incorrect-tag and diligence models, population samples,
-    time-based stabilisation. Source: communitynotes `note_ratings.py`, `scoring_rules.py` and, for "Locked", `note_status_history.py`.
+    What X does besides stands in the README, "Not included". Source: communitynotes `note_ratings.py`, `scoring_rules.py` and, for "Locked", `note_status_history.py`.
     """
     s, e = settings, evidence
     enough = e.n_ratings >= s.min_ratings
@@ -106,9 +113,11 @@ def final_statuses(evidence: NoteEvidence, settings: StatusSettings) -> Statuses
         ("NoHighVolIntercept", NEEDS_MORE, HELPFUL, e.without_most_active < s.baseline_intercept),
         ("NoCorrelatedIntercept", NEEDS_MORE, HELPFUL, e.without_correlated < s.baseline_intercept),
     ]  # fmt: skip
+    if e.captured is not None:
+        rules.append((OUTSIDE, NEEDS_MORE, None, ~e.captured))
     if e.locked is not None:
-        rules += [("Locked", name, None, e.locked == k) for k, name in enumerate(STATUSES)]
-    return _apply(rules, len(e.intercept))
+        rules += [(LOCKED, name, None, e.locked == k) for k, name in enumerate(STATUSES)]
+    return _apply(rules, len(e.intercept), acting | {OUTSIDE, LOCKED})
 
 
 def _first_rules(e: NoteEvidence, s: StatusSettings) -> list[tuple[str, str, str | None, np.ndarray]]:
@@ -128,10 +137,15 @@ def _first_rules(e: NoteEvidence, s: StatusSettings) -> list[tuple[str, str, str
     ]
 
 
-def _apply(rules: list[tuple[str, str, str | None, np.ndarray]], n: int) -> Statuses:
+def _apply(rules: list[tuple[str, str, str | None, np.ndarray]], n: int, acting: frozenset[str]) -> Statuses:
     status = np.zeros(n, dtype=np.int8)
+    own = status
     acted: list[list[str]] = [[] for _ in range(n)]
     for name, new, looks_at, condition in rules:
+        if name not in acting:
+            continue
+        if name == LOCKED and own is status:
+            own = status.copy()
         if looks_at == HELPFUL:
             condition = condition & (status == STATUSES.index(HELPFUL))
         elif looks_at == "not helpful yet":
@@ -139,4 +153,4 @@ def _apply(rules: list[tuple[str, str, str | None, np.ndarray]], n: int) -> Stat
         status[condition] = STATUSES.index(new)
         for k in np.flatnonzero(condition).tolist():
             acted[k].append(name)
-    return Statuses(status, acted)
+    return Statuses(status, acted, own)

@@ -133,7 +133,7 @@ def fit_raters_alone(
     settings: Settings,
     progress: Progress = silent,
 ) -> dict[str, Any]:
-    """`fit_raters` on loose files into `out`; returns what stands in fit.json."""
+    """`fit_raters` on loose files into `out`; returns what stands in fit.json, and the stage's `notices`."""
     from matrix_factorization.score.stage import fit_raters
 
     if out is None:
@@ -145,14 +145,14 @@ def fit_raters_alone(
         result.mkdir()
         began = time.monotonic()
         loose = Run(directories={"ingest": snapshot} if snapshot else {}, given={"raters": adopt} if adopt else {})
-        fit_raters(loose, settings.fit_raters, result, Tools(progress=progress))
+        counts = fit_raters(loose, settings.fit_raters, result, Tools(progress=progress))
         # Outside a run nothing compares bytes, and whoever scripts against fit.json wants the seconds beside the loss.
         fit = json.loads((result / "fit.json").read_text(encoding="utf-8")) | {
             "seconds": round(time.monotonic() - began, 3)
         }
         (result / "fit.json").write_text(json.dumps(fit, indent=2, sort_keys=True) + "\n", encoding="utf-8")
         _publish(result, out)
-    return fit
+    return fit | {"notices": counts["notices"]}
 
 
 def diff_alone(before: Path, after: Path) -> dict[str, Any]:

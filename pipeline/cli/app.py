@@ -505,6 +505,7 @@ def fit_raters(
     if json:
         emit(fit)
     else:
+        show_notices(fit["notices"])
         say(
             f"{fit.get('n_raters', 0):,} raters, {fit.get('n_notes', 0):,} notes, {fit.get('n_ratings', 0):,} ratings -> {out}"
         )

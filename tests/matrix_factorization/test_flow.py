@@ -366,8 +366,9 @@ def evidence(**changes) -> NoteEvidence:
         ({"without_correlated": 0.36}, NEEDS_MORE, "NoCorrelatedIntercept"),
         ({"without_most_active": 0.37}, HELPFUL, "GeneralCRH"),
         ({"tag_outlier": True, "intercept": 0.45}, NEEDS_MORE, "TagFilter"),
-        ({"tag_outlier": True, "intercept": 0.50}, HELPFUL, "CRHSuperThreshold"),
-        ({"tag_outlier": True, "intercept": 0.495, "was_helpful": True}, HELPFUL, "ElevatedCRHInertia"),
+        ({"tag_outlier": True, "intercept": 0.60}, NEEDS_MORE, "TagFilter"),
+        ({"captured": False}, NEEDS_MORE, "OutsidePopulation"),
+        ({"captured": False, "locked": 1}, HELPFUL, "Locked"),
         ({"locked": 0}, NEEDS_MORE, "Locked"),
         ({"locked": 2, "intercept": 0.45}, NOT_HELPFUL, "Locked"),
         ({"intercept": -0.14, "factor": 0.1}, NOT_HELPFUL, "GeneralCRNH"),
@@ -384,6 +385,27 @@ def test_each_rule_acts_at_its_threshold_and_is_named(changes, status, last_rule
     assert found.names == [status]
     assert found.rules[0][0] == "InitialNMR"
     assert found.rules[0][-1] == last_rule
+
+
+@pytest.mark.parametrize(
+    ("changes", "status", "last_rule"),
+    [
+        ({"tag_outlier": True, "intercept": 0.49}, NEEDS_MORE, "TagFilter"),
+        ({"tag_outlier": True, "intercept": 0.50}, HELPFUL, "CRHSuperThreshold"),
+        ({"tag_outlier": True, "intercept": 0.495, "was_helpful": True}, HELPFUL, "ElevatedCRHInertia"),
+        ({"factor": 0.9, "counts": [[1, 1, 18], [0, 0, 3]], "without_correlated": 0.1}, HELPFUL, "GeneralCRH"),
+        ({"intercept": 0.0, "upper": -0.05}, NEEDS_MORE, "InitialNMR"),
+    ],
+)
+def test_the_rules_of_december_2022_know_a_super_threshold_and_no_balance(changes, status, last_rule):
+    of_then = FitRatersSettings(scoring_rules="2022-12")
+    found = final_statuses(evidence(**changes), of_then.thresholds, of_then.acting_rules)
+    assert (found.names, found.rules[0][-1]) == ([status], last_rule)
+
+
+def test_a_threshold_that_was_set_comes_before_the_months():
+    settings = FitRatersSettings(status=StatusSettings(helpful_intercept=0.45), scoring_rules="2022-12")
+    assert (settings.thresholds.helpful_intercept, settings.thresholds.largest_factor) == (0.45, 0.5)
 
 
 def test_the_provisional_round_knows_only_the_first_rules():

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+import itertools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,12 @@ import numpy as np
 from jury.judge.chance import helpful_chance
 from jury.model.features import MISLEADING
 from jury.model.hierarchical import HierarchicalModel
-from jury.records import SIDES, JudgedText, Jury, Ratings, Sibling
+from jury.records import SIDES, JudgedText, Jury, Ratings, Sibling, side_of
 from nouns.errors import InputError
 
 Z90 = 1.6449
 REASONS_PER_SIDE = 2
+AT_ONCE = 256  # lines read, embedded and rated together
 
 
 def rate_lines(
@@ -29,48 +31,68 @@ def rate_lines(
     directory = open_jury(jury)
     trained = load_model(directory.path, model, cache)
     sides = standard_jury(directory.raters, directory.global_intercept, 400)
-    for number, line in enumerate(lines, start=1):
-        yield rate_one(trained, sides, line, number)
+    numbered = enumerate(lines, start=1)
+    while some := list(itertools.islice(numbered, AT_ONCE)):
+        yield from rate_many(trained, sides, some)
 
 
-def rate_one(model: HierarchicalModel, sides: Jury, line: Mapping[str, Any], number: int = 1) -> dict[str, Any]:
-    """The result of one line; raises InputError naming the line and the field that is missing or wrong."""
-    text = read_line(line, number)
-    rated = model.seat(sides).rate([text])
-    judged = model.judge([text])
-    score, sd = float(judged.mean[0, 0]), float(rated.sd[0])
-    from jury.records import side_of
-
+def rate_many(
+    model: HierarchicalModel, sides: Jury, lines: Sequence[tuple[int, Mapping[str, Any]]]
+) -> Iterator[dict[str, Any]]:
+    """The results of numbered lines; raises InputError naming the line and the field that is missing or wrong."""
+    texts = [read_line(line, number) for number, line in lines]
+    people = [_people(line, number) for number, line in lines]
+    rated, judged = model.seat(sides).rate(texts), model.judge(texts)
     side = side_of(sides.factor)
-    helpful = {
-        name: (float(rated.probabilities[side == s, 0, 2].mean()) if (side == s).any() else None)
-        for s, name in enumerate(SIDES)
-    }
-    reasons = {}
-    for s, name in enumerate(SIDES):
-        top: list[int] = (
-            np.argsort(-rated.reasons[0, s], kind="stable")[:REASONS_PER_SIDE].tolist() if rated.tags else []
-        )
-        reasons[name] = [{"tag": rated.tags[k], "probability": round(float(rated.reasons[0, s, k]), 4)} for k in top]
-    result: dict[str, Any] = {
-        "id": text.id,
-        "score": score,
-        "lower": score - Z90 * sd,
-        "upper": score + Z90 * sd,
-        "factor": float(judged.mean[0, 1]),
-        "helpful_chance": float(helpful_chance(judged.mean[0, 0], rated.sd[0], judged.mean[0, 1], model.chance)),
-        "helpful": helpful,
-        "reasons": reasons,
-    }
+    for t, (text, jury) in enumerate(zip(texts, people, strict=True)):
+        score, sd = float(judged.mean[t, 0]), float(rated.sd[t])
+        helpful = {
+            name: (float(rated.probabilities[side == s, t, 2].mean()) if (side == s).any() else None)
+            for s, name in enumerate(SIDES)
+        }
+        reasons = {}
+        for s, name in enumerate(SIDES):
+            top: list[int] = (
+                np.argsort(-rated.reasons[t, s], kind="stable")[:REASONS_PER_SIDE].tolist() if rated.tags else []
+            )
+            reasons[name] = [
+                {"tag": rated.tags[k], "probability": round(float(rated.reasons[t, s, k]), 4)} for k in top
+            ]
+        result: dict[str, Any] = {
+            "id": text.id,
+            "score": score,
+            "lower": score - Z90 * sd,
+            "upper": score + Z90 * sd,
+            "factor": float(judged.mean[t, 1]),
+            "helpful_chance": float(helpful_chance(judged.mean[t, 0], rated.sd[t], judged.mean[t, 1], model.chance)),
+            "helpful": helpful,
+            "reasons": reasons,
+        }
+        if jury is not None:
+            seated = Jury(jury.rater_ids, jury.intercept, jury.factor, sides.global_intercept, "given", 0)
+            chances = model.seat(seated).rate([text]).probabilities[:, 0] if len(jury) else np.zeros((0, 3))
+            result["probabilities"] = [[round(float(v), 6) for v in row] for row in chances]
+        yield result
+
+
+def _people(line: Mapping[str, Any], number: int) -> Jury | None:
+    """The raters a line asks about, None where it asks about none."""
     people = line.get("raters")
-    if people is not None:
-        i_u = np.array([_number(p, "intercept", number) for p in people])
-        f_u = np.array([_number(p, "factor", number) for p in people])
-        ids = tuple(str(p.get("rater_id") or "") for p in people)
-        jury = Jury(ids, i_u, f_u, sides.global_intercept, "given", 0)
-        chances = model.seat(jury).rate([text]).probabilities[:, 0] if len(people) else np.zeros((0, 3))
-        result["probabilities"] = [[round(float(v), 6) for v in row] for row in chances]
-    return result
+    if people is None:
+        return None
+    if not isinstance(people, list) or not all(isinstance(entry, Mapping) for entry in people):
+        raise InputError(
+            f"line {number}: raters is {str(people)[:80]}; a list of objects with intercept and factor is expected, "
+            'for example [{"rater_id": "a", "intercept": 0.1, "factor": -0.4}].'
+        )
+    return Jury(
+        tuple(str(entry.get("rater_id") or "") for entry in people),
+        np.array([_number(entry, "intercept", number) for entry in people], dtype=np.float64),
+        np.array([_number(entry, "factor", number) for entry in people], dtype=np.float64),
+        0.0,
+        "given",
+        0,
+    )
 
 
 def read_line(line: Mapping[str, Any], number: int = 1) -> JudgedText:
@@ -97,6 +119,10 @@ def _sibling(entry: Any, number: int) -> Sibling:
     if not isinstance(entry, Mapping) or not isinstance(entry.get("text"), str):
         raise InputError(f"line {number}: a sibling needs a text and a classification; found {entry!r:.200}.")
     ratings = entry.get("ratings") or []
+    if not isinstance(ratings, list) or not all(isinstance(r, Mapping) for r in ratings):
+        raise InputError(
+            f"line {number}: a sibling's ratings is {str(ratings)[:80]}; a list of objects with intercept, factor and value is expected."
+        )
     known = Ratings(
         tuple(str(r.get("rater_id") or "") for r in ratings),
         np.array([_number(r, "intercept", number) for r in ratings], dtype=np.float64),

@@ -94,7 +94,14 @@ def load_settings(
     environment: Mapping[str, str] | None = None,
     flags: Iterable[str] = (),
 ) -> Settings:
-    """Settings from all four sources.
+    """Settings from all four sources: defaults and whatever `given_values` finds. Raises as it does."""
+    return _build(Settings, given_values(file, environment, flags), "")
+
+
+def given_values(
+    file: Path | None = None, environment: Mapping[str, str] | None = None, flags: Iterable[str] = ()
+) -> dict[str, Any]:
+    """What a file, the environment and flags say of settings, table by table; what nobody said is not there.
 
     `file`: a TOML file; None reads `supernotes.toml` of the current directory if it exists. `environment`: defaults to
     the process's. `flags`: `table.key=value` strings. Raises `InputError` for an unknown key or a value of the wrong type.
@@ -116,15 +123,22 @@ def load_settings(
         if name.startswith(PREFIX) and "__" in name[len(PREFIX) :]:
             path = name[len(PREFIX) :].lower().split("__")
             _assign(values, path, _parse(text), name)
-    return _with_flags(values, flags)
+    return _flagged(values, flags)
+
+
+def with_given(settings: Settings, table: str, given: Mapping[str, Any]) -> Settings:
+    """The settings with what was given for one table; what was not said stays as it is."""
+    values = as_dict(settings)
+    values[table] |= given.get(table, {})
+    return _build(Settings, values, "")
 
 
 def changed_by_flags(settings: Settings, flags: Iterable[str]) -> Settings:
     """The settings with some `table.key=value` strings applied; raises as `load_settings` does."""
-    return _with_flags(as_dict(settings), flags)
+    return _build(Settings, _flagged(as_dict(settings), flags), "")
 
 
-def _with_flags(values: dict[str, Any], flags: Iterable[str]) -> Settings:
+def _flagged(values: dict[str, Any], flags: Iterable[str]) -> dict[str, Any]:
     for flag in flags:
         key, sign, text = flag.partition("=")
         if not sign or "." not in key:
@@ -132,7 +146,7 @@ def _with_flags(values: dict[str, Any], flags: Iterable[str]) -> Settings:
                 f"--set {flag!r} is not of the form table.key=value, for example judge_candidates.n_jurors=500."
             )
         _assign(values, key.strip().split("."), _parse(text), f"--set {flag}")
-    return _build(Settings, values, "")
+    return values
 
 
 def _parse(text: str) -> Any:

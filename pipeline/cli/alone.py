@@ -230,27 +230,25 @@ def dry_run_requests(store: Store, run_id: str, posts: list[int] | None) -> Iter
         )
 
 
-def export_alone(store: Store, run_id: str, formats: tuple[str, ...], out: Path | None) -> dict[str, Any]:
-    """Export chosen formats of a run, into the workspace or into `out`."""
+def export_alone(plan: Plan, formats: tuple[str, ...], out: Path | None, progress: Progress = silent) -> dict[str, Any]:
+    """Export a run with the plan's settings, chosen formats or all, into the workspace or into `out`."""
     import dataclasses
 
     from feedback.export.stage import export
 
-    plan = Plan(store, run_id)
     settings = plan.settings.export
     if formats:
         settings = dataclasses.replace(settings, formats=formats)
-    if out is None:
-        plan.settings = changed(plan.settings, export=settings)
-        result = plan.run("export")
-        return result.counts | {"path": result.path}
     plan.settings = changed(plan.settings, export=settings)
+    if out is None:
+        result = plan.run("export", progress)
+        return {"run_id": plan.run_id, "stage": "export"} | result.counts | result.to_json()
     with _scratch_beside(out) as name:
         scratch = Path(name) / "result"
         scratch.mkdir()
-        counts = export(
-            plan.open("export"), settings, scratch, Tools(), draft_candidates=plan.settings.draft_candidates
-        )
+        also = {name: getattr(plan.settings, name) for name in ("draft_candidates", "judge_candidates")}
+        tools = Tools(seed=plan.settings.run.seed, progress=progress)
+        counts = export(plan.open("export"), settings, scratch, tools, **also)
         _publish(scratch, out)
     return counts | {"path": str(out)}
 

@@ -614,15 +614,20 @@ def export(
     set: Set = None,
     json: Json = False,
 ) -> None:
-    """Dataset folders for training tools, with card, manifest and checksums."""
-    if not format and out is None:
-        stage_of_run("export", run, workspace, json, _settings(config, set))
-        return
+    """Dataset folders for training tools, with card, manifest and checksums. Its own settings are those given now."""
     from pipeline.cli.alone import export_alone
+    from pipeline.plan import Plan
+    from pipeline.progress import reporting
+    from pipeline.settings import given_values, with_given
     from storage.store import Store
 
     store = Store(workspace)
-    counts = export_alone(store, run or newest_run(store), tuple(format or ()), out)
+    plan = Plan(store, run or newest_run(store))
+    given = given_values(config, flags=set or ())
+    plan.settings = with_given(plan.settings, "export", given)
+    say_frozen(plan, "build_pairs", _settings(config, set))
+    with reporting("export") as progress:
+        counts = export_alone(plan, tuple(format or ()), out, progress)
     if json:
         emit(counts)
     else:

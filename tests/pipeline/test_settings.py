@@ -10,11 +10,13 @@ from nouns.errors import InputError
 from pipeline.settings import (
     Settings,
     as_dict,
+    given_values,
     load_settings,
     output_settings,
     settings_from_dict,
     settings_of_run,
     speed_fields,
+    with_given,
 )
 
 
@@ -79,3 +81,15 @@ def test_every_field_has_a_default_and_a_simple_type():
     for table in dataclasses.fields(Settings):
         assert dataclasses.is_dataclass(table.default_factory), table.name
         as_dict(table.default_factory())
+
+
+def test_what_is_given_for_one_table_leaves_all_else_as_the_run_had_it(tmp_path):
+    frozen = load_settings(environment={}, flags=["export.test_share=0.3", "judge_candidates.n_jurors=50"])
+    given = given_values(
+        environment={"SUPERNOTES_EXPORT__INCLUDE_POST_TEXT": "true"}, flags=["judge_candidates.n_jurors=9"]
+    )
+    now = with_given(frozen, "export", given)
+    assert (now.export.include_post_text, now.export.test_share) == (True, 0.3)
+    assert now.judge_candidates.n_jurors == 50
+    with pytest.raises(InputError, match="include_post_text"):
+        with_given(frozen, "export", given_values(environment={}, flags=["export.include_post_txt=true"]))

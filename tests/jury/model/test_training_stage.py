@@ -252,12 +252,36 @@ def test_rate_text_answers_line_by_line_in_order(trained):
     json.dumps([one, two], allow_nan=False)
 
 
+def test_texts_are_embedded_together_and_each_gets_what_it_gets_alone(trained, monkeypatch):
+    import jury.rate_text as rating
+    from jury.model.hierarchical import HierarchicalModel
+
+    asked = []
+    judge = HierarchicalModel.judge
+    monkeypatch.setattr(HierarchicalModel, "judge", lambda self, texts: asked.append(len(texts)) or judge(self, texts))
+    monkeypatch.setattr(rating, "AT_ONCE", 4)
+    lines = [{"id": str(i), "note_text": f"Record {i} says it stands. https://example.gov/{i}"} for i in range(6)]
+    together = list(rate_lines(trained[1], lines))
+    assert asked == [4, 2]
+    alone = [next(rate_lines(trained[1], [line])) for line in lines]
+    for a, b in zip(together, alone, strict=True):
+        assert a["score"] == pytest.approx(b["score"], abs=1e-5)
+
+
 @pytest.mark.parametrize(
     ("line", "complaint"),
     [
         ({"id": "a"}, "note_text"),
         ({"id": "a", "note_text": "x", "siblings": [{"classification": "NOT_MISLEADING"}]}, "sibling"),
         ({"id": "a", "note_text": "x", "raters": [{"intercept": 0.1}]}, "factor"),
+        (
+            {"id": "a", "note_text": "x", "raters": 5},
+            "line 1: raters is 5; a list of objects with intercept and factor",
+        ),
+        (
+            {"id": "a", "note_text": "x", "siblings": [{"text": "y", "ratings": 3}]},
+            "line 1: a sibling's ratings is 3; a list",
+        ),
         (
             {
                 "id": "a",

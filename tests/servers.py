@@ -54,9 +54,13 @@ class ChaosServer:
     'draw <s+i>', so a repeated draw shows.
     """
 
-    def __init__(self, plan: Plan | None = None, models: tuple[str, ...] = ("tiny",)) -> None:
+    def __init__(
+        self, plan: Plan | None = None, models: tuple[str, ...] = ("tiny",), about: dict[str, Any] | None = None
+    ) -> None:
+        """`about`: what /v1/models says of each model besides its name."""
         self.plan: Plan = plan or (lambda body, number: Do())
         self.models = models
+        self.about = about or {}
         self.seen: list[Seen] = []
         self.adapters: dict[str, str] = {}
         self.in_flight = 0
@@ -93,7 +97,7 @@ class ChaosServer:
         async def models() -> dict[str, Any]:
             return {
                 "object": "list",
-                "data": [{"id": name, "object": "model"} for name in [*self.models, *self.adapters]],
+                "data": [{"id": name, "object": "model"} | self.about for name in [*self.models, *self.adapters]],
             }
 
         @app.post("/v1/chat/completions")

@@ -112,18 +112,24 @@ def draft_candidates(
             _enter(drafted, candidates, failures, accounts)
             prompts += [prompt_row(request) for request, _ in answered]
         progress("writing", min(start + BLOCK, len(items)), len(items))
+    told: dict[str, Any] = {}
     if generator is not None:
         generator.refusals.gate(settings.max_refused, "draft_candidates")
+        told = {"notices": generator.refusals.notices()} if generator.refusals.refused else {}
     write_drafts(out, candidates, prompts, failures)
     asked = accounts.pop("asked", 0)
     kept = accounts.pop("kept", 0)
-    return {
-        "in": asked,
-        "out": kept,
-        "rejected": dict(sorted((+accounts).items())),
-        "posts": len(items),
-        "requests": len(prompts),
-    } | dict(sorted(spent.items()))
+    return (
+        {
+            "in": asked,
+            "out": kept,
+            "rejected": dict(sorted((+accounts).items())),
+            "posts": len(items),
+            "requests": len(prompts),
+        }
+        | dict(sorted(spent.items()))
+        | told
+    )
 
 
 def _answers(

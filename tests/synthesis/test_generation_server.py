@@ -14,6 +14,7 @@ import pytest
 
 from nouns.errors import InputError
 from nouns.post import Completion, Message, Request
+from synthesis.generation import open_generator
 from synthesis.generation.base import failure_code
 from synthesis.generation.openai_server import (
     OpenAIServer,
@@ -304,6 +305,29 @@ class TestStructure:
         assert [("response_format" in call.body, call.body["n"]) for call in server.seen] == [
             (True, 4), (False, 4), (True, 1), (False, 1), (True, 4), (True, 4),
         ]  # fmt: skip
+
+
+class TestContext:
+    """What the server says it reads decides how long a prompt may be, and a run repeated from its record has the same prompts."""
+
+    @pytest.mark.parametrize(
+        ("entry", "tokens"),
+        [({"max_model_len": 4096}, 4096), ({"context_length": 8192}, 8192), ({}, 0), ({"max_model_len": "many"}, 0)],
+    )
+    def test_it_is_asked_of_the_server(self, entry, tokens):
+        with ChaosServer(about=entry) as server:
+            assert client(server).context() == tokens
+        assert client(server).context() == 0  # gone: nothing is known, and nothing fails
+
+    def test_it_is_recorded_with_the_calls_and_never_overrules_the_settings(self, tmp_path):
+        calls = tmp_path / "calls.jsonl.zst"
+        with ChaosServer(about={"max_model_len": 4096}) as server:
+            settings = DraftCandidatesSettings(backend="openai", base_url=server.base_url, model="tiny")
+            writer = open_generator(settings, calls=calls)
+            assert writer.fitted(settings).max_context == 4096
+            assert writer.fitted(replace(settings, max_context=900)).max_context == 900
+            writer.generate([request()])
+        assert open_generator(settings, recorded=calls).fitted(settings).max_context == 4096
 
 
 class TestReplyShapes:

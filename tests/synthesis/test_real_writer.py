@@ -35,7 +35,7 @@ from tests.weights import FOLDER
 pytestmark = [
     pytest.mark.live,
     pytest.mark.slow,
-    pytest.mark.timeout(900),
+    pytest.mark.timeout(1800),
     pytest.mark.skipif(not PYTHON.exists(), reason=f"no vLLM here: {PYTHON.parents[1].name} is not built (make test-writer)"),
     pytest.mark.skipif(not (FOLDER / "model.safetensors").exists(), reason="no weights here: make smollm"),
 ]  # fmt: skip
@@ -103,7 +103,7 @@ def supernotes(*arguments: str, wait: bool = True):
     )  # fmt: skip
     if not wait:
         return process
-    out, told = process.communicate(timeout=800)
+    out, told = process.communicate(timeout=1200)
     return process.returncode, out, told
 
 
@@ -133,7 +133,7 @@ def done(arguments, server):
     while first.poll() is None and time.monotonic() < end and answered(workspace) < 3:
         time.sleep(0.2)
     server.kill()
-    told = first.communicate(timeout=300)[1]
+    told = first.communicate(timeout=600)[1]
     paid = answered(workspace)
     server.start()
     code, out, more = supernotes(*words)

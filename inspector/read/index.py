@@ -111,19 +111,7 @@ VERDICT_SCHEMA: dict[str, Any] = {
     "curve": pl.List(pl.Float32),
     "helpful_chance": pl.Float64,  # of reaching Helpful, where the jury says it
 }
-CHECK = pl.Struct(
-    {
-        "check": pl.String,
-        "outcome": pl.String,
-        "reason": pl.String,
-        "start": pl.Int32,
-        "end": pl.Int32,
-        "principle": pl.String,
-    }
-)
-CHECKS_SCHEMA: dict[str, Any] = {
-    "candidate_id": pl.String,
-    "post_id": pl.Int64,
+_CHECK: dict[str, Any] = {
     "check": pl.String,
     "outcome": pl.String,
     "reason": pl.String,
@@ -131,6 +119,8 @@ CHECKS_SCHEMA: dict[str, Any] = {
     "end": pl.Int32,
     "principle": pl.String,
 }
+CHECK = pl.Struct(_CHECK)
+CHECKS_SCHEMA: dict[str, Any] = {"candidate_id": pl.String, "post_id": pl.Int64, **_CHECK}
 LOSER_SCHEMA: dict[str, Any] = {
     "candidate_id": pl.String,
     "post_id": pl.Int64,
@@ -656,57 +646,45 @@ def _insert_posts(
     candidates: dict[int, tuple[int, int, int]],
     notes: dict[int, tuple[int, int, int]],
 ) -> None:
-    joined = posts.join(per_post, on="post_id", how="left").sort("post_id")
-    nowhere = (None, None, 0)
-
-    def rows() -> Iterator[tuple]:
-        for row in joined.iter_rows(named=True):
-            post_id = row["post_id"]
-            score, best = row["score"], row["best_existing_score"]
-            lower, upper = row["lower"], row["upper"]
-            text = row["text"]
-            yield (
-                post_id,
-                row["outcome"],
-                row["reason_code"],
-                row["reason"],
-                row["candidate_id"] if row["outcome"] == "winner" else None,
-                text_sha256(text) if text and row["outcome"] == "winner" else None,
-                score,
-                lower,
-                upper,
-                row["appeal_score"],
-                int(row["best_existing_note_id"]) if row["best_existing_note_id"] else None,
-                best,
-                score - best if score is not None and best is not None else None,
-                upper - lower if lower is not None and upper is not None else None,
-                _worth(score, lower, upper, row["appeal_score"]),
-                row["disagreement"],
-                row["n_notes"] or notes.get(post_id, nowhere)[2],
-                row["n_clusters"] or 0,
-                row["n_ratings"] or 0,
-                row["n_candidates"] or 0,
-                row["n_passed"] or 0,
-                row["language"],
-                row["story_id"],
-                row["createdAtMillis"] or ((post_id >> 22) + 1288834974657 if post_id > 2**40 else None),
-                *candidates.get(post_id, nowhere),
-                *notes.get(post_id, nowhere),
-            )
-
-    names = "post_id, outcome, reason_code, reason, winner_id, winner_sha256, score, lower, upper, appeal, best_note_id, best_score, gain, width, worth, disagreement, n_notes, n_clusters, n_ratings, n_candidates, n_passed, language, story_id, created_at, candidates_batch, candidates_start, candidates_rows, notes_batch, notes_start, notes_rows"
-    marks = ", ".join("?" * 30)
-    database.executemany(f"INSERT INTO posts ({names}) VALUES ({marks})", rows())
+    post, score, width = pl.col("post_id"), pl.col("score"), pl.col("upper") - pl.col("lower")
+    won = pl.when(pl.col("outcome") == "winner")
+    # What a look is worth: most where the score lies on the line within its interval, and the juries differ.
+    near = (-(((score - HELPFUL_AT) / pl.max_horizontal(width / 2, 0.01)) ** 2)).exp()
+    apart = ((score - pl.col("appeal_score")).abs() / 0.2).clip(0, 1).fill_null(0)
+    hashes = pl.col("text").map_elements(text_sha256, return_dtype=pl.String)
+    born = pl.when(post > 2**40).then((post // 2**22) + 1288834974657)  # the time in a snowflake
+    counts = [pl.col(name).fill_null(0) for name in ("n_clusters", "n_ratings", "n_candidates", "n_passed")]
+    rows = (
+        posts.join(per_post, on="post_id", how="left")
+        .join(_places("candidates", candidates), on="post_id", how="left")
+        .join(_places("notes", notes), on="post_id", how="left")
+        .sort("post_id")
+        .select(
+            "post_id", "outcome", "reason_code", "reason", "score", "lower", "upper", "disagreement", "language", "story_id",
+            won.then(pl.col("candidate_id")).alias("winner_id"),
+            won.then(hashes).alias("winner_sha256"),
+            pl.col("appeal_score").alias("appeal"),
+            pl.col("best_existing_note_id").cast(pl.Int64).alias("best_note_id"),
+            pl.col("best_existing_score").alias("best_score"),
+            (score - pl.col("best_existing_score")).alias("gain"),
+            width.alias("width"),
+            (0.7 * near + 0.3 * apart).round(4).alias("worth"),
+            pl.coalesce(pl.when(pl.col("n_notes") > 0).then("n_notes"), "notes_rows", 0).alias("n_notes"),
+            pl.coalesce("createdAtMillis", born).alias("created_at"),
+            *counts,
+            *(f"{name}_{what}" for name in ("candidates", "notes") for what in ("batch", "start")),
+            pl.col("candidates_rows").fill_null(0),
+            pl.col("notes_rows").fill_null(0),
+        )
+    )  # fmt: skip
+    marks = ", ".join("?" * len(rows.columns))
+    database.executemany(f"INSERT INTO posts ({', '.join(rows.columns)}) VALUES ({marks})", rows.iter_rows())
 
 
-def _worth(score: float | None, lower: float | None, upper: float | None, appeal: float | None) -> float | None:
-    """How much a person's look is worth: most where the score lies on the line within its interval, and the juries differ."""
-    if score is None or lower is None or upper is None:
-        return None
-    half = max((upper - lower) / 2, 0.01)
-    near = float(np.exp(-(((score - HELPFUL_AT) / half) ** 2)))
-    apart = min(1.0, abs(score - appeal) / 0.2) if appeal is not None else 0.0
-    return round(0.7 * near + 0.3 * apart, 4)
+def _places(name: str, places: dict[int, tuple[int, int, int]]) -> pl.DataFrame:
+    """Where each post's rows lie in an Arrow file."""
+    schema = dict.fromkeys(("post_id", f"{name}_batch", f"{name}_start", f"{name}_rows"), pl.Int64)
+    return pl.DataFrame([(post, *place) for post, place in places.items()], schema=schema, orient="row")
 
 
 class _Tally:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import itertools
 import logging
 import math
 import re
@@ -19,7 +18,6 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -171,8 +169,6 @@ class RunIndex:
         self._lock = threading.Lock()
         self._looked = float("-inf")
         self._synced = -1
-        self._aside = ThreadPoolExecutor(1, thread_name_prefix="projector")
-        self._projection: Future[None] | None = None
         self._progress: tuple[int, dict[str, int]] | None = None
         self._opening = threading.Lock()
         self._columns: Columns | None = None
@@ -219,9 +215,6 @@ class RunIndex:
     def sync(self, now: bool = False) -> None:
         """Bring the posts' rows up to the newest decision. Looks every quarter of a second, or at once with `now`.
 
-        What is new is projected aside, by a thread of its own, so that no page waits for it; with `now`, without patience,
-        and when an index has never seen this store's decisions, it is done here.
-
         If another process is at it, this one goes on with what is there: a post's page reads its decisions from the store
         itself, so only filters and counts can be that little bit behind.
         """
@@ -229,14 +222,7 @@ class RunIndex:
         if not now and moment - self._looked < self.patience:
             return
         self._looked = moment
-        top = store.newest(self.engine)
-        if top <= self._synced:
-            return
-        if now or not self.patience or self._synced < 0:
-            self._catch_up(top)
-        elif self._projection is None or self._projection.done():
-            self._projection = self._aside.submit(self._catch_up, top)
-            self._projection.add_done_callback(_complain)
+        self._catch_up(store.newest(self.engine))
 
     def _catch_up(self, top: int) -> None:
         """Project decisions up to number `top`, unless another process is at it."""
@@ -500,7 +486,7 @@ class RunIndex:
         if table is None:
             return []
         names = ("candidate_id", "score", "factor")
-        return list(zip(*(_values(table.column(name)) for name in names), strict=True))
+        return list(zip(*(table.column(name).to_pylist() for name in names), strict=True))
 
     def candidate(self, post: dict[str, Any], candidate_id: str) -> dict[str, Any]:
         """One candidate of the post. Raises `Refused` 404."""
@@ -557,8 +543,7 @@ class RunIndex:
             table = table.select(list(columns))
         stop = table.num_rows if stop is None else min(stop, table.num_rows)
         table = table.slice(start, max(0, stop - start))
-        names = table.schema.names
-        return [dict(zip(names, row, strict=True)) for row in zip(*map(_values, table.columns), strict=True)]
+        return table.to_pylist()
 
     # -- sums ------------------------------------------------------------------------------------------------------
 
@@ -590,25 +575,6 @@ class RunIndex:
         self.sync()
         query = "SELECT post_id, outcome, reason_code, score, lower, upper, best_score, gain, winner_id, decision, decided_by FROM posts ORDER BY post_id"
         return [dict(row) for row in self.sql.execute(query)]
-
-
-def _values(array: Any) -> list[Any]:
-    """As `array.to_pylist()`, which makes an object of every value on its way; several times faster for numbers and lists."""
-    kind = array.type
-    if array.null_count:
-        return array.to_pylist()
-    if pa.types.is_floating(kind) or pa.types.is_integer(kind):
-        return array.to_numpy(zero_copy_only=False).tolist()
-    if pa.types.is_large_list(kind) or pa.types.is_list(kind):
-        flat, ends = _values(array.flatten()), array.offsets.to_pylist()
-        return [flat[begin - ends[0] : end - ends[0]] for begin, end in itertools.pairwise(ends)]
-    return array.to_pylist()
-
-
-def _complain(projection: Future[None]) -> None:
-    error = projection.exception()
-    if error is not None:  # the next look tries again
-        log.error("new decisions could not be brought into the index", exc_info=error)
 
 
 def _match(words: str) -> str:

@@ -216,17 +216,17 @@ def test_a_small_gain_wins_where_the_jury_is_sure_of_the_difference_and_not_wher
 
     texts, notes = [candidate("A", 0.20, sd=0.1)], [note(9, 0.15)]
     assert choose(1, texts, notes, RULES).reason_code == "not_better_than_existing"
-    assert choose(1, texts, notes, RULES, apart=sure).winner is not None
+    assert choose(1, texts, notes, RULES, difference_sd=sure).winner is not None
     assert asked == [("A", 9)]
-    assert choose(1, texts, notes, RULES, apart=lambda *_: 0.5).reason_code == "not_better_than_existing"
-    assert choose(1, texts, notes, RULES, apart=lambda *_: None).reason_code == "not_better_than_existing"
+    assert choose(1, texts, notes, RULES, difference_sd=lambda *_: 0.5).reason_code == "not_better_than_existing"
+    assert choose(1, texts, notes, RULES, difference_sd=lambda *_: None).reason_code == "not_better_than_existing"
 
 
 def test_a_near_copy_that_is_surely_better_by_a_hair_is_no_winner():
     texts, notes = [candidate("A", 0.21, sd=0.1)], [note(9, 0.20)]
-    choice = choose(1, texts, notes, RULES, apart=lambda *_: 0.0001)
+    choice = choose(1, texts, notes, RULES, difference_sd=lambda *_: 0.0001)
     assert choice.reason_code == "not_better_than_existing"
     assert "less than the 0.02" in choice.reason
     lost = choice.losers[0]
     assert 0 < lost["value"] < lost["threshold"] == RULES.minimum_gain
-    assert choose(1, texts, notes, replace(RULES, minimum_gain=0.0), apart=lambda *_: 0.0001).winner is not None
+    assert choose(1, texts, notes, replace(RULES, minimum_gain=0.0), difference_sd=lambda *_: 0.0001).winner is not None

@@ -328,7 +328,7 @@ def test_what_analysts_decided_is_read_whenever_pairs_are_built_or_exported(samp
     post = json.loads((copy / "runs" / run_id / "select_winners" / "selections.jsonl").read_text().splitlines()[0])[
         "post_id"
     ]
-    new = NewDecision(run_id=run_id, post_id=int(post), kind="not_needed", analyst="ada", client_key="k")
+    new = NewDecision(run_id=run_id, post_id=int(post), kind="not_needed", analyst="ada", client_key="only once")
     record(open_database(f"sqlite:///{copy / 'decisions.sqlite'}"), new, 1)
     tasks.run_stage(work, "build_pairs")
     after = json.loads(store.read_text(f"runs/{run_id}/build_pairs/manifest.json"))

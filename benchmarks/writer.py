@@ -31,6 +31,8 @@ from typing import Any
 import httpx
 
 from nouns.post import MISLEADING, Completion, Note, Post, Request
+from storage.calls import Calls
+from storage.store import Store
 from synthesis.draft.prompts import draft_request
 from synthesis.generation.openai_server import OpenAIServer
 from synthesis.generation.recording import Recording
@@ -140,7 +142,7 @@ def compare(args: argparse.Namespace, base_url: str) -> None:
             generator: Any = OpenAIServer(settings)
             if recorded:
                 calls = Path(scratch) / f"{turn}.jsonl.zst"
-                generator = Recording(generator, calls=calls, journal=Path(scratch) / f"{turn}")
+                generator = Recording(generator, calls=calls, store=Calls(Store(Path(scratch) / f"{turn}")))
             completions: list[Completion] = generator.generate(requests)
             return [len(completion.texts) for completion in completions]
 

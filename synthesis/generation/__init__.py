@@ -22,6 +22,7 @@ from nouns.errors import InputError
 from nouns.post import TextGenerator
 
 if TYPE_CHECKING:
+    from synthesis.generation.recording import CallStore
     from synthesis.settings import DraftCandidatesSettings
 
 __all__ = ["BACKENDS", "open_generator"]
@@ -71,15 +72,15 @@ def open_generator(
     settings: DraftCandidatesSettings,
     *,
     recorded: Path | None = None,
-    journal: Path | None = None,
+    store: CallStore | None = None,
     calls: Path | None = None,
 ) -> TextGenerator:
     """The writing model that `settings.backend` names.
 
     `recorded`: a calls.jsonl.zst, or a directory that holds some: requests are answered from there and no model is called;
     one that is not there is a completion with failure 'not_recorded'. `calls`: the file every call is appended to.
-    `journal`: a directory that outlives a killed stage: calls finished before the kill are not made again. The extractive
-    writer is neither recorded nor replayed.
+    `store`: answers of the workspace: an equal request to the same model is not made again. The extractive writer is neither recorded nor
+    replayed, the scripted one is not kept.
     """
     from synthesis.generation.base import adapter_name
     from synthesis.generation.recording import Recording
@@ -106,5 +107,9 @@ def open_generator(
         "model_revision": settings.model_revision,
         "adapter": adapter_name(settings.adapter),
         "extra": settings.request_extra,
+        "structured": settings.structured,
+        "seeds": settings.seeds,
+        "fresh": settings.fresh,
     }
-    return Recording(BACKENDS[name](settings), calls=calls, journal=journal, identity=identity)
+    kept = store if name != "scripted" else None
+    return Recording(BACKENDS[name](settings), calls=calls, store=kept, identity=identity)

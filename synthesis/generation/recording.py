@@ -1,22 +1,20 @@
-"""The record of every call to a writing model, and the journal that keeps finished calls from being paid for twice.
+"""The record of every call to a writing model, and the use of answers that were paid for before.
 
 `calls.jsonl.zst`: JSON lines in zstd frames, one frame per batch, appended; ids and seeds are strings. It belongs to the
-result of a stage. The journal is a directory beside it: one line per finished call, on the disk before the stage goes on, so
-that a stage killed halfway replays what it had. Neither holds a key, an address or a header.
+result of a stage. The store of answers belongs to the workspace (`storage/calls.py`): one answer per equal request, on the disk before
+the stage goes on, so that a stage killed halfway, another run or another day asks for what is missing. Neither holds a key, an address or a header.
 """
 
 from __future__ import annotations
 
+import hashlib
 import inspect
 import json
-import os
-import threading
-from collections import deque
-from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+import time
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeGuard
+from typing import TYPE_CHECKING, Any, Protocol, TypeGuard
 
 from nouns.post import Completion, Request, TextGenerator
 from synthesis.generation.base import Finished, ReportingGenerator
@@ -25,15 +23,40 @@ from synthesis.generation.refusals import Refusals
 if TYPE_CHECKING:
     from synthesis.settings import DraftCandidatesSettings
 
-__all__ = ["Journal", "Recording", "call_record", "completion_of"]
+__all__ = ["CallStore", "Recording", "call_record", "completion_of", "request_key"]
+
+
+class CallStore(Protocol):
+    """Answers by key, and who is asking for which: `storage.calls.Calls`."""
+
+    def get(self, keys: Iterable[str]) -> dict[str, dict[str, Any]]: ...
+
+    def put(self, key: str, answer: Mapping[str, Any]) -> None: ...
+
+    def flush(self) -> None: ...
+
+    def claim(self, keys: Iterable[str]) -> set[str]: ...
+
+    def release(self, keys: Iterable[str]) -> None: ...
+
+
+def request_key(request: Request, identity: Mapping[str, Any]) -> str:
+    """SHA-256 of what is sent to whom. Not in it: the request's id, its post, its purpose, the prompt's name, the run."""
+    sent = {
+        "to": dict(identity),
+        "messages": [[message.role, message.content] for message in request.messages],
+        "sampling": _sampling(request),
+    }
+    text = json.dumps(sent, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 class Recording:
-    """A `TextGenerator` around another: each call is made once, journaled as it finishes, and recorded with its batch.
+    """A `TextGenerator` around another: an equal request is made once, kept as it finishes, and recorded with its batch.
 
-    Requests of one id in one batch are one call; all of them get its completion. Journaled calls are replayed if they
-    succeeded and were made with the same `identity` (back end, model, adapter); they are recorded again, because the record
-    belongs to a result that was thrown away.
+    Requests of one id in one batch are one call; all of them get its completion. With a `store`, so are requests that send the same
+    to the same `identity` (back end, model, adapter), in whichever run; failures are asked again. What another process is
+    asking for at this moment is waited for. An answer from the store is recorded like any other.
     """
 
     def __init__(
@@ -41,13 +64,14 @@ class Recording:
         generator: TextGenerator,
         *,
         calls: Path | None = None,
-        journal: Path | None = None,
-        identity: Mapping[str, str] | None = None,
+        store: CallStore | None = None,
+        identity: Mapping[str, Any] | None = None,
     ) -> None:
         self.generator = generator
         self.name = generator.name
         self.calls = calls
-        self.journal = Journal(journal, dict(identity or {})) if journal is not None else None
+        self.store = store
+        self.identity = dict(identity or {})
         self.refusals = Refusals()
         self._context: int | None = None
 
@@ -65,11 +89,10 @@ class Recording:
 
     def generate(self, requests: Sequence[Request], *, finished: Finished | None = None) -> list[Completion]:
         unique = {request.request_id: request for request in requests}
-        replayed = self.journal.finished if self.journal else {}
-        done = {request_id: replayed[request_id] for request_id in unique if request_id in replayed}
-        todo = [request for request_id, request in unique.items() if request_id not in done]
-        if todo:
-            done |= {completion.request_id: completion for completion in self._call(todo, finished)}
+        if self.store is None:
+            done = {completion.request_id: completion for completion in self._call(list(unique.values()), {}, finished)}
+        else:
+            done = self._once(self.store, unique, finished)
         told = {"max_context": self._context} if self._context else {}
         if self.calls is not None and unique:
             _append_frame(
@@ -80,13 +103,44 @@ class Recording:
             self.refusals.add(completion)
         return [done[request.request_id] for request in requests]
 
-    def _call(self, requests: list[Request], finished: Finished | None) -> list[Completion]:
+    def _once(
+        self, store: CallStore, unique: Mapping[str, Request], finished: Finished | None
+    ) -> dict[str, Completion]:
+        """Completions by request id: from the store, from the model, or from whoever else is asking the model just now."""
+        key_of = {request_id: request_key(request, self.identity) for request_id, request in unique.items()}
+        first = {key: unique[request_id] for request_id, key in reversed(key_of.items())}
+        answers: dict[str, Completion] = {}
+        missing = list(dict.fromkeys(key_of.values()))
+        while missing:
+            answers |= {key: completion_of(record) for key, record in store.get(missing).items()}
+            missing = [key for key in missing if key not in answers]
+            mine = store.claim(missing)
+            # Between looking and claiming another may have finished: its answer is there and its claim is gone.
+            found = {key: completion_of(record) for key, record in store.get(mine).items()} if mine else {}
+            answers |= found
+            todo = [key for key in missing if key in mine and key not in found]
+            try:
+                keys = {first[key].request_id: key for key in todo}
+                completions = self._call([first[key] for key in todo], keys, finished) if todo else []
+                answers |= {keys[completion.request_id]: completion for completion in completions}
+            finally:
+                store.release(mine)
+            missing = [key for key in missing if key not in answers]
+            if missing and not todo:
+                time.sleep(0.2)
+        return {request_id: replace(answers[key], request_id=request_id) for request_id, key in key_of.items()}
+
+    def _call(self, requests: list[Request], keys: Mapping[str, str], finished: Finished | None) -> list[Completion]:
+        """Ask the model; `keys`: under which a request's answer is kept."""
+
         def keep(completion: Completion) -> None:
-            if self.journal is not None:
-                self.journal.append(completion)
+            if self.store is not None and completion.failure is None and completion.request_id in keys:
+                self.store.put(keys[completion.request_id], _completion_record(completion))
             if finished is not None:
                 finished(completion)
 
+        if not requests:
+            return []
         try:
             if _reports(self.generator):
                 return self.generator.generate(requests, finished=keep)
@@ -95,88 +149,12 @@ class Recording:
                 keep(completion)
             return completions
         finally:
-            if self.journal is not None:
-                self.journal.flush()
+            if self.store is not None:
+                self.store.flush()
 
 
 def _reports(generator: TextGenerator) -> TypeGuard[ReportingGenerator]:
     return "finished" in inspect.signature(generator.generate).parameters
-
-
-# ------------------------------------------------------------------------------------------------------------ journal
-
-
-class Journal:
-    """Finished calls in `directory`/journal.jsonl, durable: written and synchronised before `flush` returns.
-
-    Calls that finish at the same time share one synchronisation of the disk. Several processes may append to one journal: a
-    write is one call of whole lines. A line broken off by a kill is skipped.
-    """
-
-    def __init__(self, directory: Path, identity: Mapping[str, str]) -> None:
-        directory.mkdir(parents=True, exist_ok=True)
-        self.path = directory / "journal.jsonl"
-        self.identity = dict(identity)
-        self.finished = self._read()
-        self._pending: deque[bytes] = deque()
-        self._lock = threading.Lock()
-        self._error: OSError | None = None
-        self._file: int | None = None
-        self._writer = ThreadPoolExecutor(1, thread_name_prefix="journal")
-
-    def append(self, completion: Completion) -> None:
-        """Queue one finished call; `flush` waits until it is on the disk."""
-        if completion.failure is None:
-            self.finished[completion.request_id] = completion
-        line = json.dumps({"identity": self.identity, "completion": _completion_record(completion)}, sort_keys=True)
-        self._pending.append(line.encode("ascii") + b"\n")
-        self._writer.submit(self._drain)
-
-    def flush(self) -> None:
-        """Wait for the disk. Raises the `OSError` of a write that failed: a call that cannot be kept must not pass unseen."""
-        self._writer.submit(self._drain).result()
-        if self._error is not None:
-            raise self._error
-
-    def _drain(self) -> None:
-        with self._lock:
-            lines = []
-            while self._pending:
-                lines.append(self._pending.popleft())
-            if not lines or self._error is not None:
-                return
-            try:
-                if self._file is None:
-                    self._file = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
-                    lines[:0] = self._mend()
-                data = b"".join(lines)
-                while data:
-                    data = data[os.write(self._file, data) :]
-                os.fsync(self._file)
-            except OSError as error:
-                self._error = error
-
-    def _mend(self) -> list[bytes]:
-        """A line break if the file ends within a line: a killed process left half of one."""
-        size = os.lseek(self._file, 0, os.SEEK_END) if self._file is not None else 0
-        if not size or self._file is None or os.pread(self._file, 1, size - 1) == b"\n":
-            return []
-        return [b"\n"]
-
-    def _read(self) -> dict[str, Completion]:
-        found: dict[str, Completion] = {}
-        if not self.path.exists():
-            return found
-        with self.path.open("rb") as lines:
-            for line in lines:
-                try:
-                    record = json.loads(line)
-                    completion = completion_of(record["completion"])
-                except (ValueError, KeyError, TypeError):
-                    continue
-                if record["identity"] == self.identity and completion.failure is None:
-                    found[completion.request_id] = completion
-        return found
 
 
 # ------------------------------------------------------------------------------------------------------------ records
@@ -191,16 +169,20 @@ def call_record(request: Request, completion: Completion, backend: str) -> dict[
         "prompt_version": request.prompt_version,
         "backend": completion.raw.get("backend", backend),
         "messages": [{"role": message.role, "content": message.content} for message in request.messages],
-        "sampling": {
-            "n": request.n,
-            "temperature": request.temperature,
-            "top_p": request.top_p,
-            "max_tokens": request.max_tokens,
-            "seed": str(request.seed),
-            "schema": request.schema,
-        },
+        "sampling": _sampling(request),
         "source_note_ids": [str(note.note_id) for note in request.sources],
     } | _completion_record(completion)
+
+
+def _sampling(request: Request) -> dict[str, Any]:
+    return {
+        "n": request.n,
+        "temperature": request.temperature,
+        "top_p": request.top_p,
+        "max_tokens": request.max_tokens,
+        "seed": str(request.seed),
+        "schema": request.schema,
+    }
 
 
 def _completion_record(completion: Completion) -> dict[str, Any]:

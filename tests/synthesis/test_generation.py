@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
-from collections import Counter
+import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,16 +16,18 @@ import pytest
 
 from nouns.errors import InputError
 from nouns.post import MISLEADING, Completion, Message, Note, Post, Request
+from storage.calls import Calls
+from storage.store import Store
 from synthesis.draft.prompts import draft_request
 from synthesis.generation import BACKENDS, open_generator
 from synthesis.generation.base import failed, failure_code
 from synthesis.generation.local_transformers import LocalTransformers, nucleus
 from synthesis.generation.openai_server import OpenAIServer
 from synthesis.generation.recorded import Recorded, read_calls
-from synthesis.generation.recording import Recording, call_record, completion_of
+from synthesis.generation.recording import Recording, call_record, completion_of, request_key
 from synthesis.generation.scripted import Scripted
 from synthesis.settings import DraftCandidatesSettings
-from tests.servers import ChaosServer
+from tests.servers import ChaosServer, Do
 from tests.tiny_model import make_tiny_model
 
 SETTINGS = DraftCandidatesSettings()
@@ -64,7 +68,7 @@ def generator(request, tmp_path):
         Recording(Scripted(), calls=calls).generate(batch())
         yield Recorded(calls)
     elif request.param == "recording":
-        yield Recording(Scripted(), calls=tmp_path / "calls.jsonl.zst", journal=tmp_path / "journal")
+        yield Recording(Scripted(), calls=tmp_path / "calls.jsonl.zst", store=Calls(Store(tmp_path)))
     else:
         yield open_generator(replace(SETTINGS, backend=request.param))
 
@@ -247,10 +251,13 @@ class TestRecord:
         monkeypatch.setenv("SUPERNOTES_API_KEY", "top-secret-key")
         with ChaosServer() as server:
             settings = replace(SETTINGS, backend="openai", base_url=server.base_url, model="tiny")
-            open_generator(settings, calls=tmp_path / "c.zst", journal=tmp_path / "j").generate([request()])
+            recorder = open_generator(settings, calls=tmp_path / "c.zst", store=Calls(Store(tmp_path)))
+            recorder.generate([request()])
         assert server.seen[0].headers["authorization"] == "Bearer top-secret-key"
         with zstandard.open(tmp_path / "c.zst", "rt") as record:
-            assert "secret" not in record.read() + (tmp_path / "j" / "journal.jsonl").read_text()
+            kept = list(Calls(Store(tmp_path)).get([request_key(request(), recorder.identity)]).values())
+            assert len(kept) == 1
+            assert "secret" not in record.read() + json.dumps(kept)
 
 
 class TestReplay:
@@ -299,7 +306,8 @@ class TestReplay:
 
 KILLED = """
 import os, signal, sys
-from pathlib import Path
+from storage.calls import Calls
+from storage.store import Store
 from synthesis.generation.recording import Recording
 from synthesis.generation.scripted import Scripted
 from tests.synthesis.test_generation import request
@@ -308,63 +316,121 @@ done = []
 
 def script(asked):
     if len(done) == 3:
-        writer.journal.flush()
+        writer.store.flush()
         os.kill(os.getpid(), signal.SIGKILL)
     done.append(asked)
     return ["text"] * asked.n
 
-writer = Recording(Scripted(script), journal=Path(sys.argv[1]), identity={"model": "m"})
+writer = Recording(Scripted(script), store=Calls(Store(sys.argv[1])), identity={"model": "m"})
 writer.generate([request(i) for i in range(6)])
 """
 
 
-class TestJournal:
+def kept(tmp_path: Path, script=None, **more) -> Recording:
+    """A writer whose answers are kept in the workspace `tmp_path`."""
+    return Recording(Scripted(script), store=Calls(Store(tmp_path), **more), identity={"model": "m"})
+
+
+class TestKept:
     def test_after_a_kill_finished_calls_are_not_made_again(self, tmp_path):
         killed = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path)], cwd=Path(__file__).parents[2])
         assert killed.returncode == -signal.SIGKILL
-        inner = Scripted(lambda asked: ["text"] * asked.n)
-        writer = Recording(inner, journal=tmp_path, calls=tmp_path / "calls.jsonl.zst", identity={"model": "m"})
+        writer = kept(tmp_path, lambda asked: ["text"] * asked.n)
+        writer.calls = tmp_path / "calls.jsonl.zst"
         completions = writer.generate([request(i) for i in range(6)])
-        assert [asked.request_id for asked in inner.requests] == ["r3", "r4", "r5"]
+        assert [asked.request_id for asked in writer.generator.requests] == ["r3", "r4", "r5"]
         assert [c.texts for c in completions] == [("text",) * 3] * 6
         assert [record["request_id"] for record in read_calls(tmp_path / "calls.jsonl.zst")] == [
             f"r{i}" for i in range(6)
         ]
 
-    def test_another_model_does_not_get_the_journals_answers(self, tmp_path):
-        Recording(Scripted(), journal=tmp_path, identity={"model": "a"}).generate([request()])
-        inner = Scripted()
-        Recording(inner, journal=tmp_path, identity={"model": "b"}).generate([request()])
-        assert len(inner.requests) == 1
+    def test_another_model_does_not_get_the_answers(self, tmp_path):
+        kept(tmp_path).generate([request()])
+        writer = kept(tmp_path)
+        writer.identity = {"model": "another"}
+        writer.generate([request()])
+        assert len(writer.generator.requests) == 1
 
     def test_failures_are_tried_again(self, tmp_path):
-        Recording(Scripted(lambda asked: failed(asked, "m", "timeout")), journal=tmp_path).generate([request()])
-        assert Recording(Scripted(), journal=tmp_path).generate([request()])[0].failure is None
+        kept(tmp_path, lambda asked: failed(asked, "m", "timeout")).generate([request()])
+        assert kept(tmp_path).generate([request()])[0].failure is None
 
-    def test_half_a_line_is_skipped_and_closed(self, tmp_path):
-        Recording(Scripted(), journal=tmp_path).generate([request(0), request(1)])
-        file = tmp_path / "journal.jsonl"
-        file.write_bytes(file.read_bytes()[:-20])
-        inner = Scripted()
-        Recording(inner, journal=tmp_path).generate([request(i) for i in range(3)])
-        assert [asked.request_id for asked in inner.requests] == ["r1", "r2"]
-        nobody = Scripted(lambda asked: pytest.fail("asked again"))
-        Recording(nobody, journal=tmp_path).generate([request(i) for i in range(3)])
+    def test_an_equal_request_under_another_name_is_one_call(self, tmp_path):
+        twins = [request(), replace(request(), request_id="twin", post_id=77, purpose="revise", prompt_version="v9")]
+        writer = kept(tmp_path)
+        first, second = writer.generate(twins)
+        assert len(writer.generator.requests) == 1
+        assert (first.request_id, second.request_id) == ("r0", "twin")
+        assert first.texts == second.texts
+        later = kept(tmp_path)
+        assert later.generate([replace(twins[1], request_id="third")])[0].texts == first.texts
+        assert later.generator.requests == []
 
-    def test_a_call_is_in_the_journal_as_soon_as_the_batch_is_over(self, tmp_path):
-        writer = Recording(Scripted(), journal=tmp_path)
-        writer.generate([request(i) for i in range(50)])
-        lines = (tmp_path / "journal.jsonl").read_text().splitlines()
-        assert Counter(json.loads(line)["completion"]["request_id"] for line in lines) == {
-            f"r{i}": 1 for i in range(50)
-        }
+    @pytest.mark.parametrize(
+        "other",
+        [
+            {"seed": 5},
+            {"n": 2},
+            {"temperature": 0.1},
+            {"top_p": 0.5},
+            {"max_tokens": 7},
+            {"schema": {"type": "object"}},
+            {"messages": (Message("system", "Other rules."),)},
+        ],
+        ids=str,
+    )
+    def test_whatever_is_sent_tells_requests_apart(self, other, tmp_path):
+        assert request_key(request(), {}) != request_key(replace(request(), **other), {})
 
-    @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full on this system")
+    def test_answers_older_than_the_limit_are_asked_for_again(self, tmp_path, monkeypatch):
+        kept(tmp_path).generate([request()])
+        now = time.time()
+        monkeypatch.setattr("time.time", lambda: now + 8 * 86_400)
+        young, old = kept(tmp_path, max_age_days=9), kept(tmp_path, max_age_days=7)
+        young.generate([request()])
+        old.generate([request()])
+        assert (len(young.generator.requests), len(old.generator.requests)) == (0, 1)
+
+    def test_another_word_for_fresh_draws_asks_again(self, tmp_path):
+        with ChaosServer() as server:
+            for fresh in ("", "", "monday", "monday", ""):
+                settings = replace(SETTINGS, backend="openai", base_url=server.base_url, model="tiny", fresh=fresh)
+                open_generator(settings, store=Calls(Store(tmp_path))).generate([request()])
+        assert len(server.seen) == 2
+
+    def test_every_answer_is_on_the_disk_as_soon_as_the_batch_is_over(self, tmp_path):
+        kept(tmp_path).generate([request(i) for i in range(50)])
+        writer = kept(tmp_path, lambda asked: pytest.fail("asked again"))
+        assert len(writer.generate([request(i) for i in range(50)])) == 50
+
+    def test_two_processes_that_ask_at_once_pay_once(self, tmp_path):
+        with ChaosServer(lambda body, number: Do(delay=0.3)) as server:
+            settings = replace(SETTINGS, backend="openai", base_url=server.base_url, model="tiny", concurrency=4)
+            requests = [request(i) for i in range(8)]
+
+            def ask(order: int) -> list[Completion]:
+                return open_generator(settings, store=Calls(Store(tmp_path))).generate(requests[::order])[::order]
+
+            with ThreadPoolExecutor(2) as pool:
+                first, second = pool.map(ask, [1, -1])
+        assert len(server.seen) == 8
+        assert [c.texts for c in first] == [c.texts for c in second]
+
+    @pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="needs resource limits")
     def test_a_full_disk_is_not_passed_over(self, tmp_path):
-        writer = Recording(Scripted(), journal=tmp_path)
-        (tmp_path / "journal.jsonl").symlink_to("/dev/full")  # after the journal was read: this file never ends
-        with pytest.raises(OSError, match="No space"):
-            writer.generate([request()])
+        code = (
+            "import resource, sys\n"
+            "from tests.synthesis.test_generation import kept, request\n"
+            "from pathlib import Path\n"
+            "kept(Path(sys.argv[1])).generate([request()])\n"
+            "resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))\n"
+            "kept(Path(sys.argv[1]), lambda asked: ['x' * 100] * asked.n).generate([request(i) for i in range(400)])\n"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, cwd=Path(__file__).parents[2]
+        )
+        assert done.returncode == 1, done.stderr
+        assert "could not be kept" in done.stderr
 
 
 class TestOpening:
@@ -384,7 +450,7 @@ class TestOpening:
         subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[2])
 
     def test_the_extractive_writer_is_free_and_not_recorded(self, tmp_path):
-        writer = open_generator(SETTINGS, calls=tmp_path / "calls.jsonl.zst", journal=tmp_path / "journal")
+        writer = open_generator(SETTINGS, calls=tmp_path / "calls.jsonl.zst", store=Calls(Store(tmp_path)))
         writer.generate([request()])
         assert list(tmp_path.iterdir()) == []
 

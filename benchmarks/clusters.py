@@ -37,7 +37,7 @@ class Planted:
         return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float16).astype(np.float32)
 
 
-def make_snapshot(root: Path, notes: int) -> None:
+def make_snapshot(root: Path, notes: int, per_day: float) -> None:
     from nouns.post import MISLEADING, Note
     from tests.synthesis.world import write_parameters, write_snapshot
 
@@ -47,7 +47,8 @@ def make_snapshot(root: Path, notes: int) -> None:
         post = 2 * claim + (i % 3 == 2)  # two notes on one post, the third on a sister post
         place = NAMES[claim % 10]
         text = f"Claim {claim} {i % 3} is about {place}: it was counted in {1950 + claim % 70}. https://records.example/{i}"
-        made.append(Note(10 * i + 1, 10 * post, text, MISLEADING, intercept=0.1, factor=0.0, n_ratings=5))
+        written = 1_700_000_000_000 + int(claim * 3 / per_day * 86_400_000) if per_day else None
+        made.append(Note(10 * i + 1, 10 * post, text, MISLEADING, written, intercept=0.1, factor=0.0, n_ratings=5))
     write_snapshot(root / "snapshot", made)
     write_parameters(root / "fit", made)
 
@@ -73,11 +74,18 @@ def stage(root: str, answer: Any) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--notes", type=int, nargs="*", default=[25_000, 50_000, 100_000])
+    parser.add_argument("--notes", type=int, nargs="*", default=[40_000, 100_000, 250_000])
     context = multiprocessing.get_context("spawn")
-    for notes in parser.parse_args().notes:
+    parser.add_argument(
+        "--per-day",
+        type=float,
+        default=1200.0,
+        help="notes a day (X: 2.5 M in 5.8 years); 0: undated, all compared with all",
+    )
+    args = parser.parse_args()
+    for notes in args.notes:
         with tempfile.TemporaryDirectory() as folder:
-            making = context.Process(target=make_snapshot, args=(Path(folder), notes))
+            making = context.Process(target=make_snapshot, args=(Path(folder), notes, args.per_day))
             making.start()
             making.join()
             answer = context.Queue()

@@ -11,7 +11,7 @@ from functools import lru_cache
 
 import regex
 
-from texts.words import Token, fold, is_function_word, stem, word_set
+from texts.words import Token, fold, is_function_word, stem, tokens, word_set
 
 _TITLES = word_set(
     "mr mrs ms dr prof sir lord lady president senator rep representative sen governor gov mayor minister "
@@ -185,6 +185,26 @@ def _opens(text: str, position: int) -> bool:
     """Whether the word at `position` opens a sentence, a quotation or what follows a colon or dash."""
     before = text[:position].rstrip(" ")
     return not before or before[-1] in "\"“”„«'‘(:—–-.!?…•*\n|" or before[-1] in "。！？"
+
+
+_GENERAL = word_set("i tweet tweets twitter x post posts note notes birdwatch community user op author")
+"""Capitalised or not, these say nothing about what a note is about."""
+
+
+def subjects(text: str) -> frozenset[str] | None:
+    """What a note is about, as far as its words show: words of its sure names, and numbers of two digits or more, folded.
+
+    Links should have been taken out. `None` where nobody can tell: most letters of a script without capitals. Empty for "This is not true."
+    """
+    letters = [c for c in text if c.isalpha()]
+    cased = sum(c.lower() != c.upper() for c in letters)
+    if letters and 2 * cased < len(letters):
+        return None
+    words = tokens(text)
+    lowercase = frozenset(word.text for word in words if word.text.islower())
+    found = {word for name in read_names(text, words, lowercase) if name.sure for word in name.words}
+    found |= {fold(word.text) for word in words if sum(c.isdigit() for c in word.text) >= 2}
+    return frozenset(found - _GENERAL)
 
 
 # --------------------------------------------------------------------------------------------------------- comparing

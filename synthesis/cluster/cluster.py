@@ -7,7 +7,6 @@ derive from their members.
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -16,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nouns.post import NOT_MISLEADING, Note
+from synthesis.cluster.neighbours import nearest
 from texts.note import clean_text, find_urls, registered_domain, without_urls
 
 Vectors = NDArray[np.float32]
@@ -96,12 +96,11 @@ class AverageLinkage:
             return [0]
         if len(similarity) == 2:  # the common case, without the library's overhead
             return [0, 0] if 1.0 - similarity[0, 1] < self.distance else [0, 1]
-        from sklearn.cluster import AgglomerativeClustering
+        from scipy.cluster.hierarchy import fcluster, linkage
 
-        model = AgglomerativeClustering(
-            n_clusters=None, metric="precomputed", linkage="average", distance_threshold=self.distance
-        )
-        return [int(label) for label in model.fit_predict(np.maximum(1.0 - similarity.astype(np.float64), 0.0))]
+        apart = np.maximum(1.0 - similarity.astype(np.float64), 0.0)
+        tree = linkage(apart[np.triu_indices(len(apart), 1)], "average")
+        return [int(label) for label in fcluster(tree, np.nextafter(self.distance, 0.0), "distance")]
 
     def _duplicates(self, notes: Sequence[Note], similarity: Vectors) -> dict[int, int]:
         """Row -> note id of the earliest note it copies. A copy of a copy points to the first."""
@@ -126,76 +125,27 @@ class Story:
     note_ids: tuple[int, ...]
 
 
-# Capitalised or not, these say nothing about what a note is about.
-_GENERAL = frozenset(
-    [
-        "i",
-        "a",
-        "the",
-        "this",
-        "that",
-        "it",
-        "tweet",
-        "tweets",
-        "twitter",
-        "x",
-        "post",
-        "posts",
-        "note",
-        "notes",
-        "birdwatch",
-        "community",
-        "user",
-        "op",
-        "author",
-    ]
-)
-_WORD = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*")
-_OPENING = re.compile(r"(?:^|[.!?…:;\n\"“”«»(\[])\s*$")
-
-
-def subjects(text: str) -> frozenset[str] | None:
-    """What a note is about, as far as its words show: names (capitalised inside a sentence) and numbers of two digits or more, casefolded.
-
-    Links should have been taken out. `None` where nobody can tell: most letters of a script without capitals. Empty for "This is not true."
-    """
-    letters = [c for c in text if c.isalpha()]
-    cased = sum(c.lower() != c.upper() for c in letters)
-    if letters and 2 * cased < len(letters):
-        return None
-    found, capitals, words = set(), 0, 0
-    for match in _WORD.finditer(text):
-        word = match.group()
-        if any(c.isdigit() for c in word):
-            if sum(c.isdigit() for c in word) >= 2:
-                found.add(word.casefold())
-            continue
-        words += 1
-        capitals += word.isupper() and len(word) > 1
-        if word[0].isupper() and not _OPENING.search(text[max(0, match.start() - 4) : match.start()]):
-            found.add(word.casefold().removesuffix("'s").removesuffix("’s"))
-    if words >= 4 and 2 * capitals > words:  # a text that shouts has no names
-        found = {word for word in found if any(c.isdigit() for c in word)}
-    return frozenset(found - _GENERAL)
-
-
 def find_stories(
     note_ids: NDArray[np.int64],
     post_ids: NDArray[np.int64],
     stances: Sequence[str],
     vectors: Vectors,
     *,
+    created_at: NDArray[np.int64] | None = None,
+    days: float = 30.0,
     similarity: float = 0.80,
     neighbours: int = 10,
     max_posts: int = 200,
     block: int = 256,
+    cores: int = 1,
 ) -> tuple[list[Story], dict[str, int]]:
-    """Stories across posts: dense groups of a mutual-neighbour graph, stances apart.
+    """Stories across posts: dense groups of a nearest-neighbour graph, stances apart.
 
-    A blocked nearest-neighbour search (memory linear in the notes) links notes of different posts whose cosine is at
-    least `similarity`; HDBSCAN on the unit vectors of each connected component then cuts chains (a-b-c where a and c have
-    little in common). Components on more than `max_posts` posts are templates ("this is spam"), not claims: refused and
-    counted. Returns the stories in the order of their ids, and counts.
+    Each note is linked to its nearest notes on other posts whose cosine is at least `similarity` and which were written within `days` of
+    it (`created_at` in milliseconds; a note without a time, 0, is compared with all). The search is exact; its cost grows with the notes times
+    the notes of a window, its memory with the notes. HDBSCAN on the unit vectors of each connected component then cuts chains (a-b-c
+    where a and c have little in common). Components on more than `max_posts` posts are templates ("this is spam"), not claims: refused and
+    counted. Returns the stories in the order of their ids, and counts; both are the same for any `block` and `cores`.
     """
     from scipy.sparse import coo_matrix
     from scipy.sparse.csgraph import connected_components
@@ -203,25 +153,11 @@ def find_stories(
     order = np.argsort(note_ids, kind="stable")
     ids, posts, rows = note_ids[order], post_ids[order], vectors[order]
     side = np.array([stances[i] == "misleading" for i in order], dtype=bool)
-    left: list[NDArray[np.int64]] = []
-    right: list[NDArray[np.int64]] = []
-    for start in range(0, len(ids), block):
-        part = rows[start : start + block] @ rows.T  # (block, n); zero rows (texts without content) reach nobody
-        i, j = np.nonzero(part >= similarity)
-        value = part[i, j]
-        i += start
-        other = (posts[i] != posts[j]) & (side[i] == side[j])
-        i, j, value = i[other], j[other], value[other]
-        nearest = np.lexsort((j, -value, i))  # by row, then nearest first, equal ones by id
-        i, j = i[nearest], j[nearest]
-        first = np.r_[True, i[1:] != i[:-1]] if len(i) else np.zeros(0, dtype=bool)
-        rank = np.arange(len(i)) - np.flatnonzero(first)[np.cumsum(first) - 1] if len(i) else i
-        left.append(i[rank < neighbours])
-        right.append(j[rank < neighbours])
+    times = np.zeros(len(ids), dtype=np.int64) if created_at is None else created_at[order]
+    a, b = nearest(rows, times, posts, side, int(days * 86_400_000), similarity, neighbours, block, cores)
     counts = {"components": 0, "template_components": 0, "loose_components": 0}
-    if not left or not sum(len(x) for x in left):
+    if not len(a):
         return [], counts
-    a, b = np.concatenate(left), np.concatenate(right)
     graph = coo_matrix((np.ones(len(a), dtype=np.int8), (a, b)), shape=(len(ids), len(ids)))
     _, labels = connected_components(graph, directed=False)
     by_label = np.argsort(labels, kind="stable")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,12 +14,13 @@ import polars as pl
 from nouns.post import Note
 from nouns.run import Run
 from nouns.stage import Counts, Tools
-from synthesis.cluster.cluster import AverageLinkage, Clustered, Story, claim_text, find_stories, stance_of, subjects
+from synthesis.cluster.cluster import AverageLinkage, Clustered, Story, claim_text, find_stories, stance_of
 from synthesis.cluster.eligibility import NoteFacts, exclusion
 from synthesis.reading import note_table, notes_of_rows
 from synthesis.settings import ClusterNotesSettings
 from texts.embedding import load_embedder
 from texts.language import detect_language
+from texts.names import subjects
 from texts.note import clean_text
 
 Progress = Callable[..., None]
@@ -73,16 +75,15 @@ def cluster_notes(
     newest_of_all = max((note.created_at or 0 for note in notes), default=0)
     progress("embedding notes", 0, len(notes))
     texts = [clean_text(note.text) for note in notes]
+    claims = [claim_text(note.text) for note in notes]
     vectors = (
-        load_embedder(settings.embedder, cache).embed([claim_text(note.text) for note in notes], progress)
-        if notes
-        else np.zeros((0, 1), dtype=np.float32)
+        load_embedder(settings.embedder, cache).embed(claims, progress) if notes else np.zeros((0, 1), dtype=np.float32)
     )
     progress("finding stories", 0, len(notes))
     stories, story_counts = _stories(notes, vectors, settings)
     story_of = {note: story for story in stories for note in story.note_ids}
     row_of = {note.note_id: i for i, note in enumerate(notes)}
-    about = {row_of[note]: subjects(claim_text(notes[row_of[note]].text)) for note in story_of}
+    about = {row_of[note]: subjects(claims[row_of[note]]) for note in story_of}
     by_post: dict[int, list[int]] = defaultdict(list)
     for i, note in enumerate(notes):
         by_post[note.post_id].append(i)
@@ -201,9 +202,12 @@ def _stories(
         np.array([note.post_id for note in notes], dtype=np.int64),
         [stance_of(note.classification) for note in notes],
         vectors,
+        created_at=np.array([note.created_at or 0 for note in notes], dtype=np.int64),
+        days=settings.story_days,
         similarity=settings.story_similarity,
         neighbours=settings.story_neighbours,
         max_posts=settings.max_story_posts,
+        cores=os.cpu_count() or 1,
     )
 
 

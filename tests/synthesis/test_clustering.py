@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from nouns.post import NOT_MISLEADING
-from synthesis.cluster.cluster import AverageLinkage, claim_text, find_stories, member_id, subjects
+from synthesis.cluster.cluster import AverageLinkage, claim_text, find_stories, member_id
 from tests.synthesis.world import BRIDGE, BRIDGE_COPY, bridge_notes, note, planted_vectors
+from texts.names import subjects
 
 
 def _stories(ids, posts, vectors, stances=None, **more):

@@ -9,6 +9,7 @@ Ids are the first twelve hex digits of a fingerprint: equal inputs and settings 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib
 import json
@@ -22,7 +23,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from nouns.errors import InputError, ModelServerGone, NotMade, StageFailed, SupernotesError
+from nouns.errors import Damaged, InputError, ModelServerGone, NotMade, StageFailed, SupernotesError
 from nouns.notices import notice, notices_of
 from nouns.run import Run
 from nouns.stage import Counts, Progress, Stage, Tools, silent
@@ -30,6 +31,8 @@ from nouns.stages import ALL_STAGES, RUN_STAGES, STAGES, stage_named
 from pipeline.code import stage_code
 from pipeline.settings import Settings, as_dict, changed, output_settings, settings_of_run
 from storage import runs
+from storage.calls import Calls
+from storage.manifest import require_whole, sealed, unsealed
 from storage.store import TIMING, Manifest, Store, canonical_json, digest_of, file_sha256, list_files
 
 
@@ -134,7 +137,7 @@ class Plan:
         if text is None:
             known = ", ".join(store.list("runs")) or "none"
             raise InputError(f"There is no run {run_id!r} in the workspace {store.root!r}; its runs: {known}.")
-        described = json.loads(text)
+        described = unsealed(text, f"{store.root}/runs/{run_id}/run.json")
         self.store = store
         self.run_id = run_id
         self.request = RunRequest(**(described["request"] | {"extra": tuple(described["request"].get("extra", ()))}))
@@ -197,7 +200,9 @@ class Plan:
             raise InputError(
                 f"{stage!r} is not run in shards; these are: {', '.join(s.name for s in STAGES if s.per_post)}."
             )
-        gathered = self.store.manifest(f"runs/{self.run_id}/{stage}")
+        gathered = None
+        with contextlib.suppress(Damaged):  # a damaged stage is made again from its shards
+            gathered = self.store.require_whole(f"runs/{self.run_id}/{stage}")
         if gathered and gathered.fingerprint == self._fingerprint(record, self._inputs(record)):
             return StageResult(stage, "skipped", f"runs/{self.run_id}/{stage}", gathered.counts)
         shards = self.shards()
@@ -208,13 +213,16 @@ class Plan:
     # -- inputs ----------------------------------------------------------------------------------------------------
 
     def input(self, stage: str) -> Input:
-        """A finished stage of this run as an input. Raises `NotMade` naming the command that makes it."""
-        manifest = self.store.manifest(f"runs/{self.run_id}/{stage}")
+        """A finished stage of this run as an input. Raises `NotMade` naming the command that makes it, `Damaged` where it is not whole."""
+        manifest = self.store.require_whole(f"runs/{self.run_id}/{stage}")
         if manifest is None:
             raise NotMade(
                 f"Run {self.run_id} has no finished {stage} yet. Run it first: supernotes {stage_named(stage).verb} "
                 f"--run {self.run_id} --workspace {self.store.root}"
             )
+        where = runs.where(self.store, self.run_id, stage)
+        if where != f"runs/{self.run_id}/{stage}" and not Path(where).is_absolute():
+            manifest = self.store.require_whole(where) or manifest
         return Input(runs.local(self.store, self.run_id, stage), manifest.digest)
 
     def open(self, stage: str, posts: Iterable[int] | None = None) -> Run:
@@ -261,7 +269,7 @@ class Plan:
         """What the request gave in the stage's place becomes its result."""
         given = self._given(stage.replaced_by)
         assert isinstance(given, Input)
-        manifest = Manifest.from_json((given.path / "manifest.json").read_text(encoding="utf-8"))
+        manifest = require_whole(given.path)
         path = self._relative(given.path)
         runs.point(self.store, self.run_id, stage.name, path, manifest)
         return StageResult(stage.name, "skipped", path, manifest.counts)
@@ -302,7 +310,7 @@ class Plan:
         rel = stage.keeps.format(id=fingerprint[:12], run=self.run_id, second=second, name=stage.name)
         started = time.monotonic()
         with self.store.lock(rel):
-            found = self.store.manifest(rel)
+            found = self.store.finished(rel)
             if found and found.fingerprint == fingerprint:
                 runs.point(self.store, self.run_id, stage.name, rel, found)
                 return StageResult(stage.name, "skipped", rel, found.counts)
@@ -374,9 +382,10 @@ class Plan:
         for run in self.store.list("runs"):
             rel = f"runs/{run}/{stage}"
             if run != self.run_id:
-                manifest = self.store.manifest(rel)
-                if manifest and manifest.fingerprint == fingerprint:
-                    return rel, manifest
+                with contextlib.suppress(Damaged):  # another run's damage is mended by that run
+                    manifest = self.store.manifest(rel)
+                    if manifest and manifest.fingerprint == fingerprint and self.store.require_whole(rel):
+                        return rel, manifest
         return None
 
     def _call(
@@ -395,14 +404,16 @@ class Plan:
         tools = Tools(
             seed=self.settings.run.seed,
             progress=progress,
+            cores=len(os.sched_getaffinity(0)),
             vectors=self.store.home / ".cache" / "embeddings",
-            calls=work,
+            calls=Calls(self.store, max_age_days=self.settings.draft_candidates.kept_days)
+            if stage.calls_model
+            else None,
             checkpoints=work,
         )
         also = {name: self._settings_of(name) for name in stage.also}
         counts: Counts = function(inputs.run(self.run_id, posts), self._settings_of(stage.name), out, tools, **also)
-        if not stage.calls_model:  # paid calls outlive the stage; checkpoints of what is finished do not
-            shutil.rmtree(work, ignore_errors=True)
+        shutil.rmtree(work, ignore_errors=True)
         return counts
 
     def _settings_of(self, stage: str) -> Any:
@@ -423,7 +434,7 @@ class Plan:
         fingerprint = self._fingerprint(stage, inputs, posts=[str(post) for post in posts])
         rel = f"runs/{self.run_id}/.shards/{stage.name}/{fingerprint[:16]}"
         with self.store.lock(rel):
-            found = self.store.manifest(rel)
+            found = self.store.finished(rel)
             if found and found.fingerprint == fingerprint:
                 return StageResult(stage.name, "skipped", rel, found.counts)
             with self.store.scratch(rel) as scratch:
@@ -444,7 +455,7 @@ class Plan:
         inputs = self._inputs(stage)
         fingerprint = self._fingerprint(stage, inputs)
         with self.store.lock(rel):
-            found = self.store.manifest(rel)
+            found = self.store.finished(rel)
             if found and found.fingerprint == fingerprint:
                 return StageResult(stage.name, "skipped", rel, found.counts)
             started = time.monotonic()
@@ -642,13 +653,12 @@ def source_digest(directory: Path, store: Store) -> str:
 def find_jury(store: Store, name: str) -> Input:
     """A trained jury by its id in the workspace, or by its directory. Raises `InputError` if there is none."""
     for rel in (f"models/{name}", f"models/jury-{name}"):
-        manifest = store.manifest(rel)
+        manifest = store.require_whole(rel)
         if manifest:
             return Input(store.local(rel), manifest.digest)
     directory = Path(name).expanduser()
     if (directory / "manifest.json").is_file():
-        manifest = Manifest.from_json((directory / "manifest.json").read_text(encoding="utf-8"))
-        return Input(directory.resolve(), manifest.digest)
+        return Input(directory.resolve(), require_whole(directory).digest)
     known = ", ".join(entry for entry in store.list("models") if entry.startswith("jury-")) or "none"
     raise InputError(
         f"There is no jury {name!r}: neither in the workspace (its juries: {known}) nor a finished jury directory."
@@ -690,9 +700,7 @@ def create_run(store: Store, request: RunRequest, settings: Settings) -> str:
     content["seed"] = settings.run.seed
     run_id = digest_of(content)[:12]
     described = {"run_id": run_id, "request": _absolute(request), "settings": as_dict(settings)}
-    store.write_text(
-        f"runs/{run_id}/run.json", json.dumps(described, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
-    )
+    store.write_text(f"runs/{run_id}/run.json", sealed(described))
     return run_id
 
 

@@ -6,19 +6,17 @@ elsewhere; the run then holds their manifest and a pointer to them.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
-from storage.store import Manifest, Store, canonical_json
+from storage.manifest import sealed
+from storage.store import Manifest, Store
 
 POINTER = "pointer.json"
 
 
 def where(store: Store, run_id: str, stage: str) -> str:
     """The directory of a stage of a run, relative to the workspace (absolute if it lies outside)."""
-    here = f"runs/{run_id}/{stage}"
-    pointer = store.read_text(f"{here}/{POINTER}")
-    return str(json.loads(pointer)["path"]) if pointer else here
+    return store.target(f"runs/{run_id}/{stage}")
 
 
 def local(store: Store, run_id: str, stage: str) -> Path:
@@ -31,5 +29,5 @@ def point(store: Store, run_id: str, stage: str, rel: str, manifest: Manifest) -
     """Note in the run which directory outside it a stage's result is."""
     here = f"runs/{run_id}/{stage}"
     if rel != here:
-        store.write_text(f"{here}/{POINTER}", canonical_json({"path": rel}) + "\n")
+        store.write_text(f"{here}/{POINTER}", sealed({"path": rel}))
         store.write_text(f"{here}/manifest.json", manifest.to_json())

@@ -93,7 +93,7 @@ class DraftCandidatesSettings:
         ""  # JSON object merged into each request, such as {"chat_template_kwargs": {"enable_thinking": false}}
     )
     fresh: str = ""  # any word, such as today's date: calls answered under another word are made again
-    kept_days: float = 0.0  # calls answered longer ago than so many days are made again; 0: never
+    kept_days: float = speed(0.0)  # calls answered longer ago than so many days are made again; 0: never
     max_refused: float = speed(0.5)  # share of the draft calls that may give no text before the stage fails
     seeds: bool = True  # send a seed per draw; vLLM's CPU build needs --no-enable-chunked-prefill for them
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -80,7 +79,7 @@ def cluster_notes(
         load_embedder(settings.embedder, cache).embed(claims, progress) if notes else np.zeros((0, 1), dtype=np.float32)
     )
     progress("finding stories", 0, len(notes))
-    stories, story_counts = _stories(notes, vectors, settings)
+    stories, story_counts = _stories(notes, vectors, settings, tools.cores)
     story_of = {note: story for story in stories for note in story.note_ids}
     row_of = {note.note_id: i for i, note in enumerate(notes)}
     about = {row_of[note]: subjects(claims[row_of[note]]) for note in story_of}
@@ -193,7 +192,7 @@ def _rounded_mean(values: Sequence[float]) -> float:
 
 
 def _stories(
-    notes: list[Note], vectors: np.ndarray, settings: ClusterNotesSettings
+    notes: list[Note], vectors: np.ndarray, settings: ClusterNotesSettings, cores: int
 ) -> tuple[list[Story], dict[str, int]]:
     if not settings.stories or len(notes) < 2:
         return [], {"components": 0, "template_components": 0, "loose_components": 0}
@@ -207,7 +206,7 @@ def _stories(
         similarity=settings.story_similarity,
         neighbours=settings.story_neighbours,
         max_posts=settings.max_story_posts,
-        cores=os.cpu_count() or 1,
+        cores=cores,
     )
 
 

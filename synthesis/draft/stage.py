@@ -71,7 +71,7 @@ def draft_candidates(
     """
     snapshot, clusters = run.path("ingest"), run.path("cluster_notes")
     parameters = run.path("fit_raters") if run.has("fit_raters") else None
-    recorded, journal, seed, progress = run.given.get("recorded"), tools.calls, tools.seed, tools.progress
+    recorded, kept, seed, progress = run.given.get("recorded"), tools.calls, tools.seed, tools.progress
     from synthesis.generation.extractive import Extractive
 
     extractive = Extractive(settings.max_length)
@@ -79,7 +79,7 @@ def draft_candidates(
     if settings.backend != "extractive":
         from synthesis.generation import open_generator
 
-        generator = open_generator(settings, recorded=recorded, journal=journal, calls=out / "calls.jsonl.zst")
+        generator = open_generator(settings, recorded=recorded, store=kept, calls=out / "calls.jsonl.zst")
         settings = generator.fitted(settings)
     candidates: list[Candidate] = []
     prompts: list[dict[str, Any]] = []

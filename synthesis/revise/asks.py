@@ -224,7 +224,7 @@ def open_writing_room(
         from synthesis.generation import open_generator
 
         generator = open_generator(
-            draft_settings, recorded=run.given.get("recorded"), journal=tools.calls, calls=out / "calls.jsonl.zst"
+            draft_settings, recorded=run.given.get("recorded"), store=tools.calls, calls=out / "calls.jsonl.zst"
         )
         draft_settings = generator.fitted(draft_settings)
     judge = None

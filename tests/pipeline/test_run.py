@@ -22,6 +22,7 @@ from pipeline.console import sample_directory
 from pipeline.plan import Plan, RunRequest, create_run, run_summary
 from pipeline.settings import load_settings
 from pipeline.show.frames import Run
+from storage.manifest import sealed
 from storage.store import MANIFEST, UNCOMPARED, Store, list_files
 from tests.pipeline.fast import FAST, flags
 from texts.note import canonical_url, find_urls, note_length
@@ -185,7 +186,7 @@ def test_a_shard_run_ahead_is_found_and_only_gathered(sample_run, tmp_path):
     assert plan.run_shard("check_candidates", 0).state == "skipped"
     timings = sorted((copy / "runs" / run_id / ".shards" / "check_candidates").glob("*/timing.json"))
     for timing in timings:
-        timing.write_text(json.dumps(json.loads(timing.read_text()) | {"seconds": 1000.0}))
+        timing.write_text(sealed(json.loads(timing.read_text()) | {"seconds": 1000.0}))
     plan.run("check_candidates")
     took = json.loads((copy / "runs" / run_id / "check_candidates" / "timing.json").read_text())["seconds"]
     assert 1000 * len(shards) <= took < 1000 * len(shards) + 60, "the work of other tasks is the stage's work, too"

@@ -10,7 +10,9 @@ import sys
 import pytest
 
 from nouns.errors import Damaged
+from nouns.stages import RUN_STAGES
 from pipeline import open_run
+from pipeline.plan import Plan
 from storage.manifest import Manifest, sealed, unsealed
 from storage.store import Store
 from storage.verify import verify
@@ -133,3 +135,26 @@ def test_a_damaged_stage_is_not_shown_as_if_it_were_whole(sample_run, copy):
     )
     assert said.returncode == 0, said.stdout
     assert json.loads(said.stdout)["sound"] is True
+
+
+def test_the_same_command_mends_what_is_damaged_and_repeats_nothing_else(sample_run, copy):
+    original, run_id = sample_run
+    plan = Plan(Store(copy), run_id)
+    table = copy / "runs" / run_id / "check_candidates" / "checks.parquet"
+    table.write_bytes(table.read_bytes()[:-1])
+    snapshot = copy / plan.where("ingest") / "notes.parquet"
+    snapshot.unlink()
+    (copy / "runs" / run_id / "train_jury" / "pointer.json").write_text("{")
+    (copy / "runs" / run_id / "select_winners" / "manifest.json").write_text("")
+    with pytest.raises(Damaged, match=r"notes\.parquet is missing"):
+        plan.run("cluster_notes")
+    with pytest.raises(Damaged, match="damaged/"):
+        plan.input("check_candidates")
+    states = {stage: plan.run(stage).state for stage in RUN_STAGES}
+    assert [stage for stage in RUN_STAGES if states[stage] == "ran"] == ["ingest", "check_candidates", "select_winners"]
+    assert verify(Store(copy)).damaged == {}
+    for stage in RUN_STAGES:
+        there = Plan(Store(original), run_id).where(stage)
+        ours, theirs = Store(copy).manifest(there), Store(original).manifest(there)
+        assert ours == theirs, stage
+    assert len(list((copy / "damaged").iterdir())) == 3

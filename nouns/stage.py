@@ -9,7 +9,7 @@ back are the counts that stand in the manifest. Settings of other stages follow 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -86,9 +86,25 @@ class Tools:
     """Stands in for the second jury's model."""
     writer: Any = None
     """Stands in for the writing model and its checks where a stage asks for revisions."""
+    ledger: dict[int, Counts] | None = None
+    """Where a stage that works post by post enters what it counted for each post (`enter`); None: nobody asks."""
+
+    def enter(self, post: int, counts: Mapping[str, Any]) -> None:
+        """Add to the counts of one post. Over all posts they add up to what the stage returns, but for what holds for all alike."""
+        if self.ledger is not None:
+            add_counts(self.ledger.setdefault(post, {}), counts)
 
     def replace(self, **changes: Any) -> Tools:
         return dataclasses.replace(self, **changes)
+
+
+def add_counts(total: Counts, entry: Mapping[str, Any]) -> None:
+    """Add whole numbers, and tables of them, key by key, into `total`."""
+    for key, value in entry.items():
+        if isinstance(value, Mapping):
+            add_counts(total.setdefault(key, {}), value)
+        else:
+            total[key] = total.get(key, 0) + value
 
 
 def speed(default: Any) -> Any:

@@ -13,7 +13,7 @@ from nouns.errors import StageFailed
 def gather(shards: Sequence[Path], counts: Sequence[dict[str, Any]], out: Path) -> dict[str, Any]:
     """Concatenate files of equal name from `shards` into `out` and return the summed counts.
 
-    Parquet files are copied row group by row group, so memory stays flat. Lines of `.jsonl` and frames of
+    Parquet files are copied row group by row group, so memory stays flat, and written in row groups of one size. Lines of `.jsonl` and frames of
     `.jsonl.zst` are appended. Any other file (a report of one shard) is kept as `<stem>-<shard><suffix>`.
     """
     names = sorted({path.name for shard in shards for path in shard.iterdir() if path.is_file()})
@@ -39,20 +39,37 @@ def gather(shards: Sequence[Path], counts: Sequence[dict[str, Any]], out: Path) 
     return total
 
 
+ROW_GROUP = 50_000
+"""Rows of one row group of a gathered table, whatever the shards were: bytes must not show them."""
+
+
 def _gather_parquet(parts: Sequence[Path], target: Path) -> None:
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
     schema = pq.read_schema(parts[0]).remove_metadata()
+    waiting: list[Any] = []
     with pq.ParquetWriter(target, schema, compression="zstd") as writer:
+
+        def write(least: int) -> None:
+            """Whole row groups of what waits; with `least` 1 the rest, too."""
+            table = pa.Table.from_batches(waiting, schema).combine_chunks()
+            start = 0
+            while table.num_rows - start >= least:
+                writer.write_table(table.slice(start, ROW_GROUP))
+                start += ROW_GROUP
+            waiting[:] = table.slice(start).to_batches() if start < table.num_rows else []
+
         for part in parts:
             file = pq.ParquetFile(part)
             found = file.schema_arrow.remove_metadata()
             if not found.equals(schema):
                 raise StageFailed(f"The shards of {target.name} have different columns: {schema} and {found}.")
             for group in range(file.num_row_groups):
-                table = file.read_row_group(group).replace_schema_metadata(None)
-                if table.num_rows:
-                    writer.write_table(table)
+                waiting += file.read_row_group(group).replace_schema_metadata(None).cast(schema).to_batches()
+                if sum(batch.num_rows for batch in waiting) >= ROW_GROUP:
+                    write(ROW_GROUP)
+        write(1)
 
 
 def _add(total: dict[str, Any], entry: dict[str, Any]) -> None:

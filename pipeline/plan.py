@@ -33,7 +33,7 @@ from pipeline.settings import Settings, as_dict, changed, output_settings, setti
 from storage import runs
 from storage.calls import Calls
 from storage.manifest import require_whole, sealed, unsealed
-from storage.store import TIMING, Manifest, Store, canonical_json, digest_of, file_sha256, list_files
+from storage.store import TIMING, UNCOMPARED, Manifest, Store, canonical_json, digest_of, file_sha256, list_files
 
 
 @dataclass(frozen=True)
@@ -68,10 +68,13 @@ class StageResult:
     path: str
     counts: dict[str, Any] = field(default_factory=dict)
     seconds: float = 0.0
+    carried: int = 0
+    """Posts whose rows came from an earlier run."""
 
     def to_json(self) -> dict[str, Any]:
         return {
             "state": self.state,
+            "carried": self.carried,
             "in": self.counts.get("in", 0),
             "out": self.counts.get("out", 0),
             "rejected": self.counts.get("rejected", {}),
@@ -396,6 +399,7 @@ class Plan:
         fingerprint: str,
         progress: Progress,
         posts: Iterable[int] | None = None,
+        ledger: dict[int, Counts] | None = None,
     ) -> Counts:
         """Call the stage's function: the run as it sees it, its settings, where to write, what to work with."""
         function = getattr(importlib.import_module(stage.step), stage.name)
@@ -410,6 +414,7 @@ class Plan:
             if stage.calls_model
             else None,
             checkpoints=work,
+            ledger=ledger,
         )
         also = {name: self._settings_of(name) for name in stage.also}
         counts: Counts = function(inputs.run(self.run_id, posts), self._settings_of(stage.name), out, tools, **also)
@@ -430,6 +435,8 @@ class Plan:
     # -- shards ----------------------------------------------------------------------------------------------------
 
     def _shard(self, stage: Stage, index: int, posts: list[int], progress: Progress) -> StageResult:
+        from pipeline import carry
+
         inputs = self._inputs(stage)
         fingerprint = self._fingerprint(stage, inputs, posts=[str(post) for post in posts])
         rel = f"runs/{self.run_id}/.shards/{stage.name}/{fingerprint[:16]}"
@@ -439,13 +446,39 @@ class Plan:
                 return StageResult(stage.name, "skipped", rel, found.counts)
             with self.store.scratch(rel) as scratch:
                 started = time.monotonic()
-                counts = self._call(stage, scratch, inputs, fingerprint, progress, posts)
+                keys = self._keys(stage, inputs, posts)
+                earlier = carry.find(self.store, stage.name, keys)
+                todo = [post for post in posts if post not in earlier.posts]
+                ledger: dict[int, Counts] = {}
+                counts = self._call(stage, scratch, inputs, fingerprint, progress, todo, ledger) if todo else None
                 if self.settings.run.require_complete and not self.request.recorded:
                     _refuse_without_server(
                         scratch, f"{stage.name}, shard {index}", self.settings.draft_candidates.base_url
                     )
+                counts = carry.complete(scratch, earlier, keys, ledger, counts)
+                (scratch / TIMING).write_text(json.dumps({"carried": len(earlier.posts)}), encoding="utf-8")
                 manifest = self._publish(stage, scratch, rel, inputs, fingerprint, counts, time.monotonic() - started)
-        return StageResult(stage.name, "ran", rel, manifest.counts, time.monotonic() - started)
+        seconds = time.monotonic() - started
+        return StageResult(stage.name, "ran", rel, manifest.counts, seconds, carried=len(earlier.posts))
+
+    def _keys(self, stage: Stage, inputs: Inputs, posts: list[int]) -> dict[int, str]:
+        """Per post a digest of all that its rows of this stage rest on; empty where the stage cannot tell."""
+        own = getattr(importlib.import_module(stage.step), "keys", None)
+        if own is None:
+            return {}
+        from pipeline.carry import full_keys
+
+        also = {name: self._settings_of(name) for name in stage.also}
+        tools = Tools(seed=self.settings.run.seed)
+        found = own(inputs.run(self.run_id, posts), self._settings_of(stage.name), tools, **also)
+        shared = {
+            "stage": stage.name,
+            "code": stage_code(stage.name),
+            "settings": self._settings(stage),
+            "seed": self.settings.run.seed,
+            "inputs": {name: digest for name, digest in inputs.digests().items() if name in ("recorded", "train_jury")},
+        }
+        return full_keys(found, shared)
 
     def _sharded(self, stage: Stage, progress: Progress) -> StageResult:
         """All shards of a per-post stage, then one directory with their rows in the order of the posts' ids."""
@@ -476,7 +509,8 @@ class Plan:
                 done += len(posts)
             progress("gathering", total, total)
             # What other tasks worked on their shards is this stage's work, too.
-            worked = sum(self._seconds_of(r.path) for r in results if r.state == "skipped")
+            worked = sum(self._timing(r.path, "seconds") for r in results if r.state == "skipped")
+            carried = int(sum(self._timing(r.path, "carried") for r in results))
             with self.store.scratch(rel) as scratch:
                 if not results:  # nothing is eligible: the stage still writes its tables, empty
                     counts = self._call(stage, scratch, inputs, fingerprint, progress, [])
@@ -485,15 +519,16 @@ class Plan:
                 if stage.name == "select_winners":
                     counts = self._add_excluded_posts(scratch, counts)
                 seconds = worked + time.monotonic() - started
+                (scratch / TIMING).write_text(json.dumps({"carried": carried}), encoding="utf-8")
                 manifest = self._publish(stage, scratch, rel, inputs, fingerprint, counts, seconds)
             for result in results:
                 self.store.remove(result.path)
-        return StageResult(stage.name, "ran", rel, manifest.counts, time.monotonic() - started)
+        return StageResult(stage.name, "ran", rel, manifest.counts, time.monotonic() - started, carried)
 
-    def _seconds_of(self, rel: str) -> float:
-        """How long a finished directory took to make; 0 if nobody knows."""
+    def _timing(self, rel: str, name: str) -> float:
+        """A number from a finished directory's timing: the seconds it took to make, the posts carried over; 0 if nobody knows."""
         path = self.store.local(rel) / TIMING
-        return float(json.loads(path.read_text(encoding="utf-8")).get("seconds", 0.0)) if path.is_file() else 0.0
+        return float(json.loads(path.read_text(encoding="utf-8")).get(name, 0.0)) if path.is_file() else 0.0
 
     def _add_excluded_posts(self, out: Path, counts: dict[str, Any]) -> dict[str, Any]:
         """Append an abstention for every post that `cluster_notes` excluded, so that every post has its line."""
@@ -547,7 +582,7 @@ def _refuse_without_server(out: Path, what: str, address: str) -> None:
 
 
 def _copy_outputs(source: Path, target: Path, manifest: Manifest) -> None:
-    for name in [*manifest.outputs, "calls.jsonl.zst"]:
+    for name in [*manifest.outputs, *UNCOMPARED[1:]]:
         if (source / name).exists():
             (target / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source / name, target / name)

@@ -19,8 +19,9 @@ from nouns.errors import Damaged
 
 MANIFEST = "manifest.json"
 TIMING = "timing.json"
-UNCOMPARED = (TIMING, "calls.jsonl.zst")
-"""Files that may differ between two runs on equal inputs: wall-clock times and recorded calls with their latencies."""
+LEDGER = "ledger.parquet"
+UNCOMPARED = (TIMING, "calls.jsonl.zst", LEDGER)
+"""Files that are no result: wall-clock times, recorded calls with their latencies, and by which keys a stage's rows can be carried over."""
 
 
 def canonical_json(value: Any) -> str:

@@ -199,13 +199,14 @@ class Store:
         logging.getLogger("supernotes").warning("%s is damaged (%s): set aside as %s and made again", rel, why, name)
 
     def read_text(self, rel: str) -> str | None:
+        """A small file, None if it is not there. Damaged bytes become replacement characters: a seal or a parser names them."""
         if self.remote:
             try:
-                return self.fs.cat_file(f"{self._base}/{rel}").decode()
+                return self.fs.cat_file(f"{self._base}/{rel}").decode(errors="replace")
             except FileNotFoundError:
                 return None
         try:
-            return (self.home / rel).read_text(encoding="utf-8")
+            return (self.home / rel).read_text(encoding="utf-8", errors="replace")
         except (FileNotFoundError, NotADirectoryError):
             return None
 

@@ -90,7 +90,7 @@ class JuryReward:
         self._checks = check_settings or CheckCandidatesSettings()
         main, _ = seat_juries(self._settings, jury, parameters, seed)
         self._bench = open_bench(main, self._settings, jury, parameters, cache, model)
-        self._where = snapshot, parameters, clusters
+        self._where, self._jury = (snapshot, parameters, clusters), jury
         self._context = functools.lru_cache(maxsize=4096)(self._read_context)
         self._known: dict[_Asked, Rewarded] = {}
 
@@ -136,7 +136,7 @@ class JuryReward:
         return _Asked(post, text, tuple(sources), ids, kind, row.get("language") or context.language)
 
     def _read_context(self, post: int) -> Any:
-        return read_contexts(*self._where, [post]).get(post)
+        return read_contexts(*self._where, [post], self._jury).get(post)
 
     def _reward(self, asked: Sequence[_Asked]) -> dict[_Asked, Rewarded]:
         found: dict[_Asked, Rewarded] = {}

@@ -88,7 +88,7 @@ def compare_writers(
     snapshot, parameters, jury = run.path("ingest"), run.path("fit_raters"), run.path("train_jury")
     clusters, other, seed, cache = run.path("cluster_notes"), run.other(), tools.seed, tools.vectors
     posts = held_out_posts(clusters, settings.posts, (export or ExportSettings()).test_share)
-    contexts = read_contexts(snapshot, parameters, clusters, posts)
+    contexts = read_contexts(snapshot, parameters, clusters, posts, jury)
     main, appeal = seat_juries(how, jury, parameters, seed + settings.seed)
     if appeal is None:
         raise InputError("The jury has no second pool of raters, so there is no jury that taught neither writer.")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -14,9 +16,14 @@ from jury.judge.draw import Raters
 from jury.model.features import said
 from jury.records import JudgedText, Ratings, Sibling
 from jury.tables import read_rows
+from matrix_factorization.foldin import fold_in_notes
+from matrix_factorization.model.objective import RaterParameters
 from nouns.errors import InputError
 from nouns.snapshot import read_table
 from nouns.x import X_GLOBAL_INTERCEPT, X_RATINGS_PER_NOTE
+
+FEWEST_RATINGS = 5
+"""Ratings by known raters from which a note has parameters of its own (X's core model; facts.md, section 2)."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +73,22 @@ class PostContext:
             tuple(source_note_ids),
         )
 
+    def rests_on(self) -> list[Any]:
+        """All of it as a value to be digested: what is said here changes exactly when the jury is told something else."""
+        told: list[Any] = [self.text, self.language, sorted(self.own), sorted(self.n_ratings.items())]
+        for sibling in self.siblings:
+            numbers = hashlib.sha256("\n".join(sibling.ratings.rater_id).encode())
+            for column in (
+                sibling.ratings.intercept,
+                sibling.ratings.factor,
+                sibling.ratings.value,
+                sibling.ratings.created_at,
+            ):
+                numbers.update(np.ascontiguousarray(column).tobytes())
+            told.append([sibling.note_id, sibling.text, sibling.classification, sibling.intercept, sibling.factor])
+            told.append([sibling.borrowed, numbers.hexdigest()])
+        return told
+
     def judged_note(self, note_id: int) -> JudgedText:
         """An existing note as the jury sees it: its own ratings are known, its siblings are the other notes."""
         (this,) = [sibling for sibling in self.siblings if sibling.note_id == note_id]
@@ -75,18 +98,23 @@ class PostContext:
 
 
 def read_contexts(
-    snapshot: Path, parameters: Path, clusters: Path, posts: Sequence[int] | None
+    snapshot: Path, parameters: Path, clusters: Path, posts: Sequence[int] | None, jury: Path | None = None
 ) -> dict[int, PostContext]:
     """The context of every post of one shard, by post id in ascending order.
 
-    Only the shard's notes and their ratings are read, so memory is bounded by the shard. A note of clusters.parquet that
-    the snapshot no longer holds is left out.
+    With a `jury` ratings are read with the parameters its own raters had when it was trained, and a note's parameters follow from its
+    ratings by them: a day's new fit moves nothing. Raters the jury does not know are read with the run's `parameters`, brought to the
+    jury's scale. Without one everything is the run's. Only the shard's notes and their ratings are read, so memory is bounded by the
+    shard. A note of clusters.parquet that the snapshot no longer holds is left out.
     """
     members = read_rows(clusters, "clusters", posts).select("post_id", "note_id", "borrowed")
     members = members.unique(["post_id", "note_id"], keep="first").sort("post_id", "note_id")
     ids = members["note_id"].unique().sort()
     notes = _notes(snapshot, parameters, ids)
-    ratings, counts = _ratings(snapshot, parameters, ids)
+    raters = known_raters(parameters, jury)
+    ratings, counts = _ratings(snapshot, raters, ids)
+    if jury is not None:
+        notes = _refolded(notes, ratings, parameters, jury)
     siblings = {
         note_id: Sibling(note_id, text, classification, intercept, factor, ratings.get(note_id, Ratings()))
         for note_id, text, classification, intercept, factor in notes.iter_rows()
@@ -119,14 +147,65 @@ def _notes(snapshot: Path, parameters: Path, ids: pl.Series) -> pl.DataFrame:
     return frame.select("noteId", "summary", "classification", "intercept", "factor1").sort("noteId").collect()
 
 
-def _ratings(snapshot: Path, parameters: Path, ids: pl.Series) -> tuple[dict[int, Ratings], dict[int, int]]:
+def known_raters(parameters: Path, jury: Path | None = None) -> pl.LazyFrame:
+    """Parameters by rater: the jury's where it knows one, else the run's on the jury's scale. raterParticipantId, intercept, factor1, known.
+
+    The sign of a fit's factors is a convention and its level is shared with mu: both are taken from the raters that the two have in common.
+    """
+    columns = ["raterParticipantId", pl.col("intercept").cast(pl.Float64), pl.col("factor1").cast(pl.Float64)]
+    fitted = _scan(parameters, "raters").select(columns).drop_nulls()
+    if jury is None:
+        return fitted.with_columns(known=pl.lit(True))
+    own = pl.scan_parquet(jury / "raters.parquet").select(columns).drop_nulls()
+    both = own.join(fitted, on="raterParticipantId", suffix="_run")
+    level, sign = (
+        both.select(
+            (pl.col("intercept") - pl.col("intercept_run")).mean().fill_null(0.0),
+            (pl.col("factor1") * pl.col("factor1_run")).sum(),
+        )
+        .collect()
+        .row(0)
+    )
+    others = fitted.join(own, on="raterParticipantId", how="anti").with_columns(
+        pl.col("intercept") + level, pl.col("factor1") * (-1.0 if sign < 0 else 1.0)
+    )
+    return pl.concat([own.with_columns(known=pl.lit(True)), others.with_columns(known=pl.lit(False))])
+
+
+def _refolded(notes: pl.DataFrame, ratings: dict[int, Ratings], parameters: Path, jury: Path) -> pl.DataFrame:
+    """Notes with the parameters their ratings give with raters frozen; what X published of a note stays where the run adopted it.
+
+    A note with fewer ratings than X's core model asks for has none.
+    """
+    mu, per_note = read_scale(jury, parameters)
+    ids = notes["noteId"].to_list()
+    of_note = [ratings.get(note, Ratings()) for note in ids]
+    people = RaterParameters(
+        np.concatenate([np.zeros(0), *(r.intercept for r in of_note)]),
+        np.concatenate([np.zeros(0), *(r.factor for r in of_note)]),
+    )
+    start = np.concatenate([[0], np.cumsum([len(r) for r in of_note])]).astype(np.int64)
+    value = np.concatenate([np.zeros(0), *(r.value for r in of_note)]).astype(np.float32)
+    found = fold_in_notes(start, np.arange(len(value)), value, people, mu, ratings_per_note=per_note)
+    enough = np.diff(start) >= FEWEST_RATINGS
+    fresh = pl.DataFrame(
+        {"i": np.where(enough, found.intercept, np.nan), "f": np.where(enough, found.factor, np.nan)}
+    ).fill_nan(None)
+    adopted = bool(json.loads((Path(parameters) / "fit.json").read_text(encoding="utf-8")).get("adopted"))
+    known = notes.select(
+        pl.col("intercept").is_not_null() & pl.col("factor1").is_not_null() & pl.lit(adopted)
+    ).to_series()
+    return notes.with_columns(
+        intercept=pl.when(known).then(pl.col("intercept")).otherwise(fresh["i"]),
+        factor1=pl.when(known).then(pl.col("factor1")).otherwise(fresh["f"]),
+    )
+
+
+def _ratings(snapshot: Path, raters: pl.LazyFrame, ids: pl.Series) -> tuple[dict[int, Ratings], dict[int, int]]:
     """Ratings of each note by raters with parameters, in order of time, and how many ratings each note has in all."""
     if not len(ids):
         return {}, {}
     columns = ["noteId", "raterParticipantId", "createdAtMillis", "helpfulness"]
-    raters = _scan(parameters, "raters").select(
-        "raterParticipantId", pl.col("intercept").cast(pl.Float64), pl.col("factor1").cast(pl.Float64)
-    )
     frame = (
         read_table(snapshot, "ratings", columns)
         # The range lets Parquet skip row groups by their statistics; the table is sorted by noteId.
@@ -189,13 +268,13 @@ def read_fit(parameters: Path) -> tuple[float, float]:
     return X_GLOBAL_INTERCEPT if mu is None else float(mu), float(per_note or X_RATINGS_PER_NOTE)
 
 
-def read_jury_intercept(jury: Path) -> float | None:
-    """Global intercept of the fit that gave the jury's raters their parameters, None where the jury does not tell."""
+def read_scale(jury: Path, parameters: Path) -> tuple[float, float]:
+    """Global intercept and ratings per note of the fit behind a jury: its own record, the run's fit where an older jury does not tell."""
+    mu, per_note = read_fit(parameters)
     path = Path(jury) / "jury.json"
-    if not path.is_file():
-        return None
-    value = json.loads(path.read_text(encoding="utf-8")).get("global_intercept")
-    return None if value is None else float(value)
+    told = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    own_mu, own_per_note = told.get("global_intercept"), told.get("ratings_per_note")
+    return (mu if own_mu is None else float(own_mu)), (per_note if own_per_note is None else float(own_per_note))
 
 
 def read_spoken(jury: Path) -> dict[str, int] | None:

@@ -10,7 +10,7 @@ from typing import Any
 import polars as pl
 
 from jury.judge.chance import AS_IS
-from jury.judge.context import PostContext, read_contexts, read_fit, read_jury_intercept, read_raters
+from jury.judge.context import PostContext, read_contexts, read_raters, read_scale
 from jury.judge.draw import Draw, describe, draw_two
 from jury.judge.judge import Bench, PostTexts, existing_row, judge, post_texts, unjudged_row
 from jury.records import RaterModel, Unjudged
@@ -35,13 +35,19 @@ def judge_candidates(
     candidates, posts = run.path("draft_candidates"), run.posts
     main, _ = seat_juries(settings, jury, parameters, tools.seed)
     bench = open_bench(main, settings, jury, parameters, tools.vectors, tools.rater_model)
-    contexts = read_contexts(snapshot, parameters, run.path("cluster_notes"), posts)
+    contexts = read_contexts(snapshot, parameters, run.path("cluster_notes"), posts, jury)
     drafted = read_rows(candidates, "candidates", posts).sort("post_id", "candidate_id")
     stopped = stopped_by_checks(drafted, read_rows(run.path("check_candidates"), "checks", posts))
     verdicts, existing = judge_all(bench, contexts, drafted, stopped, settings.batch, tools.progress)
     write_rows(out / "verdicts.parquet", SCHEMAS["verdicts"], verdicts)
     write_rows(out / "existing.parquet", SCHEMAS["existing"], existing)
     reasons = Counter(_code(row["unjudged_reason"]) for row in verdicts if row["unjudged_reason"] is not None)
+    for row in verdicts:
+        why = row["unjudged_reason"]
+        told = {"in": 1, "out": int(why is None), "rejected": {} if why is None else {_code(why): 1}}
+        tools.enter(row["post_id"], told)
+    for row in existing:
+        tools.enter(row["post_id"], {"existing_notes": 1})
     return {
         "in": len(verdicts),
         "out": len(verdicts) - sum(reasons.values()),
@@ -51,11 +57,24 @@ def judge_candidates(
     }
 
 
+def keys(run: Run, settings: JudgeCandidatesSettings, tools: Tools) -> dict[int, list[Any]]:
+    """Per post what its verdicts rest on, besides the jury: candidates, what stopped them, and the post's notes with their ratings."""
+    candidates = read_rows(run.path("draft_candidates"), "candidates", run.posts).sort("post_id", "candidate_id")
+    stopped = stopped_by_checks(candidates, read_rows(run.path("check_candidates"), "checks", run.posts))
+    contexts = read_contexts(
+        run.path("ingest"), run.path("fit_raters"), run.path("cluster_notes"), run.posts, run.path("train_jury")
+    )
+    found: dict[int, list[Any]] = {post: [context.rests_on()] for post, context in contexts.items()}
+    for row in candidates.select(
+        "candidate_id", "post_id", "text", "classification", "language", "source_note_ids"
+    ).iter_rows():
+        found.setdefault(row[1], []).append([*row, stopped.get(row[0])])
+    return found
+
+
 def seat_juries(settings: JudgeCandidatesSettings, jury: Path, parameters: Path, seed: int) -> tuple[Draw, Draw | None]:
     """The run's jury and its appeal jury: the same for every post and every shard of the run."""
-    mu = read_jury_intercept(jury)  # a jury may come from another run than the parameters
-    if mu is None:
-        mu, _ = read_fit(parameters)
+    mu, _ = read_scale(jury, parameters)  # a jury may come from another run than the parameters
     return draw_two(
         read_raters(jury),
         settings.n_jurors,
@@ -79,7 +98,7 @@ def open_bench(
     which: str = "proxy",
 ) -> Bench:
     """The jury seated before a trained model (`which`: proxy or gold), with the scale of its score."""
-    _, ratings_per_note = read_fit(parameters)
+    _, ratings_per_note = read_scale(jury, parameters)
     if model is None:
         from jury.model import load_jury
 

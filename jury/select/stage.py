@@ -45,7 +45,7 @@ def select_winners(
     revisions = run.path("revise_candidates") if run.has("revise_candidates") else None
     how = judge_candidates or JudgeCandidatesSettings()
     treated = read_rows(clusters, "posts", posts).filter(pl.col("eligible"))["post_id"].sort().to_list()
-    contexts = read_contexts(snapshot, parameters, clusters, treated)
+    contexts = read_contexts(snapshot, parameters, clusters, treated, jury)
     contenders = read_contenders(treated, candidates, checks, verdicts, revisions)
     standing = read_standing(treated, clusters, verdicts)
     spoken = read_spoken(jury)
@@ -74,6 +74,8 @@ def select_winners(
         losers += final.losers
         if final.reason_code is not None:
             codes[final.reason_code] += 1
+        rejected = {final.reason_code: 1} if final.reason_code is not None else {}
+        tools.enter(choice.post_id, {"in": 1, "out": 1 - len(rejected), "rejected": rejected})
     tools.progress("selected", len(lines), len(lines))
     write_jsonl(out / "selections.jsonl", lines)
     write_rows(out / "losers.parquet", SCHEMAS["losers"], losers)
@@ -116,6 +118,31 @@ def _lost_to_the_model(
         f"({why}). What its answers are worth stands in the counts of revise_candidates; check_candidates.judge = 'off' chooses without it."
     )
     return [{"level": "warned", "text": text}]
+
+
+def keys(
+    run: Run,
+    settings: SelectWinnersSettings,
+    tools: Tools,
+    *,
+    judge_candidates: JudgeCandidatesSettings | None = None,
+) -> dict[int, list[Any]]:
+    """Per post what its selection rests on, besides the jury: its notes with their ratings, every contender with its verdict, who wrote it."""
+    clusters, candidates, verdicts = (run.path(s) for s in ("cluster_notes", "draft_candidates", "judge_candidates"))
+    revisions = run.path("revise_candidates") if run.has("revise_candidates") else None
+    treated = read_rows(clusters, "posts", run.posts).filter(pl.col("eligible"))["post_id"].sort().to_list()
+    contexts = read_contexts(run.path("ingest"), run.path("fit_raters"), clusters, treated, run.path("train_jury"))
+    contenders = read_contenders(treated, candidates, run.path("check_candidates"), verdicts, revisions)
+    standing = read_standing(treated, clusters, verdicts)
+    writers = read_writers(treated, candidates, revisions)
+    return {
+        post: [
+            contexts[post].rests_on() if post in contexts else None,
+            [[repr(entry), writers.get(entry.candidate_id)] for entry in contenders.get(post, [])],
+            [repr(entry) for entry in standing.get(post, [])],
+        ]
+        for post in treated
+    }
 
 
 def read_contenders(

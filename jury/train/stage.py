@@ -22,6 +22,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from jury.judge.context import read_fit
 from jury.judge.draw import Raters, split_pools
 from jury.model.baselines import BaselineModel, fit_baselines, save_baselines
 from jury.model.encoders import Encoder, make_encoder
@@ -99,6 +100,7 @@ def train_jury(
     write_html(out / "report.html", report, pictures)
     facts = {
         "global_intercept": data.global_intercept,
+        "ratings_per_note": read_fit(parameters)[1],
         "pools": {name: int(sum(p == name for p in pool)) for name in POOLS},
         "models": ["model", "proxy", "gold"],
         "sources": {s: int(sum(x == s for x in data.source)) for s in sorted(set(data.source))},

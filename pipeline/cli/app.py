@@ -106,6 +106,7 @@ def carry_out(
         counts = result.counts
         rejected = sum(counts.get("rejected", {}).values())
         left_out = f", {rejected:,} left out" if rejected else ""
+        left_out += f", {result.carried:,} carried over" if result.carried else ""
         say(
             f"  {stage:<18} {result.state:<8}{counts.get('in', 0):>9,} in {counts.get('out', 0):>9,} out{left_out}  {result.seconds:6.1f} s"
         )

@@ -6,13 +6,14 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from nouns.post import CheckResult, Note
-from nouns.run import Run
+from nouns.run import Run, read_rows
 from nouns.stage import Counts, Tools
 from synthesis.check.check import Tools as CheckTools
 from synthesis.check.check import check_text, check_text_json, passed
@@ -102,6 +103,8 @@ def check_candidates(
             stopped = next((result.check for result in outcomes if result.outcome != "passed"), None)
             if stopped is not None:
                 codes[stopped] += 1
+            rejected = {stopped: 1} if stopped is not None else {}
+            tools.enter(post_id, {"in": 1, "out": 1 - len(rejected), "rejected": rejected})
     _write(Path(out) / "checks.parquet", results)
     return {
         "in": rows.height,
@@ -109,6 +112,20 @@ def check_candidates(
         "rejected": dict(sorted(codes.items())),
         "note_spec": note_spec().version,
     }
+
+
+def keys(run: Run, settings: CheckCandidatesSettings, tools: Tools) -> dict[int, list[Any]]:
+    """Per post what its checks rest on: the candidates, the texts of the notes they rest on, the post's text and language."""
+    table = read_rows(run.path("draft_candidates"), "candidates", run.posts).sort("post_id", "candidate_id")
+    rows = table.select("candidate_id", "post_id", "text", "language", "source_note_ids")
+    notes = _notes(run.path("ingest"), {int(i) for ids in rows["source_note_ids"] for i in ids})
+    posts = list(run.posts) if run.posts is not None else rows["post_id"].unique().to_list()
+    texts, languages = _post_texts(run.path("ingest"), posts), _languages(run.path("cluster_notes"), posts)
+    found: dict[int, list[Any]] = {post: [texts.get(post), languages.get(post)] for post in posts}
+    for name, post, text, language, sources in rows.iter_rows():
+        told = [[i, notes[i].text, notes[i].post_id] for i in sources if i in notes]
+        found[post].append([name, text, language, list(sources), told])
+    return found
 
 
 def check_post(

@@ -25,6 +25,7 @@ from synthesis.draft.draft import (
     requests_for,
     shortening_requests,
 )
+from synthesis.generation.recording import request_key
 from synthesis.reading import note_table, notes_of_rows, read_posts
 from synthesis.settings import DraftCandidatesSettings
 
@@ -94,9 +95,15 @@ def draft_candidates(
         asked_for = [requests[: settings.max_calls] for requests in planned]
         used = Counter({item.post.post_id: len(requests) for item, requests in zip(block, asked_for, strict=True)})
         answers = _answers(
-            generator, [request for requests in asked_for for request in requests], settings, used, spent, prompts
+            generator,
+            [request for requests in asked_for for request in requests],
+            settings,
+            used,
+            spent,
+            prompts,
+            tools,
         )
-        shortened = _shortened(generator, block, asked_for, answers, settings, seed, used, spent, prompts)
+        shortened = _shortened(generator, block, asked_for, answers, settings, seed, used, spent, prompts, tools)
         for item, requests in zip(block, planned, strict=True):
             answered: list[tuple[Request, Completion]] = [
                 (r, answers[r.request_id]) for r in requests if r.request_id in answers
@@ -110,6 +117,9 @@ def draft_candidates(
                 answered, {row.note_id: row.cluster_id for row in item.placed}, parents=parents, language=item.language
             )
             _enter(drafted, candidates, failures, accounts)
+            told = dict(drafted.accounts)
+            one = {"in": told.pop("asked", 0), "out": told.pop("kept", 0), "rejected": told}
+            tools.enter(item.post.post_id, one | {"posts": 1, "requests": len(answered)})
             prompts += [prompt_row(request) for request, _ in answered]
         progress("writing", min(start + BLOCK, len(items)), len(items))
     told: dict[str, Any] = {}
@@ -132,6 +142,30 @@ def draft_candidates(
     )
 
 
+def keys(run: Run, settings: DraftCandidatesSettings, tools: Tools) -> dict[int, Any]:
+    """Per post what its drafts rest on: the requests planned for it, with the texts of their sources, and the claims its notes make.
+
+    Ratings count only as far as they choose the sources of a request or stand in its words.
+    """
+    parameters = run.path("fit_raters") if run.has("fit_raters") else None
+    items = read_items(run.path("ingest"), run.path("cluster_notes"), parameters, run.posts)
+    return {item.post.post_id: drafts_rest_on(item, settings, tools.seed) for item in items}
+
+
+def drafts_rest_on(item: PostNotes, settings: DraftCandidatesSettings, seed: int) -> list[Any]:
+    """What of a post reaches its drafts, as a value to be digested."""
+    planned = [
+        [
+            request_key(request, {}),
+            [request.request_id, request.purpose, request.prompt_version, request.language],
+            [[note.note_id, note.text, note.classification, note.borrowed] for note in request.sources],
+        ]
+        for request in requests_for(item, settings, samples=settings.samples, seed=seed)
+    ]
+    claims = sorted([row.note_id, row.cluster_id] for row in item.placed)
+    return [planned, claims, item.language, item.post.text]
+
+
 def _answers(
     generator: Any,
     requests: list[Request],
@@ -139,15 +173,23 @@ def _answers(
     used: Counter[int],
     spent: Counter[str],
     prompts: list[dict[str, Any]],
+    tools: Tools,
 ) -> dict[str, Completion]:
     """Completions by request id. `used` counts a post's calls; asking once more for what was broken off enters it and `prompts`."""
     if generator is None or not requests:
         return {}
     answers, paid, again = generate_whole(generator, requests, lambda post: settings.max_calls - used[post])
+    post_of = {request.request_id: request.post_id for request in [*requests, *again]}
     for completion in paid:
-        spent["calls"] += 1
-        spent["prompt_tokens"] += completion.prompt_tokens
-        spent["completion_tokens"] += completion.completion_tokens
+        cost = {
+            "calls": 1,
+            "prompt_tokens": completion.prompt_tokens,
+            "completion_tokens": completion.completion_tokens,
+        }
+        spent.update(cost)
+        tools.enter(post_of[completion.request_id], cost)
+    for request in again:
+        tools.enter(request.post_id, {"requests": 1})
     used.update(request.post_id for request in again)
     prompts += [prompt_row(request) for request in again]
     return answers
@@ -163,6 +205,7 @@ def _shortened(
     used: Counter[int],
     spent: Counter[str],
     prompts: list[dict[str, Any]],
+    tools: Tools,
 ) -> dict[int, list[tuple[Request, Completion, str]]]:
     """Too long drafts shortened, all posts of a block in one batch: by post request, completion and the long draft's id."""
     if generator is None or settings.shorten < 1:
@@ -173,7 +216,7 @@ def _shortened(
         left = min(settings.shorten, settings.max_calls - used[item.post.post_id])
         wanted += shortening_requests(item, requests, drafted, settings, n=left, seed=seed)
     used.update(request.post_id for request, _ in wanted)
-    found = _answers(generator, [request for request, _ in wanted], settings, used, spent, prompts)
+    found = _answers(generator, [request for request, _ in wanted], settings, used, spent, prompts, tools)
     by_post: dict[int, list[tuple[Request, Completion, str]]] = defaultdict(list)
     for request, parent in wanted:
         if request.request_id in found:

@@ -31,6 +31,7 @@ class SynthesisRoom:
         seed: int,
         left: Mapping[int, int] | None = None,
         judge: Any = None,
+        tools: Tools | None = None,
     ) -> None:
         """`judge`: the judging model, None for the writing one. `left`: calls that each post may still make for revisions; posts that are not in it may make any number."""
         self._generator, self._items = generator, items
@@ -38,6 +39,7 @@ class SynthesisRoom:
         self._draft_settings, self._check_settings = draft_settings, check_settings
         self._seed = seed
         self._left = dict(left or {})
+        self._tools = tools or Tools()
         self._spent: Counter[str] = Counter()
         self._judge = judge or generator
         self.notices: list[dict[str, str]] = []
@@ -56,10 +58,15 @@ class SynthesisRoom:
         )
         for request in again:
             self._left[request.post_id] = self._left.get(request.post_id, 1) - 1
-        if generator is not None or self._draft_settings.backend != "extractive":
-            self._spent["calls"] += len(completions)
-            self._spent["prompt_tokens"] += sum(completion.prompt_tokens for completion in completions)
-            self._spent["completion_tokens"] += sum(completion.completion_tokens for completion in completions)
+        post_of = {request.request_id: request.post_id for request in [*requests, *again]}
+        for completion in completions if generator is not None or self._draft_settings.backend != "extractive" else ():
+            cost = {
+                "calls": 1,
+                "prompt_tokens": completion.prompt_tokens,
+                "completion_tokens": completion.completion_tokens,
+            }
+            self._spent.update(cost)
+            self._tools.enter(post_of[completion.request_id], cost)
         return answers
 
     def _affordable(self, asks: Sequence[Ask], made: Written) -> list[Ask]:
@@ -241,4 +248,4 @@ def open_writing_room(
     found = read_items(run.path("ingest"), run.path("cluster_notes"), run.path("fit_raters"), run.posts)
     items = {item.post.post_id: item for item in found}
     left = calls_left(run.path("draft_candidates"), run.posts or (), draft_settings, reserved)
-    return SynthesisRoom(generator, items, run, draft_settings, check_settings, tools.seed, left, judge)
+    return SynthesisRoom(generator, items, run, draft_settings, check_settings, tools.seed, left, judge, tools)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -19,7 +19,7 @@ from jury.select.select import rank_of_verdict, refused_by_gates
 from jury.settings import JudgeCandidatesSettings, SelectWinnersSettings
 from jury.tables import SCHEMAS, read_rows, write_jsonl, write_rows
 from nouns.run import Run
-from nouns.stage import Counts, Tools
+from nouns.stage import Counts, Tools, add_counts
 from synthesis.revise.revise import (
     Ask,
     Written,
@@ -81,7 +81,7 @@ def revise_candidates(
     checks, verdicts, posts = run.path("check_candidates"), run.path("judge_candidates"), run.posts
     how = judge_candidates or JudgeCandidatesSettings()
     treated = read_rows(clusters, "posts", posts).filter(pl.col("eligible"))["post_id"].sort().to_list()
-    contexts = read_contexts(snapshot, parameters, clusters, treated)
+    contexts = read_contexts(snapshot, parameters, clusters, treated, jury)
     main, _ = seat_juries(how, jury, parameters, tools.seed)
     bench = open_bench(main, how, jury, parameters, tools.vectors, tools.rater_model) if settings.rounds else None
     writing = tools.writer
@@ -97,19 +97,26 @@ def revise_candidates(
         )
     pool = _judged_pool(treated, candidates, verdicts)
     made = _Made()
-    asked = 0
+    asked: Counter[int] = Counter()
     done: set[str] = set()
     for round_ in range(1, settings.rounds + 1):
         asks, before = _asks(pool, settings, round_, tools.seed, done)
         if not asks or bench is None:
             break
         tools.progress(f"round {round_}: {len(asks)} revisions", round_ - 1, settings.rounds)
-        asked += sum(ask.n for ask in asks)
+        of_round: Counter[int] = Counter()
+        for ask in asks:
+            of_round[ask.parent["post_id"]] += ask.n
+        asked.update(of_round)
         written = writing.revise(asks)
-        new, clones = _new_texts(written.candidates, pool)
+        new = _new_texts(written.candidates, pool)
         made.prompts += written.prompts
         made.failures += written.failures
-        made.codes.update({"not_written": sum(ask.n for ask in asks) - len(written.candidates), "same_text": clones})
+        came = Counter(row["post_id"] for row in written.candidates)
+        stayed = Counter(row["post_id"] for row in new)
+        for post in of_round:
+            lost = {"not_written": of_round[post] - came[post], "same_text": came[post] - stayed[post]}
+            made.codes[post].update(lost)
         found = _check(writing, new, candidates, checks, out / f"round-{round_}", treated)
         judged = _judge(bench, contexts, new, found, how.batch)
         _enter(
@@ -125,12 +132,51 @@ def revise_candidates(
         )
     examined = _examine(writing, pool, select_winners or SelectWinnersSettings(), made)
     _write(out, made, candidates, checks)
-    codes = +made.codes
-    kept = sum(row["kept"] for row in made.lineage)
-    counts = {"in": asked, "out": kept, "rejected": dict(sorted(codes.items())), "training_records": len(made.records)}
+    total: Counts = {"in": 0, "out": 0, "rejected": {}, "training_records": 0, "examined": 0}
+    kept, recorded = (
+        Counter(r["post_id"] for r in made.lineage if r["kept"]),
+        Counter(int(r["post_id"]) for r in made.records),
+    )
+    for post in treated:
+        mine = {"in": asked[post], "out": kept[post], "rejected": dict(+made.codes[post])}
+        mine |= {"training_records": recorded[post], "examined": examined[post]}
+        add_counts(total, mine)
+        tools.enter(post, mine)
     told = {"judge": writing.marks} if writing.marks else {}
     notices = {"notices": writing.notices} if writing.notices else {}
-    return counts | {"examined": examined} | told | notices | dict(sorted(writing.spent.items()))
+    counts = total | {"rejected": dict(sorted(total["rejected"].items()))}
+    return counts | told | notices | dict(sorted(writing.spent.items()))
+
+
+def keys(
+    run: Run,
+    settings: ReviseCandidatesSettings,
+    tools: Tools,
+    *,
+    draft_candidates: DraftCandidatesSettings | None = None,
+    **also: Any,
+) -> dict[int, list[Any]]:
+    """Per post what its revisions rest on, besides the jury: what its drafts and its verdicts rest on, the drafts, and the calls they cost."""
+    from synthesis.draft.stage import drafts_rest_on, read_items
+
+    snapshot, parameters, clusters = run.path("ingest"), run.path("fit_raters"), run.path("cluster_notes")
+    candidates, how = run.path("draft_candidates"), draft_candidates or DraftCandidatesSettings()
+    treated = read_rows(clusters, "posts", run.posts).filter(pl.col("eligible"))["post_id"].sort().to_list()
+    contexts = read_contexts(snapshot, parameters, clusters, treated, run.path("train_jury"))
+    pool = _judged_pool(treated, candidates, run.path("judge_candidates"))
+    items = {item.post.post_id: item for item in read_items(snapshot, clusters, parameters, treated)}
+    checked = read_rows(run.path("check_candidates"), "checks", run.posts).partition_by("post_id", as_dict=True)
+    prompts = dict(read_rows(candidates, "prompts", run.posts).group_by("post_id").len().iter_rows())
+    return {
+        post: [
+            contexts[post].rests_on() if post in contexts else None,
+            drafts_rest_on(items[post], how, tools.seed) if post in items else None,
+            [repr(pair) for pair in pool[post]],
+            [repr(row) for row in checked[(post,)].rows()] if (post,) in checked else [],
+            prompts.get(post, 0),
+        ]
+        for post in treated
+    }
 
 
 _Pool = dict[int, list[tuple[dict[str, Any], dict[str, Any]]]]
@@ -147,7 +193,7 @@ class _Made:
         self.verdicts: list[dict[str, Any]] = []
         self.lineage: list[dict[str, Any]] = []
         self.records: list[dict[str, Any]] = []
-        self.codes: Counter[str] = Counter()
+        self.codes: defaultdict[int, Counter[str]] = defaultdict(Counter)  # by post
 
 
 def _judged_pool(posts: Sequence[int], candidates: Path, verdicts: Path) -> _Pool:
@@ -179,8 +225,8 @@ def _asks(
     return asks, before
 
 
-def _new_texts(rows: list[dict[str, Any]], pool: _Pool) -> tuple[list[dict[str, Any]], int]:
-    """Revisions whose text the post does not have yet, and how many were left out."""
+def _new_texts(rows: list[dict[str, Any]], pool: _Pool) -> list[dict[str, Any]]:
+    """Revisions whose text the post does not have yet."""
     seen = {(post, row["text"].strip()) for post, pairs in pool.items() for row, _ in pairs}
     new = []
     for row in sorted(rows, key=lambda row: (row["post_id"], row["candidate_id"])):
@@ -188,7 +234,7 @@ def _new_texts(rows: list[dict[str, Any]], pool: _Pool) -> tuple[list[dict[str, 
         if key not in seen:
             seen.add(key)
             new.append(row)
-    return new, len(rows) - len(new)
+    return new
 
 
 def _check(
@@ -259,7 +305,7 @@ def _enter(
         if kept:
             pool[row["post_id"]].append((row, verdict))
         else:
-            made.codes[why] += 1
+            made.codes[row["post_id"]][why] += 1
         made.candidates.append(row)
         made.verdicts.append(verdict)
         made.lineage.append(
@@ -281,8 +327,8 @@ def _enter(
         )
 
 
-def _examine(writing: WritingRoom, pool: _Pool, rules: SelectWinnersSettings, made: _Made) -> int:
-    """Put the best candidates of each post that could win to the model, all posts in one batch; how many were put."""
+def _examine(writing: WritingRoom, pool: _Pool, rules: SelectWinnersSettings, made: _Made) -> Counter[int]:
+    """Put the best candidates of each post that could win to the model, all posts in one batch; how many were put, by post."""
     n = writing.finalists()
     best: list[Mapping[str, Any]] = []
     for post in sorted(pool) if n else ():
@@ -292,7 +338,7 @@ def _examine(writing: WritingRoom, pool: _Pool, rules: SelectWinnersSettings, ma
     rows = writing.examine(best) if best else []
     if rows:
         made.checks.append(pl.DataFrame(rows, infer_schema_length=None))
-    return len(best)
+    return Counter(row["post_id"] for row in best)
 
 
 def _write(out: Path, made: _Made, candidates: Path, checks: Path) -> None:
@@ -310,4 +356,4 @@ def _write(out: Path, made: _Made, candidates: Path, checks: Path) -> None:
     found = [row for frame in made.checks for row in frame.iter_rows(named=True)]
     found.sort(key=lambda row: (row["post_id"], row["candidate_id"]))  # stable: a candidate's checks keep their order
     write_rows(out / "checks.parquet", pq.read_schema(checks / "checks.parquet"), found)
-    write_jsonl(out / "training_records.jsonl", made.records)
+    write_jsonl(out / "training_records.jsonl", sorted(made.records, key=lambda record: int(record["post_id"])))

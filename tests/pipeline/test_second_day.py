@@ -1,0 +1,131 @@
+"""Tomorrow's snapshot repeats nothing for what did not change, and what comes out is what a day worked from nothing gives."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from nouns.stages import RUN_STAGES
+from pipeline.cli.app import sample_directory
+from pipeline.plan import Plan, RunRequest, create_run
+from pipeline.settings import load_settings
+from storage.manifest import UNCOMPARED
+from storage.store import Store
+from tests.pipeline.fast import FAST
+from tests.servers import ChaosServer, Do
+
+SAMPLE = sample_directory()
+CARRIED = ("draft_candidates", "check_candidates", "judge_candidates", "revise_candidates", "select_winners")
+
+
+@dataclass
+class Day:
+    """What a run on one day's files came to."""
+
+    plan: Plan
+    results: dict
+
+    def files(self) -> dict[str, bytes]:
+        """Every result of the per-post stages."""
+        home = self.plan.store.home / "runs" / self.plan.run_id
+        return {
+            f"{stage}/{path.name}": path.read_bytes()
+            for stage in CARRIED
+            for path in sorted((home / stage).iterdir())
+            if path.name not in UNCOMPARED or path.name == "ledger.parquet"
+        }
+
+
+def work(workspace: Path, source: Path, *flags: str, jury: str | None = None, until: str = "select_winners") -> Day:
+    store = Store(workspace)
+    request = RunRequest(str(source), posts=str(SAMPLE / "posts.jsonl"), jury=jury)
+    plan = Plan(store, create_run(store, request, load_settings(environment={}, flags=[*FAST, *flags])))
+    results = {}
+    for stage in RUN_STAGES[: RUN_STAGES.index(until) + 1]:
+        results[stage] = plan.run(stage)
+    return Day(plan, results)
+
+
+@pytest.fixture(scope="module")
+def tomorrow(sample_run, tmp_path_factory) -> tuple[Path, int]:
+    """The sample with one rating more, by a rater the jury knows, on a note of an eligible post; and that post."""
+    workspace, run_id = sample_run
+    source = tmp_path_factory.mktemp("tomorrow")
+    for path in SAMPLE.iterdir():
+        if path.is_file():
+            shutil.copy(path, source / path.name)
+    run = Plan(Store(workspace), run_id)
+    posts = pl.read_parquet(run.input("cluster_notes").path / "posts.parquet").filter("eligible")["post_id"]
+    clusters = pl.read_parquet(run.input("cluster_notes").path / "clusters.parquet")
+    borrowers = clusters.filter("borrowed")["note_id"].implode()
+    own = clusters.filter(
+        pl.col("post_id").is_in(posts.implode()) & ~pl.col("borrowed") & ~pl.col("note_id").is_in(borrowers)
+    )
+    note, post = own.sort("post_id").select("note_id", "post_id").row(0)
+    (ratings,) = source.glob("ratings-*.tsv")
+    lines = ratings.read_text(encoding="utf-8").splitlines()
+    columns = lines[0].split("\t")
+    rater = columns.index("raterParticipantId")
+    known = pl.read_parquet(run.input("train_jury").path / "raters.parquet")["raterParticipantId"].to_list()
+    taken = {line.split("\t")[rater] for line in lines[1:] if line.startswith(f"{note}\t")}
+    row = lines[-1].split("\t")
+    row[columns.index("noteId")], row[rater] = str(note), next(name for name in known if name not in taken)
+    ratings.write_text("\n".join([*lines, "\t".join(row)]) + "\n", encoding="utf-8")
+    return source, post
+
+
+def test_one_rating_more_repeats_only_the_post_it_was_given_to(sample_run, tomorrow, tmp_path):
+    source, post = tomorrow
+    original, run_id = sample_run
+    shutil.copytree(original, tmp_path / "w")
+    jury = str(original / Plan(Store(original), run_id).where("train_jury"))
+    first = work(tmp_path / "w", SAMPLE, jury=jury)
+    second = work(tmp_path / "w", source, jury=jury)
+    posts = sum(len(shard) for shard in second.plan.shards())
+    assert {stage: second.results[stage].carried for stage in ("draft_candidates", "check_candidates")} == {
+        "draft_candidates": posts,
+        "check_candidates": posts,
+    }
+    assert second.results["judge_candidates"].carried == posts - 1
+    assert second.results["judge_candidates"].to_json()["carried"] == posts - 1
+    before, after = (
+        pl.read_parquet(day.plan.input("judge_candidates").path / "verdicts.parquet") for day in (first, second)
+    )
+    moved = before.join(after, on="candidate_id").filter(pl.col("score") != pl.col("score_right"))
+    assert set(moved["post_id"]) == {post}
+    fresh = work(tmp_path / "fresh", source, jury=jury)
+    ours, theirs = second.files(), fresh.files()
+    assert {name for name in ours if ours[name] != theirs.get(name)} == set()
+    for stage in CARRIED:
+        assert second.results[stage].counts == fresh.results[stage].counts, stage
+    assert fresh.results["judge_candidates"].carried == 0
+
+
+def test_a_second_day_pays_for_no_call_again_even_with_another_jury(tomorrow, tmp_path):
+    source, _ = tomorrow
+    say = json.dumps({"note": "The bridge was closed on 4 March. https://example.org/a"})
+    with ChaosServer(lambda body, number: Do(content=lambda asked, i: say)) as server:
+        flags = ("draft_candidates.backend=openai", f"draft_candidates.base_url={server.base_url}",
+                 "draft_candidates.model=tiny", "draft_candidates.concurrency=8")  # fmt: skip
+        work(tmp_path, SAMPLE, *flags, until="draft_candidates")
+        paid = len(server.seen)
+        assert paid > 20
+        day = work(tmp_path, source, *flags, until="draft_candidates")
+        assert len(server.seen) == paid
+        work(tmp_path, source, *flags, "draft_candidates.extractive_always=false", until="draft_candidates")
+        assert len(server.seen) == paid, "other settings, the same requests"
+    assert day.results["draft_candidates"].carried > 0
+
+
+def test_the_bytes_show_no_shards(sample_run, tmp_path):
+    original, run_id = sample_run
+    jury = str(original / Plan(Store(original), run_id).where("train_jury"))
+    small = work(tmp_path / "small", SAMPLE, "run.posts_per_shard=7", jury=jury)
+    whole = work(tmp_path / "whole", SAMPLE, "run.posts_per_shard=1000", jury=jury)
+    ours, theirs = small.files(), whole.files()
+    assert {name for name in ours if ours[name] != theirs.get(name)} == set()

@@ -7,7 +7,7 @@
 The plain client is what one would write in an afternoon: `httpx.AsyncClient`, as many workers as we have requests in flight, one
 POST per prompt, no retries, no record. Both clients take turns, so that what else the machine does hits both alike; the ratio is
 the median over the turns of (texts per second of ours) / (texts per second of the plain one). Ours is measured as a stage uses it,
-with the record of calls and the durable journal, and without. JSON lines on standard output.
+with the record of calls and the store of answers, and without. JSON lines on standard output.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -67,6 +67,7 @@ def complete(
 
     `worked`: counts of each post just worked on. `counts`: what the stage returned for them, None where it had nothing to do.
     """
+    retry = _with_failed_calls(out / "calls.jsonl.zst")  # what a server could not do today is asked for again tomorrow
     if earlier.directory is not None and earlier.posts:
         for path in sorted(earlier.directory.iterdir()):
             if path.suffix == ".parquet" and path.name != LEDGER:
@@ -79,7 +80,7 @@ def complete(
     if keys:
         rows = {
             "post_id": list(by_post),
-            "key": [keys[post] for post in by_post],
+            "key": ["" if post in retry else keys[post] for post in by_post],
             "counts": [canonical_json(c) for c in by_post.values()],
         }
         frame = pl.DataFrame(rows, schema={"post_id": pl.Int64, "key": pl.String, "counts": pl.String})
@@ -113,12 +114,23 @@ def _merge_lines(target: Path, source: Path, posts: frozenset[int]) -> None:
     target.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
 
 
+def _lines(path: Path) -> Iterator[tuple[bytes, dict[str, Any]]]:
+    import zstandard
+
+    with path.open("rb") as file, zstandard.ZstdDecompressor().stream_reader(file, read_across_frames=True) as raw:
+        for line in io.BufferedReader(raw, 1 << 20):  # type: ignore[arg-type]
+            yield line, json.loads(line)
+
+
+def _with_failed_calls(path: Path) -> set[int]:
+    return {int(call["post_id"]) for _, call in _lines(path) if call["failure"]} if path.exists() else set()
+
+
 def _append_calls(target: Path, source: Path, posts: frozenset[int]) -> None:
     """The record of calls of carried posts goes along: it belongs to their rows."""
     import zstandard
 
-    with source.open("rb") as file, zstandard.ZstdDecompressor().stream_reader(file, read_across_frames=True) as raw:
-        kept = [line for line in io.BufferedReader(raw, 1 << 20) if int(json.loads(line)["post_id"]) in posts]  # type: ignore[arg-type]
+    kept = [line for line, call in _lines(source) if int(call["post_id"]) in posts]
     if kept:
         with target.open("ab") as stream:
             stream.write(zstandard.ZstdCompressor().compress(b"".join(kept)))

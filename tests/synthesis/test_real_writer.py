@@ -7,11 +7,13 @@ rank that our tuning makes is loaded. Skips aloud where vLLM or the weights are 
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import gzip
 import json
 import os
 import re
+import sqlite3
 import subprocess
 import sys
 import time
@@ -142,8 +144,12 @@ def done(arguments, server):
 
 
 def answered(workspace: Path) -> int:
-    """Finished calls in the run's journals."""
-    return sum(path.read_text(errors="replace").count('"failure": null') for path in workspace.rglob("journal*.jsonl"))
+    """Finished calls that the workspace has kept."""
+    database = workspace / "calls" / "calls.sqlite"
+    if not database.exists():
+        return 0
+    with contextlib.closing(sqlite3.connect(database)) as connection:
+        return connection.execute("select count(*) from calls").fetchone()[0]
 
 
 def calls(workspace: Path, run_id: str, stage: str) -> list[dict]:

@@ -13,7 +13,6 @@ import contextlib
 import hashlib
 import importlib
 import json
-import os
 import shutil
 import tempfile
 import time
@@ -29,6 +28,7 @@ from nouns.run import Run
 from nouns.stage import Counts, Progress, Stage, Tools, silent
 from nouns.stages import ALL_STAGES, RUN_STAGES, STAGES, stage_named
 from pipeline.code import stage_code
+from pipeline.jobs import cores, jobs_for, work_shards
 from pipeline.settings import Settings, as_dict, changed, output_settings, settings_of_run
 from storage import runs
 from storage.calls import Calls
@@ -147,6 +147,8 @@ class Plan:
         self.settings: Settings
         self.settings, self.retired_settings = settings_of_run(described["settings"])
         self._reporting = progress
+        self.jobs: int | None = 1
+        """Processes that work on shards at a time; None: as many as there are cores. A stage that waits for a server needs one."""
 
     # -- the public verbs ------------------------------------------------------------------------------------------
 
@@ -402,13 +404,15 @@ class Plan:
         ledger: dict[int, Counts] | None = None,
     ) -> Counts:
         """Call the stage's function: the run as it sees it, its settings, where to write, what to work with."""
+        from threadpoolctl import threadpool_limits
+
         function = getattr(importlib.import_module(stage.step), stage.name)
         work = self.store.home / "runs" / self.run_id / ".journal" / stage.name / fingerprint[:16]
         work.mkdir(parents=True, exist_ok=True)
         tools = Tools(
             seed=self.settings.run.seed,
             progress=progress,
-            cores=len(os.sched_getaffinity(0)),
+            cores=cores(),
             vectors=self.store.home / ".cache" / "embeddings",
             calls=Calls(self.store, max_age_days=self.settings.draft_candidates.kept_days)
             if stage.calls_model
@@ -417,7 +421,9 @@ class Plan:
             ledger=ledger,
         )
         also = {name: self._settings_of(name) for name in stage.also}
-        counts: Counts = function(inputs.run(self.run_id, posts), self._settings_of(stage.name), out, tools, **also)
+        # A post's last bits must not depend on how many cores there are, so shards, not products, are spread over them.
+        with threadpool_limits(1, "blas") if stage.per_post else contextlib.nullcontext():
+            counts: Counts = function(inputs.run(self.run_id, posts), self._settings_of(stage.name), out, tools, **also)
         shutil.rmtree(work, ignore_errors=True)
         return counts
 
@@ -503,6 +509,11 @@ class Plan:
             results = []
             total = sum(len(posts) for posts in shards)
             done = 0
+            remote_writer = stage.calls_model and self.settings.draft_candidates.backend != "extractive"
+            jobs = 1 if remote_writer or not shards else jobs_for(self.jobs, shards)
+            if jobs > 1:
+                sizes = [len(posts) for posts in shards]
+                work_shards(self.store.root, self.run_id, self.settings, stage.name, sizes, jobs, progress)
             for index, posts in enumerate(shards):
                 progress(f"shard {index + 1} of {len(shards)}", done, total)
                 results.append(self._shard(stage, index, posts, progress))

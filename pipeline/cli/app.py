@@ -77,7 +77,7 @@ def _settings(config: Path | None, flags: list[str] | None) -> Any:
 
 
 def carry_out(
-    workspace: str, request: Any, settings: Any, *, as_json: bool, until: str | None = None
+    workspace: str, request: Any, settings: Any, *, as_json: bool, until: str | None = None, jobs: int | None = None
 ) -> dict[str, Any]:
     """All stages of a run with progress on standard error; returns the run's summary, also of one that failed."""
     from nouns.notices import notices_of
@@ -88,6 +88,7 @@ def carry_out(
     store = Store(workspace)
     run_id = create_run(store, request, settings)
     plan = Plan(store, run_id)
+    plan.jobs = jobs
     say(f"run {run_id} in {store.root}")
     results: list[StageResult] = []
     for stage in RUN_STAGES:
@@ -144,13 +145,16 @@ def run(
     extra: Annotated[list[str] | None, typer.Option(help="Further labelled notes for train-jury. Repeatable.")] = None,
     config: Config = None,
     set: Set = None,
+    jobs: Annotated[
+        int | None, typer.Option(min=1, help="Processes that work on shards at a time; default: the cores there are.")
+    ] = None,
     json: Json = False,
 ) -> None:
     """All stages on a directory of X's public files. Finished stages are not repeated: rerun it after a kill."""
     from pipeline.plan import RunRequest
 
     request = RunRequest(input, posts, raters, jury, read_as_of(as_of), recorded, decisions, tuple(extra or ()))
-    summary = carry_out(workspace, request, _settings(config, set), as_json=json)
+    summary = carry_out(workspace, request, _settings(config, set), as_json=json, jobs=jobs)
     if json:
         emit(summary)
     else:

@@ -41,10 +41,13 @@ class Day:
         }
 
 
-def work(workspace: Path, source: Path, *flags: str, jury: str | None = None, until: str = "select_winners") -> Day:
+def work(
+    workspace: Path, source: Path, *flags: str, jury: str | None = None, until: str = "select_winners", jobs: int = 1
+) -> Day:
     store = Store(workspace)
     request = RunRequest(str(source), posts=str(SAMPLE / "posts.jsonl"), jury=jury)
     plan = Plan(store, create_run(store, request, load_settings(environment={}, flags=[*FAST, *flags])))
+    plan.jobs = jobs
     results = {}
     for stage in RUN_STAGES[: RUN_STAGES.index(until) + 1]:
         results[stage] = plan.run(stage)
@@ -122,10 +125,10 @@ def test_a_second_day_pays_for_no_call_again_even_with_another_jury(tomorrow, tm
     assert day.results["draft_candidates"].carried > 0
 
 
-def test_the_bytes_show_no_shards(sample_run, tmp_path):
+def test_the_bytes_show_neither_shards_nor_cores(sample_run, tmp_path):
     original, run_id = sample_run
     jury = str(original / Plan(Store(original), run_id).where("train_jury"))
-    small = work(tmp_path / "small", SAMPLE, "run.posts_per_shard=7", jury=jury)
+    small = work(tmp_path / "small", SAMPLE, "run.posts_per_shard=7", jury=jury, jobs=2)
     whole = work(tmp_path / "whole", SAMPLE, "run.posts_per_shard=1000", jury=jury)
     ours, theirs = small.files(), whole.files()
     assert {name for name in ours if ours[name] != theirs.get(name)} == set()

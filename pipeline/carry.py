@@ -7,6 +7,7 @@ row came, and neither do the rows: they are put together in the order of the pos
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 from collections.abc import Iterable, Iterator, Mapping
@@ -19,7 +20,7 @@ import pyarrow.parquet as pq
 
 from nouns.errors import Damaged
 from nouns.stage import Counts, add_counts
-from storage.manifest import LEDGER, TIMING, canonical_json, digest_of
+from storage.manifest import LEDGER, MANIFEST, TIMING, Manifest, canonical_json, digest_of
 from storage.store import Store
 
 LOOK_BACK = 10
@@ -58,6 +59,58 @@ def find(store: Store, stage: str, keys: Mapping[int, str]) -> Earlier:
             }
             return Earlier(directory, frozenset(known), {p: json.loads(c) for p, c in known.items()}, constants)
     return Earlier()
+
+
+def jury_that_serves(store: Store, run_id: str, days: float) -> str | None:
+    """A jury (models/jury-ID) trained by another run of this workspace that serves this run too, the newest first; None where none does.
+
+    It was trained by the same code and settings on raters fitted in the same way, and this run's snapshot continues the one it learnt from:
+    nearly all of its notes and ratings are there, and the newest rating is at most `days` younger.
+    """
+    ours = {stage: store.manifest(f"runs/{run_id}/{stage}") for stage in ("ingest", "fit_raters")}
+    if days <= 0 or not all(ours.values()):
+        return None
+    runs = [run for run in store.list("runs") if run != run_id]
+    for run in sorted(runs, key=lambda run: (store.modified(f"runs/{run}/train_jury/{MANIFEST}"), run), reverse=True)[
+        :LOOK_BACK
+    ]:
+        with contextlib.suppress(Damaged):
+            theirs = {stage: store.manifest(f"runs/{run}/{stage}") for stage in ("ingest", "fit_raters", "train_jury")}
+            jury, snapshot = store.target(f"runs/{run}/train_jury"), store.target(f"runs/{run}/ingest")
+            if not all(theirs.values()) or not jury.startswith("models/") or not store.require_whole(jury):
+                continue
+            alike = _made_alike(ours["fit_raters"], theirs["fit_raters"]) and store.require_whole(snapshot) is not None
+            if alike and _continues(store.local(snapshot), store.local(store.target(f"runs/{run_id}/ingest")), days):
+                return jury
+    return None
+
+
+def _made_alike(one: Manifest | None, other: Manifest | None) -> bool:
+    """Whether two results come of the same code, settings, seed and given things, from whatever snapshot."""
+
+    def how(manifest: Manifest | None) -> Any:
+        assert manifest is not None
+        given = {
+            name: digest
+            for name, digest in manifest.inputs.items()
+            if name not in ("ingest", "fit_raters", "snapshot", "parameters")
+        }
+        return manifest.code, manifest.settings, manifest.seed, given
+
+    return bool(how(one) == how(other))
+
+
+def _continues(earlier: Path, later: Path, days: float) -> bool:
+    """Whether a snapshot is an earlier one some days on."""
+    then, now = (
+        pl.scan_parquet(path / "ratings.parquet").select(pl.len(), pl.col("createdAtMillis").max()).collect().row(0)
+        for path in (earlier, later)
+    )
+    if not then[0] or not now[0] or now[0] < 0.95 * then[0] or not 0 <= now[1] - then[1] <= days * 86_400_000:
+        return False
+    old, new = (pl.scan_parquet(path / "notes.parquet").select("noteId") for path in (earlier, later))
+    kept = old.join(new, on="noteId", how="semi").select(pl.len()).collect().item()
+    return bool(kept >= 0.95 * old.select(pl.len()).collect().item())
 
 
 def complete(

@@ -314,6 +314,14 @@ class Plan:
         fingerprint = self._fingerprint(stage, inputs)
         rel = stage.keeps.format(id=fingerprint[:12], run=self.run_id, second=second, name=stage.name)
         started = time.monotonic()
+        if stage.name == "train_jury" and not self.store.manifest(rel):
+            serves = self._earlier_jury(stage, inputs)
+            if serves:
+                progress(f"{serves} of an earlier day serves; run.jury_days=0 trains anew")
+                manifest = self.store.require_whole(serves)
+                assert manifest is not None
+                runs.point(self.store, self.run_id, stage.name, serves, manifest)
+                return StageResult(stage.name, "skipped", serves, manifest.counts, time.monotonic() - started)
         with self.store.lock(rel):
             found = self.store.finished(rel)
             if found and found.fingerprint == fingerprint:
@@ -354,6 +362,19 @@ class Plan:
                     raise error
                 return replace(result, counts=result.counts | {"notices": notices})
         return result
+
+    def _earlier_jury(self, stage: Stage, inputs: Inputs) -> str | None:
+        """The jury of an earlier day that still serves, trained by this code, with these settings, seed and further notes."""
+        from pipeline.carry import jury_that_serves
+
+        found = jury_that_serves(self.store, self.run_id, self.settings.run.jury_days)
+        manifest = self.store.manifest(found) if found else None
+        if manifest is None:
+            return None
+        extra = {name: digest for name, digest in inputs.names().items() if name.startswith("extra")}
+        made = (stage_code(stage.name), self._settings(stage), self.settings.run.seed, extra)
+        theirs = {name: digest for name, digest in manifest.inputs.items() if name.startswith("extra")}
+        return found if made == (manifest.code, manifest.settings, manifest.seed, theirs) else None
 
     def _refuse_without_ratings(self, inputs: Inputs) -> None:
         tables = self.store.manifest(f"runs/{self.run_id}/ingest")

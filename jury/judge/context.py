@@ -22,9 +22,6 @@ from nouns.errors import InputError
 from nouns.snapshot import read_table
 from nouns.x import X_GLOBAL_INTERCEPT, X_RATINGS_PER_NOTE
 
-FEWEST_RATINGS = 5
-"""Ratings by known raters from which a note has parameters of its own (X's core model; facts.md, section 2)."""
-
 
 @dataclass(frozen=True)
 class PostContext:
@@ -175,7 +172,7 @@ def known_raters(parameters: Path, jury: Path | None = None) -> pl.LazyFrame:
 def _refolded(notes: pl.DataFrame, ratings: dict[int, Ratings], parameters: Path, jury: Path) -> pl.DataFrame:
     """Notes with the parameters their ratings give with raters frozen; what X published of a note stays where the run adopted it.
 
-    A note with fewer ratings than X's core model asks for has none.
+    A note that no known rater has rated has none.
     """
     mu, per_note = read_scale(jury, parameters)
     ids = notes["noteId"].to_list()
@@ -187,7 +184,7 @@ def _refolded(notes: pl.DataFrame, ratings: dict[int, Ratings], parameters: Path
     start = np.concatenate([[0], np.cumsum([len(r) for r in of_note])]).astype(np.int64)
     value = np.concatenate([np.zeros(0), *(r.value for r in of_note)]).astype(np.float32)
     found = fold_in_notes(start, np.arange(len(value)), value, people, mu, ratings_per_note=per_note)
-    enough = np.diff(start) >= FEWEST_RATINGS
+    enough = np.diff(start) > 0
     fresh = pl.DataFrame(
         {"i": np.where(enough, found.intercept, np.nan), "f": np.where(enough, found.factor, np.nan)}
     ).fill_nan(None)

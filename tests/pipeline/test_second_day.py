@@ -109,6 +109,24 @@ def test_one_rating_more_repeats_only_the_post_it_was_given_to(sample_run, tomor
     assert fresh.results["judge_candidates"].carried == 0
 
 
+def test_without_a_word_the_jury_of_the_day_before_serves_and_only_what_changed_is_judged(
+    sample_run, tomorrow, tmp_path
+):
+    source, _ = tomorrow
+    original, run_id = sample_run
+    shutil.copytree(original, tmp_path / "w")
+    trained = Plan(Store(original), run_id).where("train_jury")
+    second = work(tmp_path / "w", source)
+    posts = sum(len(shard) for shard in second.plan.shards())
+    assert (second.results["train_jury"].state, second.results["train_jury"].path) == ("skipped", trained)
+    assert second.results["judge_candidates"].carried == posts - 1
+    shutil.copytree(original, tmp_path / "fresh", ignore=lambda folder, names: [n for n in names if n in CARRIED])
+    fresh = work(tmp_path / "fresh", source)
+    assert fresh.results["judge_candidates"].carried == 0
+    ours, theirs = second.files(), fresh.files()
+    assert {name for name in ours if ours[name] != theirs.get(name)} == set()
+
+
 def test_a_second_day_pays_for_no_call_again_even_with_another_jury(tomorrow, tmp_path):
     source, _ = tomorrow
     say = json.dumps({"note": "The bridge was closed on 4 March. https://example.org/a"})

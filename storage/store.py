@@ -133,7 +133,7 @@ class Store:
             return [str(error).split(". Run")[0]]
         if manifest is None:
             left = [] if self.remote else list_files(self.home / rel)
-            return [f"{MANIFEST} is missing"] if any(path.name != "pointer.json" for path in left) else []
+            return [f"{MANIFEST} is missing"] if left else []
         if target != rel:
             if not Path(target).is_absolute() and self.read_text(f"{target}/{MANIFEST}") is None:
                 return [f"{target}, which its pointer.json names, is missing"]

@@ -78,7 +78,8 @@ def _judge_together(bench: Bench, posts: Sequence[PostTexts]) -> Iterator[tuple[
     start = 0
     for post in posts:
         stop = start + len(post.texts)
-        yield post.post_id, verdict_rows(bench, texts_of(rated, start, stop), post.texts) if rated is not None else []
+        rows = verdict_rows(bench, texts_of(rated, start, stop), post.texts) if rated is not None else []
+        yield post.post_id, [_rounded(row) for row in rows]
         start = stop
 
 
@@ -156,6 +157,15 @@ def existing_row(row: dict[str, Any], context: PostContext) -> dict[str, Any]:
     (fitted,) = [sibling.intercept for sibling in context.siblings if sibling.note_id == note_id]
     rest = {key: value for key, value in row.items() if key != "candidate_id"}
     return {"note_id": note_id} | rest | {"n_ratings": context.n_ratings[note_id], "fitted_intercept": fitted}
+
+
+def _rounded(value: Any) -> Any:
+    """Every number of a row to nine decimals: the last bits of a product depend on which posts were rated together, and must decide nothing."""
+    if isinstance(value, float):
+        return round(value, 9)
+    if isinstance(value, dict):
+        return {key: _rounded(entry) for key, entry in value.items()}
+    return [_rounded(entry) for entry in value] if isinstance(value, list) else value
 
 
 def _known(value: float) -> float | None:

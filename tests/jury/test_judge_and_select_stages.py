@@ -70,7 +70,9 @@ def test_the_posts_own_notes_are_judged_by_the_same_jury_with_their_ratings(worl
     existing = pl.read_parquet(world.root / "verdicts" / "existing.parquet")
     assert existing["note_id"].to_list() == [11, 12, 21, 31]
     assert existing["n_ratings"].to_list() == [7, 7, 7, 7]  # the stranger without parameters counts, but says nothing
-    assert existing["fitted_intercept"].to_list() == pytest.approx([0.1, 0.05, 0.3, 0.1])
+    # What their ratings give with the jury's raters frozen, whatever the day's fit made of them (0.1, 0.05, 0.3, 0.1); all were rated alike.
+    assert len(set(existing["fitted_intercept"].round(6).to_list())) == 1
+    assert existing["fitted_intercept"].abs().max() < 0.05
     verdicts = pl.read_parquet(world.root / "verdicts" / "verdicts.parquet").drop_nulls("score")
     assert existing["sd_within"][0] < verdicts["sd_within"][0]
 

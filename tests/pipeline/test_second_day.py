@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import shutil
 from dataclasses import dataclass
@@ -70,8 +71,10 @@ def tomorrow(sample_run, tmp_path_factory) -> tuple[Path, int]:
         pl.col("post_id").is_in(posts.implode()) & ~pl.col("borrowed") & ~pl.col("note_id").is_in(borrowers)
     )
     note, post = own.sort("post_id").select("note_id", "post_id").row(0)
-    (ratings,) = source.glob("ratings-*.tsv")
-    lines = ratings.read_text(encoding="utf-8").splitlines()
+    (packed,) = source.glob("ratings-*.tsv.gz")
+    lines = gzip.decompress(packed.read_bytes()).decode().splitlines()
+    ratings = packed.with_suffix("")
+    packed.unlink()
     columns = lines[0].split("\t")
     rater = columns.index("raterParticipantId")
     known = pl.read_parquet(run.input("train_jury").path / "raters.parquet")["raterParticipantId"].to_list()

@@ -88,7 +88,7 @@ def test_a_note_is_lent_only_to_posts_on_the_same_matter_at_the_same_time(tmp_pa
     first = UNPROVEN.replace("any proof", "proof") if other == UNPROVEN else LONELY.text
     pair = [note(41, first, post_id=4, created_at=DAY), note(51, other, post_id=5, created_at=(1 + days) * DAY)]
     _, counts = _run(tmp_path, notes=[*bridge_notes(), *pair], name="lent")
-    assert counts["stories"] == 1
+    assert counts["stories"] == (days <= ClusterNotesSettings().story_days), "notes months apart are not compared"
     assert counts["borrowed"] == 2 * lent
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from nouns.stage import speed
+
 __all__ = [
     "JudgeCandidatesSettings",
     "SelectWinnersSettings",

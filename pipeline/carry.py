@@ -54,11 +54,13 @@ def find(store: Store, stage: str, keys: Mapping[int, str]) -> Earlier:
         ledger = pl.read_parquet(directory / LEDGER)
         known = {post: counts for post, key, counts in ledger.iter_rows() if keys.get(post) == key}
         if known:
-            constants = {
-                key: value for key, value in manifest.counts.items() if key == "shared" or isinstance(value, str)
-            }
+            constants = {key: value for key, value in manifest.counts.items() if _holds_for_all(key, value)}
             return Earlier(directory, frozenset(known), {p: json.loads(c) for p, c in known.items()}, constants)
     return Earlier()
+
+
+def _holds_for_all(key: str, value: Any) -> bool:
+    return key in ("shared", "judge") or isinstance(value, (str, list))
 
 
 def jury_that_serves(store: Store, run_id: str, days: float) -> str | None:

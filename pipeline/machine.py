@@ -159,7 +159,9 @@ class Machine:
             seen |= {"score": None, "lower": None, "upper": None, "helpful": dict.fromkeys(sides), "reasons": []}
             if not text.strip():
                 return seen
-            contexts = read_contexts(post.path("ingest"), post.path("fit_raters"), post.path("cluster_notes"), None)
+            contexts = read_contexts(
+                post.path("ingest"), post.path("fit_raters"), post.path("cluster_notes"), None, self.jury
+            )
             judged = contexts[noted.post.post_id].judged_candidate(
                 "edited", text, MISLEADING, language, [note.note_id for note in sources]
             )

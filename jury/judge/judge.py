@@ -160,9 +160,9 @@ def existing_row(row: dict[str, Any], context: PostContext) -> dict[str, Any]:
 
 
 def _rounded(value: Any) -> Any:
-    """Every number of a row to nine decimals: the last bits of a product depend on which posts were rated together, and must decide nothing."""
+    """Every number of a row to `DIGITS` decimals, those in lists, too."""
     if isinstance(value, float):
-        return round(value, 9)
+        return round(value, DIGITS)
     if isinstance(value, dict):
         return {key: _rounded(entry) for key, entry in value.items()}
     return [_rounded(entry) for entry in value] if isinstance(value, list) else value

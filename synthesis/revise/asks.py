@@ -242,7 +242,7 @@ def open_writing_room(
         judge = open_generator(
             judge_settings(draft_settings),
             recorded=run.given.get("recorded"),
-            journal=tools.calls,
+            store=tools.calls,
             calls=out / "judge" / "calls.jsonl.zst",
         )
     found = read_items(run.path("ingest"), run.path("cluster_notes"), run.path("fit_raters"), run.posts)

@@ -13,6 +13,7 @@ import contextlib
 import hashlib
 import importlib
 import json
+import os
 import shutil
 import tempfile
 import time

@@ -43,6 +43,9 @@ class RunSettings:
     # Fail a per-post stage whose model server was away for good, so that the retry asks for what is missing; false: go on with
     # the answers there are, finished for ever.
     require_complete: bool = speed(True)
+    # A jury that the workspace trained on an earlier day of the same data serves until the newest rating is so many days younger than
+    # its own; 0: a new jury for every snapshot. `refresh_jury` in Airflow trains on its own calendar.
+    jury_days: float = 7.0
 
 
 def _class_of(stage: Stage) -> type:

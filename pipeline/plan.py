@@ -492,7 +492,7 @@ class Plan:
     def _keys(self, stage: Stage, inputs: Inputs, posts: list[int]) -> dict[int, str]:
         """Per post a digest of all that its rows of this stage rest on; empty where the stage cannot tell."""
         own = getattr(importlib.import_module(stage.step), "keys", None)
-        if own is None:
+        if own is None or not self.settings.run.carry:
             return {}
         from pipeline.carry import full_keys
 

@@ -84,8 +84,15 @@ def tidy(store: Store, *, now: int, keep_days: int = 90, keep_runs: int = 10, dr
             store.remove(rel)
         for rel in caches:
             shutil.rmtree(store.home / rel) if (store.home / rel).is_dir() else (store.home / rel).unlink()
-    named = (tuple(group) for group in (expired, unreferenced, writers, downloads, caches))
-    return Removed(*named, orphaned_scratch=scratch, bytes=sizes)
+    return Removed(
+        tuple(expired),
+        tuple(unreferenced),
+        tuple(writers),
+        tuple(downloads),
+        tuple(caches),
+        orphaned_scratch=scratch,
+        bytes=sizes,
+    )
 
 
 def _address(store: Store) -> str:

@@ -47,7 +47,12 @@ def work(
 ) -> Day:
     store = Store(workspace)
     request = RunRequest(str(source), posts=str(SAMPLE / "posts.jsonl"), jury=jury)
-    plan = Plan(store, create_run(store, request, load_settings(environment={}, flags=[*FAST, *flags])))
+    plan = Plan(
+        store,
+        create_run(
+            store, request, load_settings(environment={}, flags=[*FAST, "run.carry=true", "run.jury_days=7", *flags])
+        ),
+    )
     plan.jobs = jobs
     results = {}
     for stage in RUN_STAGES[: RUN_STAGES.index(until) + 1]:
@@ -112,9 +117,7 @@ def test_one_rating_more_repeats_only_the_post_it_was_given_to(sample_run, tomor
     assert fresh.results["judge_candidates"].carried == 0
 
 
-def test_without_a_word_the_jury_of_the_day_before_serves_and_only_what_changed_is_judged(
-    sample_run, tomorrow, tmp_path
-):
+def test_the_jury_of_the_day_before_serves_for_a_week_and_only_what_changed_is_judged(sample_run, tomorrow, tmp_path):
     source, _ = tomorrow
     original, run_id = sample_run
     shutil.copytree(original, tmp_path / "w")

@@ -90,7 +90,7 @@ class FitRatersSettings:
     interval: float = 0.90
     # Raters' weights: 'none' (X's core model) or 'quality' (arXiv 2604.11224, see weighting.py).
     rater_weights: str = "none"
-    # Score in the column `intercept`: 'intercept' (matrix factorisation) or 'gaussian' (X's 2025 pilot, see gaussian.py).
+    # Score in the column `intercept`: 'intercept' (matrix factorisation) or 'gaussian' (see gaussian.py).
     score: str = "intercept"
     # Factors to try beyond the one that everything else rests on; 0 leaves it out. Their models lie beside the tables
     # (rater_factors.parquet, note_factors.parquet), and fit.json says what each adds. See several.py.

@@ -388,7 +388,7 @@ def complete(
         on_track &= folded.intercept >= rules.helpful_intercept - rules.helpful_inertia
         evidence = replace(evidence, tag_outlier=tag_outliers(folded.factor, raters.factor, on_track))
     if settings.score == "gaussian":
-        gaussian = gaussian_scores(whole, raters.factor)
+        gaussian = gaussian_scores(whole, raters.factor, author=facts.author)
         folded = replace(folded, intercept=gaussian.score, intercept_sd=gaussian.sd)
         rules = gaussian_rules(rules)
         without = np.full(n_notes, np.nan)

@@ -9,7 +9,9 @@ import numpy as np
 import polars as pl
 import pytest
 
+from matrix_factorization.model.ratings import from_indices
 from matrix_factorization.score.agreement import agreement_with_published
+from matrix_factorization.score.gaussian import factor_points, gaussian_scores
 from matrix_factorization.score.population import population_of
 from matrix_factorization.score.statuses import HELPFUL, NEEDS_MORE, NOT_HELPFUL, Statuses
 from matrix_factorization.settings import FitRatersSettings
@@ -233,3 +235,67 @@ def test_where_nothing_is_published_nothing_is_claimed(tmp_path):
     tables.write(tmp_path, "note_status_history", tables.SCHEMAS["note_status_history"].empty_table())
     found = agreement_with_published(tmp_path, np.arange(2), Statuses(np.zeros(2, int), [[], []], np.zeros(2, int)))
     assert (found["compared"], found["share_equal"], found["core"]["share_equal"]) == (0, None, None)
+
+
+# ---- the Gaussian score ------------------------------------------------------------------------------------------
+
+
+def slow_gaussian(notes, points, scored=None):
+    """X's score written plainly: notes as lists of (rater factor, rating), the prior the mean over all look-alikes. `scored`: with authors."""
+    scored = notes if scored is None else scored
+
+    def clear(note):
+        bins = np.zeros((11, 2))
+        for f, r in note:
+            if r != 0.5:
+                bins[int(np.clip(np.floor((f + 1) / 0.2), 0, 10)), int(r)] += 1
+        return bins
+
+    def sides(note, only_clear):
+        return [sum(s * f > 0 for f, r in note if r != 0.5 or not only_clear) for s in (-1, 1)]
+
+    def curve(note, prior):
+        f, r = np.array(note).T
+        kernel = np.exp(-0.5 * ((f[:, None] - points) / 0.1) ** 2)
+        kernel /= kernel.sum(axis=1, keepdims=True)
+        against = f[r == 0]
+        odd = np.sum(1 / (1 + np.exp(-200 * (np.abs(against - against.mean()) - 0.14)))) if len(against) else 0
+        w = np.where(r == 0, 1.75 * min(1 + 3 * odd / len(f), 2), 1)
+        value = np.where(r == 0.5, 0.7, r)
+        if prior is None:
+            prior = np.clip(np.mean((2 * r - 1) * f) * points / 2 + 0.35, 0.2, 0.35)
+        if min(sides(note, False)) < 3:
+            prior = np.full(len(points), 0.1)
+        strength = 0.4 * np.log(max(len(f), 9)) / np.log(9)
+        rate = (kernel.T @ (w * value) + prior * strength) / (kernel.T @ w + strength)
+        return np.clip(rate, 0.05, 0.8)
+
+    first = [curve(note, None) for note in scored]
+    candidates = [k for k, note in enumerate(notes) if all(10 <= n <= 50 for n in sides(note, True))]
+    scores = []
+    for k, note in enumerate(notes):
+        alike = [first[c] for c in candidates if c != k and (clear(notes[c]) >= np.minimum(clear(note), 7)).all()]
+        prior = np.mean(alike, axis=0) if alike and min(sides(note, True)) >= 3 else None
+        scores.append(np.exp(np.log(curve(scored[k], prior)).mean()))
+    return scores
+
+
+def test_the_gaussian_score_is_that_of_a_slow_twin_with_the_mean_over_all_look_alikes():
+    rng = np.random.default_rng(4)
+    n_notes, n_raters = 60, 80
+    factor = np.sort(rng.uniform(-0.9, 0.9, n_raters))
+    rated = rng.random((n_notes, n_raters)) < rng.choice([0.08, 0.2, 0.6], n_notes)[:, None]
+    note, rater = np.nonzero(rated)
+    taste = rng.normal(0, 1.5, n_notes)
+    value = np.clip(np.round(1 + 0.7 * taste[note] * factor[rater] + rng.normal(0.3, 0.6, len(note))), 0, 2) / 2
+    table = from_indices(note, rater, value, np.arange(n_notes), pl.Series(np.arange(n_raters)))
+    points = factor_points(factor)
+    lists = [[(factor[u], v) for u, v in zip(rater[note == k], value[note == k], strict=True)] for k in range(n_notes)]
+    assert min(len(x) for x in lists) > 0
+    np.testing.assert_allclose(gaussian_scores(table, factor).score, slow_gaussian(lists, points), rtol=1e-9)
+    # The author counts as one helpful rating, once.
+    author = rng.integers(0, n_raters, n_notes)
+    with_own = [x if rated[k, author[k]] else [*x, (factor[author[k]], 1.0)] for k, x in enumerate(lists)]
+    alone = gaussian_scores(table, factor, author=author).score
+    assert any(len(x) > len(y) for x, y in zip(with_own, lists, strict=True))
+    np.testing.assert_allclose(alone, slow_gaussian(lists, points, with_own), rtol=1e-9)

@@ -16,6 +16,7 @@ from nouns.run import Run
 from nouns.stage import Counts, Tools
 from synthesis.cluster.cluster import Clustered
 from synthesis.cluster.stage import write_table
+from synthesis.cluster.subsets import worth
 from synthesis.draft.draft import (
     Drafted,
     PostNotes,
@@ -158,7 +159,16 @@ def drafts_rest_on(item: PostNotes, settings: DraftCandidatesSettings, seed: int
         [
             request_key(request, {}),
             [request.request_id, request.purpose, request.prompt_version, request.language],
-            [[note.note_id, note.text, note.classification, note.borrowed] for note in request.sources],
+            [
+                [
+                    note.note_id,
+                    note.text,
+                    note.classification,
+                    note.borrowed,
+                    round(worth(note), 2),
+                ]  # as the extractive writer sees them
+                for note in request.sources
+            ],
         ]
         for request in requests_for(item, settings, samples=settings.samples, seed=seed)
     ]

@@ -151,8 +151,9 @@ def _once(files: list[Path]) -> tuple[list[Path], list[Path]]:
 
 
 def _fit_beside(directory: Path) -> dict:
-    path = directory / "fit.json"
-    if not path.is_file():
+    """What stands beside parameters about the fit they come from: in fit.json, or in a trained jury's jury.json."""
+    path = next((directory / name for name in ("fit.json", "jury.json") if (directory / name).is_file()), None)
+    if path is None:
         return {}
     try:
         return json.loads(path.read_text(encoding="utf-8"))

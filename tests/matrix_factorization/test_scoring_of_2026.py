@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from jury.judge.context import read_fit
 from matrix_factorization.model.ratings import from_indices
 from matrix_factorization.score.agreement import agreement_with_published
 from matrix_factorization.score.gaussian import factor_points, gaussian_scores
@@ -178,6 +179,18 @@ def test_scorer_output_of_2026_is_adopted_in_xs_order(tmp_path):
     fit_raters(again, QUICK, adopt=out)
     assert (again / "notes.parquet").read_bytes() == (out / "notes.parquet").read_bytes()
     assert (again / "raters.parquet").read_bytes() == (out / "raters.parquet").read_bytes()
+
+
+@pytest.mark.parametrize("name", ["fit.json", "jury.json"])
+def test_adopted_parameters_keep_the_ratio_and_the_intercept_of_their_own_fit(tmp_path, name):
+    scorer_output(tmp_path)
+    (tmp_path / name).write_text(json.dumps({"ratings_per_note": 11.5, "global_intercept": 0.21}))
+    out = tmp_path / "out"
+    out.mkdir()
+    fit_raters(out, QUICK, adopt=tmp_path)
+    said = json.loads((out / "fit.json").read_text())
+    assert (said["ratings_per_note"], said["global_intercept"]) == (11.5, 0.21)
+    assert read_fit(out) == (0.21, 11.5)
 
 
 def test_text_alone_is_read_like_parquet(tmp_path):

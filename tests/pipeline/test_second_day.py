@@ -50,7 +50,11 @@ def work(
     plan = Plan(
         store,
         create_run(
-            store, request, load_settings(environment={}, flags=[*FAST, "run.carry=true", "run.jury_days=7", *flags])
+            store,
+            request,
+            load_settings(
+                environment={}, flags=[*FAST, "run.carry=true", "run.jury_days=7", "judge_candidates.batch=1", *flags]
+            ),
         ),
     )
     plan.jobs = jobs

@@ -61,6 +61,7 @@ check: $(VENV)/.ready ## format, lint, types, import direction, DAG parsing
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-cache
 	@$(BIN)/python -m pytest -q tests/test_architecture.py tests/dags/test_parsing.py
 
 .PHONY: format

@@ -10,7 +10,7 @@ from fastapi.responses import FileResponse
 
 from inspector import charts
 from inspector.pages import Here
-from inspector.read.reading import BIN_EDGES
+from inspector.read.columns import BIN_EDGES
 from inspector.read.runs import file_within, read_json
 from inspector.report import reports
 from inspector.site import Site

@@ -33,6 +33,9 @@ SEARCHES = 40  # searches whose findings are kept
 Rows = NDArray[np.int64]
 Test = Callable[[Any], NDArray[np.bool_]]
 
+BIN_EDGES = tuple(round(-1 + 0.05 * k, 2) for k in range(41))
+"""Edges of the score histograms in facts.json."""
+
 
 def write_columns(database: sqlite3.Connection, path: Path) -> None:
     """Take the columns out of an index's `posts` into a file. The same index gives the same bytes."""

@@ -29,8 +29,7 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from inspector.read.columns import write_columns
-from inspector.read.reading import BIN_EDGES
+from inspector.read.columns import BIN_EDGES, write_columns
 from inspector.read.runs import Workspace
 from nouns.decisions import text_sha256
 

@@ -35,9 +35,6 @@ from nouns.errors import Refused
 
 log = logging.getLogger("supernotes.inspector")
 
-BIN_EDGES = tuple(round(-1 + 0.05 * k, 2) for k in range(41))
-"""Edges of the score histograms in facts.json."""
-
 SORTS: dict[str, tuple[str, str, bool]] = {
     "worth": ("most worth a look: near the line, juries apart", "worth", True),
     "gain": ("largest gain over the best existing note", "gain", True),

@@ -118,8 +118,8 @@ def draft_candidates(
                 answered, {row.note_id: row.cluster_id for row in item.placed}, parents=parents, language=item.language
             )
             _enter(drafted, candidates, failures, accounts)
-            told = dict(drafted.accounts)
-            one = {"in": told.pop("asked", 0), "out": told.pop("kept", 0), "rejected": told}
+            lost = dict(drafted.accounts)
+            one = {"in": lost.pop("asked", 0), "out": lost.pop("kept", 0), "rejected": lost}
             tools.enter(item.post.post_id, one | {"posts": 1, "requests": len(answered)})
             prompts += [prompt_row(request) for request, _ in answered]
         progress("writing", min(start + BLOCK, len(items)), len(items))

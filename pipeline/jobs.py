@@ -26,12 +26,12 @@ def jobs_for(wanted: int | None, shards: Sequence[Sequence[int]]) -> int:
 
 
 def work_shards(
-    root: str, run_id: str, settings: Any, stage: str, sizes: Sequence[int], jobs: int, progress: Callable[..., Any]
+    work: Callable[..., None], of: tuple[Any, ...], sizes: Sequence[int], jobs: int, progress: Callable[..., Any]
 ) -> None:
-    """Work on all shards of a stage; finished ones are found done. The first that fails ends the others and is raised."""
+    """Call `work(*of, index)` for every shard; `sizes` are their posts. The first that fails ends the others and is raised."""
     done = 0
     with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
-        waiting = {pool.submit(_shard, root, run_id, settings, stage, index): n for index, n in enumerate(sizes)}
+        waiting = {pool.submit(work, *of, index): n for index, n in enumerate(sizes)}
         try:
             for number, future in enumerate(as_completed(waiting)):
                 future.result()
@@ -40,12 +40,3 @@ def work_shards(
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
-
-
-def _shard(root: str, run_id: str, settings: Any, stage: str, index: int) -> None:
-    from pipeline.plan import Plan
-    from storage.store import Store
-
-    plan = Plan(Store(root), run_id)
-    plan.settings = settings
-    plan.run_shard(stage, index)

@@ -535,7 +535,8 @@ class Plan:
             jobs = 1 if remote_writer or not shards else jobs_for(self.jobs, shards)
             if jobs > 1:
                 sizes = [len(posts) for posts in shards]
-                work_shards(self.store.root, self.run_id, self.settings, stage.name, sizes, jobs, progress)
+                of = (self.store.root, self.run_id, self.settings, stage.name)
+                work_shards(work_shard, of, sizes, jobs, progress)
             for index, posts in enumerate(shards):
                 progress(f"shard {index + 1} of {len(shards)}", done, total)
                 results.append(self._shard(stage, index, posts, progress))
@@ -579,6 +580,13 @@ class Plan:
                 rejected[line["reason_code"]] = rejected.get(line["reason_code"], 0) + 1
                 n += 1
         return counts | {"in": counts.get("in", 0) + n, "rejected": dict(sorted(rejected.items()))}
+
+
+def work_shard(root: str, run_id: str, settings: Settings, stage: str, index: int) -> None:
+    """One shard of a run in a process of its own; a finished one is found done."""
+    plan = Plan(Store(root), run_id)
+    plan.settings = settings
+    plan.run_shard(stage, index)
 
 
 LEFT_ALONE = frozenset({"circuit_open", "unauthorized", "not_found", "no_model", "bad_address"})

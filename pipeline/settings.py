@@ -74,6 +74,7 @@ else:
         frozen=True,
         namespace={"__doc__": "One table per stage, one for the run, one for fetching X's files; frozen."},
     )
+    Settings.__module__ = __name__  # so that it can be handed to another process
 
 
 def changed(settings: Settings, **tables: Any) -> Settings:

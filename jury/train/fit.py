@@ -153,6 +153,7 @@ class FitOptions:
     trees: int = 60
     trees_from: int = 1000
     twins: int = 60
+    content_from: int = 0
 
 
 @dataclass(frozen=True)
@@ -493,6 +494,8 @@ def fit_hierarchical(
     complete = complete[labelled]
     if len(notes) < options.trees_from:
         options = replace(options, blocks=tuple(b for b in options.blocks if b != "trees"))
+    if len(notes) < options.content_from:
+        options = replace(options, blocks=tuple(b for b in options.blocks if b != "content"))
     progress("encoding the notes", 0, 5)
     read = read_notes(data, labelled, encoder, options)
     unit = encoder.encode(notes.text)

@@ -127,7 +127,7 @@ def fit_options(settings: TrainJurySettings) -> FitOptions:
     """What the stage's settings say about fitting."""
     return FitOptions(
         settings.blocks, settings.embedding_axes, settings.folds, settings.seed, settings.within_emphasis, settings.word_axes,
-        settings.elsewhere_weight, settings.trees, settings.trees_from, settings.twins,
+        settings.elsewhere_weight, settings.trees, settings.trees_from, settings.twins, settings.content_from,
     )  # fmt: skip
 
 

@@ -44,7 +44,7 @@ def run(tmp_path_factory):
     (world.root / "pairs").mkdir()
     build_pairs(
         world.root / "pairs",
-        BuildPairsSettings(),
+        BuildPairsSettings(kto_desirable_quantile=0.5),
         **world.inputs("snapshot", "clusters", "candidates", "checks", "verdicts", "revisions", "selections"),
     )
     return world

@@ -262,7 +262,7 @@ def test_texts_are_embedded_together_and_each_gets_what_it_gets_alone(trained, m
     monkeypatch.setattr(rating, "AT_ONCE", 4)
     lines = [{"id": str(i), "note_text": f"Record {i} says it stands. https://example.gov/{i}"} for i in range(6)]
     together = list(rate_lines(trained[1], lines))
-    assert asked == [4, 2]
+    assert set(asked) == {4, 2}  # batches, never one by one
     alone = [next(rate_lines(trained[1], [line])) for line in lines]
     for a, b in zip(together, alone, strict=True):
         assert a["score"] == pytest.approx(b["score"], abs=1e-5)

@@ -13,6 +13,7 @@ from nouns.stages import RUN_STAGES
 from pipeline import open_run
 from pipeline.show import metrics
 from pipeline.show.page import write_report
+from storage.manifest import sealed
 from storage.store import Store
 
 
@@ -65,7 +66,7 @@ def with_history(sample_run, tmp_path):
     counts = manifest["counts"]
     counts["rejected"]["below_minimum_score"] = counts["rejected"].get("below_minimum_score", 0) + counts["out"] - 1
     counts["out"] = 1
-    path.write_text(json.dumps(manifest | {"fingerprint": "another"}))
+    path.write_text(sealed({k: v for k, v in manifest.items() if k != "digest"} | {"fingerprint": "another"}))
     return copy, other
 
 

@@ -116,7 +116,9 @@ def test_another_run_shares_what_its_settings_did_not_change(sample_run, tmp_pat
     assert other != run_id
     plan = Plan(store, other)
     states = {stage: plan.run(stage).state for stage in RUN_STAGES}
-    assert [stage for stage in RUN_STAGES if states[stage] == "ran"] == ["select_winners", "build_pairs", "export"]
+    assert [stage for stage in RUN_STAGES if states[stage] == "ran"] == [
+        "revise_candidates", "select_winners", "build_pairs", "export",
+    ]  # fmt: skip
     assert open_run(copy / "runs" / other).selections().query("outcome == 'winner'").empty
 
 
@@ -180,7 +182,7 @@ def test_a_shard_run_ahead_is_found_and_only_gathered(sample_run, tmp_path):
     plan = Plan(Store(copy), run_id)
     shards = plan.shards()
     assert len(shards) > 1
-    assert sum(len(shard) for shard in shards) == plan._counts("cluster_notes")["out"]
+    assert sum(len(shard) for shard in shards) == plan.store.manifest(f"runs/{plan.run_id}/cluster_notes").counts["out"]
     for index in reversed(range(len(shards))):
         assert plan.run_shard("check_candidates", index).state == "ran"
     assert plan.run_shard("check_candidates", 0).state == "skipped"

@@ -27,6 +27,7 @@ CARRIED = ("draft_candidates", "check_candidates", "judge_candidates", "revise_c
 NOT_YET = pytest.mark.xfail(
     reason="run.carry is off: rows carried over still differ in their last digits, and a draft too many is made again",
     strict=False,
+    run=False,
 )
 
 

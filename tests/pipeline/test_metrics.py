@@ -57,9 +57,9 @@ def with_history(sample_run, tmp_path):
         other = f"{number:012x}"
         shutil.copytree(copy / "runs" / run_id, copy / "runs" / other)
         described = json.loads((copy / "runs" / other / "run.json").read_text())
-        (copy / "runs" / other / "run.json").write_text(json.dumps(described | {"run_id": other}))
+        (copy / "runs" / other / "run.json").write_text(sealed(described | {"run_id": other}))
         path = copy / "runs" / other / "select_winners" / "timing.json"
-        path.write_text(json.dumps(json.loads(path.read_text()) | {"finished_at": f"2027-01-0{number + 1}T00:00:00Z"}))
+        path.write_text(sealed(json.loads(path.read_text()) | {"finished_at": f"2027-01-0{number + 1}T00:00:00Z"}))
     shutil.rmtree(copy / "runs" / run_id)
     path = copy / "runs" / other / "select_winners" / "manifest.json"
     manifest = json.loads(path.read_text())

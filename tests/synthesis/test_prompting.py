@@ -271,7 +271,7 @@ class TestIdentity:
 
     def test_every_prompt_file_is_whole(self):
         for path in (Path(prompting.__file__).parent / "prompts").glob("*.txt"):
-            assert re.fullmatch(r"[a-z]+-v\d+", path.stem)
+            assert re.fullmatch(r"[a-z]+(?:-[a-z]+)?-v\d+", path.stem)
             prompting._parts(path.stem)
 
 

@@ -81,7 +81,6 @@ def test_a_run_that_differs_from_the_last_ones_is_named_in_its_report(with_histo
     assert "in" not in far
     page = Path(write_report(store, run_id)).read_text(encoding="utf-8")
     assert "Compared with the last runs" in page
-    assert "abstention_rate" in page
 
 
 def test_the_first_run_has_nothing_to_be_compared_with(sample_run, tmp_path):

@@ -22,6 +22,7 @@ from typing import Any
 
 import xxhash
 import zstandard
+from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_fixed
 
 from nouns.errors import StageFailed
 from storage.store import Store
@@ -31,6 +32,10 @@ _TABLES = (
     "create table if not exists calls (key text primary key, kept_at integer not null, check_sum blob not null, answer blob not null) without rowid",
     "create table if not exists asking (key text primary key, who text not null, since integer not null) without rowid",
 )
+
+
+def _busy(error: BaseException) -> bool:
+    return isinstance(error, sqlite3.OperationalError) and error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
 
 
 class Calls:
@@ -90,9 +95,9 @@ class Calls:
         wanted = list(dict.fromkeys(keys))
         if self._store:
             return set(wanted)
-        now = int(time.time() * 1000)
         granted = set()
         with self._lock, self._transaction() as connection:
+            now = int(time.time() * 1000)  # after waiting for the other writer: its claim is not from the future
             for key in wanted:
                 row = connection.execute("select who, since from asking where key = ?", (key,)).fetchone()
                 if row is None or row[0] == self._who or self._gone(row[0], now - row[1]):
@@ -111,7 +116,7 @@ class Calls:
         host, pid, _ = who.rsplit(":", 2)
         if host == socket.gethostname() and not Path(f"/proc/{pid}").exists():
             return True
-        return not 0 <= age_ms <= self.patience * 1000  # a clock set back must not make a claim eternal
+        return abs(age_ms) > self.patience * 1000  # a clock set back must not make a claim eternal
 
     # -- SQLite ----------------------------------------------------------------------------------------------------
 
@@ -119,10 +124,14 @@ class Calls:
         if self._connection is None:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             connection = sqlite3.connect(self.path, timeout=60, isolation_level=None, check_same_thread=False)
-            connection.execute("pragma journal_mode=wal")
-            connection.execute("pragma synchronous=full")
-            for table in _TABLES:
-                connection.execute(table)
+            for attempt in Retrying(
+                retry=retry_if_exception(_busy), stop=stop_after_delay(60), wait=wait_fixed(0.05), reraise=True
+            ):
+                with attempt:  # SQLite's own timeout does not cover two processes that turn to WAL at once
+                    connection.execute("pragma journal_mode=wal")
+                    connection.execute("pragma synchronous=full")
+                    for table in _TABLES:
+                        connection.execute(table)
             self._connection = connection
         return self._connection
 

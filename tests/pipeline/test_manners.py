@@ -86,8 +86,12 @@ def test_a_reader_that_has_enough_ends_the_command_without_a_word():
 
 @pytest.mark.parametrize("flags", [[], ["--json"]])
 def test_ctrl_c_says_what_is_kept_and_how_to_go_on(capsys, monkeypatch, flags):
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
     monkeypatch.setattr("pipeline.cli.app._settings", lambda *_: os.kill(os.getpid(), signal.SIGINT) or time.sleep(5))
-    code, out, err = called(capsys, "settings", *flags)
+    try:
+        code, out, err = called(capsys, "settings", *flags)
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert code == 130
     assert "finished stages are kept" in err
     assert "supernotes settings" in err

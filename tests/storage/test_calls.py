@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -87,3 +88,13 @@ def test_a_clock_that_was_set_back_does_not_make_a_claim_eternal(tmp_path, monke
     assert first.claim(["a"]) == {"a"}
     monkeypatch.setattr("time.time", lambda: 1_000_000_000.0)
     assert second.claim(["a"]) == {"a"}
+
+
+def test_a_claim_made_a_moment_ago_by_a_clock_slightly_ahead_is_respected(tmp_path, monkeypatch):
+    """Who waits for the other's transaction may read an older time than the other wrote: that is no dead process."""
+    first, second = Calls(Store(tmp_path)), Calls(Store(tmp_path))
+    now = time.time()
+    monkeypatch.setattr("storage.calls.time.time", lambda: now + 2)
+    assert first.claim(["a" * 64]) == {"a" * 64}
+    monkeypatch.setattr("storage.calls.time.time", lambda: now)
+    assert second.claim(["a" * 64]) == set()

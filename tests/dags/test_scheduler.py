@@ -214,7 +214,7 @@ def test_airflows_own_login_opens_the_app_and_the_report(live):
     stranger = httpx.get(f"{live.airflow.url}/supernotes/runs", headers={"Accept": "text/html"}, timeout=60)
     assert stranger.status_code == 303
     assert "/auth/login" in stranger.headers["location"]
-    assert httpx.get(f"{live.airflow.url}/supernotes/api/runs", timeout=60).status_code == 401
+    assert httpx.get(f"{live.airflow.url}/supernotes/api/v1/runs", timeout=60).status_code == 401
 
 
 def test_the_selections_event_says_where_the_run_lies(live):

@@ -20,14 +20,8 @@ from ingest.parse import (
     Layout,
 )
 from nouns.errors import InputError
-from nouns.snapshot import (
-    MISLEADING,
-    MISLEADING_FLAGS,
-    NOT_MISLEADING,
-    NOT_MISLEADING_FLAGS,
-    RATING_TAGS,
-    SCHEMAS,
-)
+from nouns.snapshot import MISLEADING, NOT_MISLEADING, SCHEMAS
+from nouns.x import MISLEADING_FLAGS, NOT_MISLEADING_FLAGS, RATING_TAGS
 
 HELPFULNESS_LEVELS = ("HELPFUL", "SOMEWHAT_HELPFUL", "NOT_HELPFUL")
 CLASSIFICATIONS = (MISLEADING, NOT_MISLEADING)

@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 
 from ingest.parse import MISSING, word_at
 from nouns import snapshot
+from nouns.x import RATING_TAGS
 
 RECORD = np.dtype(
     [
@@ -27,7 +28,7 @@ RECORD = np.dtype(
         ("rated_on", "<i8"),  # reading.MISSING where empty
         ("line", "<u4"),
         ("rater", "<i4"),
-        ("tags", "<u4"),  # bit k: snapshot.RATING_TAGS[k]
+        ("tags", "<u4"),  # bit k: RATING_TAGS[k]
         ("file", "<u2"),
         ("value", "i1"),  # 2 helpful, 1 somewhat, 0 not: twice the rating
         ("version", "i1"),
@@ -311,7 +312,7 @@ def rating_table(records: np.ndarray, rater_ids: pa.Array, sources: pa.Array) ->
         pc.take(sources, pa.array(source, mask=source < 0)),
     ]
     tags = np.ascontiguousarray(records["tags"])
-    boxes = np.zeros((len(snapshot.RATING_TAGS), (len(tags) + 7) // 8), dtype=np.uint8)
+    boxes = np.zeros((len(RATING_TAGS), (len(tags) + 7) // 8), dtype=np.uint8)
     _spread_bits(tags, boxes)
     columns += [pa.Array.from_buffers(pa.bool_(), len(tags), [None, pa.py_buffer(box)]) for box in boxes]
     return pa.table(columns, schema=RATINGS_IN_MEMORY)

@@ -62,6 +62,7 @@ from nouns.errors import InputError
 from nouns.notices import notice
 from nouns.run import Run
 from nouns.stage import Counts, Tools
+from nouns.x import MISLEADING_FLAGS, NOT_MISLEADING_FLAGS, RATING_TAGS
 
 Progress = Callable[..., None]
 _SNOWFLAKE_EPOCH = 1_288_834_974_657  # ms; an id holds its time: (id >> 22) + this
@@ -405,10 +406,10 @@ def _stance_of_flags(lines: Lines, rows: np.ndarray, matching: Matching) -> pa.A
     """Misleading, unless the reasons ticked are only ones for "not misleading"."""
     yes = np.zeros(len(rows), dtype=bool)
     no = np.zeros(len(rows), dtype=bool)
-    for flag in snapshot.MISLEADING_FLAGS:
+    for flag in MISLEADING_FLAGS:
         if flag in matching.kept:
             yes |= lines.flag(flag)[rows]
-    for flag in snapshot.NOT_MISLEADING_FLAGS:
+    for flag in NOT_MISLEADING_FLAGS:
         if flag in matching.kept:
             no |= lines.flag(flag)[rows]
     return pc.if_else(pa.array(no & ~yes), snapshot.NOT_MISLEADING, snapshot.MISLEADING)
@@ -752,7 +753,7 @@ def _records(
     records["rater"] = raters.number(
         lines.data, lines.span_start[slot][pick], lines.span_end[slot][pick], lines.hashes("raterParticipantId")[pick]
     )
-    records["tags"] = lines.ones[pick] & np.uint64((1 << len(snapshot.RATING_TAGS)) - 1)
+    records["tags"] = lines.ones[pick] & np.uint64((1 << len(RATING_TAGS)) - 1)
     records["file"] = number
     records["value"] = value[pick]
     records["version"] = version[pick]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from nouns.stage import speed
+from nouns.tables import AGGREGATORS
 
 __all__ = [
     "JudgeCandidatesSettings",
@@ -12,9 +13,6 @@ __all__ = [
     "TrainJurySettings",
 ]
 
-
-AGGREGATOR_NAMES = ("bridging_intercept", "gaussian", "worst_side", "group_aware", "schulze", "mean")
-"""Keys of `jury.judge.aggregate.AGGREGATORS` (a test compares them), written here so that settings import no arithmetic."""
 
 COMPOSITIONS = ("electorate", "balanced", "uniform", "custom")
 """Ways to compose a jury, see `jury/judge/draw.py`."""
@@ -41,7 +39,7 @@ class JudgeCandidatesSettings:
     batch: int = speed(512)  # texts rated together
 
     def __post_init__(self) -> None:
-        _one_of("aggregator", self.aggregator, AGGREGATOR_NAMES)
+        _one_of("aggregator", self.aggregator, AGGREGATORS)
         _one_of("composition", self.composition, COMPOSITIONS)
         _one_of("appeal_model", self.appeal_model, ("proxy", "gold"))
 

@@ -17,147 +17,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from nouns.errors import InputError
-
-# X's order (communitynotes constants.py, helpfulTagsTSVOrder and notHelpfulTagsTSVOrder), newest names.
-HELPFUL_TAGS: tuple[str, ...] = (
-    "helpfulOther",
-    "helpfulInformative",
-    "helpfulClear",
-    "helpfulEmpathetic",
-    "helpfulGoodSources",
-    "helpfulUniqueContext",
-    "helpfulAddressesClaim",
-    "helpfulImportantContext",
-    "helpfulUnbiasedLanguage",
-)
-NOT_HELPFUL_TAGS: tuple[str, ...] = (
-    "notHelpfulOther",
-    "notHelpfulIncorrect",
-    "notHelpfulSourcesMissingOrUnreliable",
-    "notHelpfulOpinionSpeculationOrBias",
-    "notHelpfulMissingKeyPoints",
-    "notHelpfulOutdated",
-    "notHelpfulHardToUnderstand",
-    "notHelpfulArgumentativeOrBiased",
-    "notHelpfulOffTopic",
-    "notHelpfulSpamHarassmentOrAbuse",
-    "notHelpfulIrrelevantSources",
-    "notHelpfulOpinionSpeculation",
-    "notHelpfulNoteNotNeeded",
-)
-RATING_TAGS: tuple[str, ...] = HELPFUL_TAGS + NOT_HELPFUL_TAGS
-
-MISLEADING_FLAGS: tuple[str, ...] = (
-    "misleadingOther",
-    "misleadingFactualError",
-    "misleadingManipulatedMedia",
-    "misleadingOutdatedInformation",
-    "misleadingMissingImportantContext",
-    "misleadingUnverifiedClaimAsFact",
-    "misleadingSatire",
-)
-NOT_MISLEADING_FLAGS: tuple[str, ...] = (
-    "notMisleadingOther",
-    "notMisleadingFactuallyCorrect",
-    "notMisleadingOutdatedButNotWhenWritten",
-    "notMisleadingClearlySatire",
-    "notMisleadingPersonalOpinion",
-)
+from nouns.tables import SNAPSHOT_TABLES, arrow
 
 MISLEADING = "MISINFORMED_OR_POTENTIALLY_MISLEADING"
 NOT_MISLEADING = "NOT_MISLEADING"
 
 
-def _schema(*fields: tuple[str, pa.DataType, bool]) -> pa.Schema:
-    return pa.schema([pa.field(name, kind, nullable=nullable) for name, kind, nullable in fields])
-
-
 _I64, _STR, _BOOL = pa.int64(), pa.string(), pa.bool_()
 
-SCHEMAS: dict[str, pa.Schema] = {
-    "ratings": _schema(
-        ("noteId", _I64, False),
-        ("raterParticipantId", _STR, False),
-        ("createdAtMillis", _I64, False),
-        ("helpfulness", pa.float32(), False),
-        ("ratedOnTweetId", _I64, True),
-        ("version", pa.int8(), False),
-        ("ratingSourceBucketed", _STR, True),
-        *((tag, _BOOL, False) for tag in RATING_TAGS),
-    ),
-    "notes": _schema(
-        ("noteId", _I64, False),
-        ("tweetId", _I64, False),
-        ("noteAuthorParticipantId", _STR, True),
-        ("createdAtMillis", _I64, False),
-        ("classification", _STR, False),
-        ("summary", _STR, False),
-        ("trustworthySources", _BOOL, True),
-        ("isMediaNote", _BOOL, True),
-        ("isCollaborativeNote", _BOOL, True),
-        *((flag, _BOOL, False) for flag in MISLEADING_FLAGS + NOT_MISLEADING_FLAGS),
-    ),
-    "note_status_history": _schema(
-        ("noteId", _I64, False),
-        ("noteAuthorParticipantId", _STR, True),
-        ("createdAtMillis", _I64, False),
-        ("currentStatus", _STR, True),
-        ("lockedStatus", _STR, True),
-        ("timestampMillisOfFirstNonNMRStatus", _I64, True),
-        ("firstNonNMRStatus", _STR, True),
-        ("timestampMillisOfCurrentStatus", _I64, True),
-        ("timestampMillisOfLatestNonNMRStatus", _I64, True),
-        ("mostRecentNonNMRStatus", _STR, True),
-        ("timestampMillisOfStatusLock", _I64, True),
-        ("timestampMillisOfRetroLock", _I64, True),
-        ("timestampMillisOfMostRecentStatusChange", _I64, True),
-        ("timestampMillisOfNmrDueToMinStableCrhTime", _I64, True),
-        ("timestampMillisOfFirstNmrDueToMinStableCrhTime", _I64, True),
-        ("currentCoreStatus", _STR, True),
-        ("currentExpansionStatus", _STR, True),
-        ("currentGroupStatus", _STR, True),
-        ("currentMultiGroupStatus", _STR, True),
-        ("currentDecidedBy", _STR, True),
-        ("currentModelingGroup", _I64, True),
-        ("currentModelingMultiGroup", _I64, True),
-    ),
-    "user_enrollment": _schema(
-        ("participantId", _STR, False),
-        ("enrollmentState", _STR, True),
-        ("successfulRatingNeededToEarnIn", _I64, True),
-        ("timestampOfLastStateChange", _I64, True),
-        ("timestampOfLastEarnOut", _I64, True),
-        ("modelingPopulation", _STR, True),
-        ("modelingGroup", _I64, True),
-        ("numberOfTimesEarnedOut", _I64, True),
-    ),
-    "note_requests": _schema(
-        ("tweetId", _I64, False),
-        ("sourceLinks", _STR, True),
-        ("suggestions", _STR, True),
-        ("noteRequestFeedEligibleTimestamp", _I64, True),
-        ("apiSmallFeedEligibleTimestamp", _I64, True),
-        ("apiLargeFeedEligibleTimestamp", _I64, True),
-        ("apiXlFeedEligibleTimestamp", _I64, True),
-    ),
-    "posts": _schema(
-        ("tweetId", _I64, False),
-        ("text", _STR, True),
-        ("language", _STR, True),
-        ("createdAtMillis", _I64, True),
-        ("mediaTypes", _STR, True),
-        ("altText", _STR, True),
-        ("quotedText", _STR, True),
-    ),
-    "rejects": _schema(
-        ("table", _STR, False),
-        ("file", _STR, False),
-        ("line", _I64, False),
-        ("column", _STR, True),
-        ("reason", _STR, False),
-        ("value", _STR, False),
-    ),
-}
+SCHEMAS: dict[str, pa.Schema] = {name: arrow(name, "snapshot") for name in SNAPSHOT_TABLES}
 
 SORT_KEYS: dict[str, tuple[str, ...]] = {
     "ratings": ("noteId", "createdAtMillis", "raterParticipantId"),
@@ -172,8 +40,8 @@ SORT_KEYS: dict[str, tuple[str, ...]] = {
 # Beside ratings.parquet: the rater of each rating as a row of the sorted ids. Derived, for `dense_ratings` only.
 RATER_IDS_FILE = "rating_raters.parquet"
 RATER_INDEX_FILE = "rating_rater_index.parquet"
-RATER_IDS_SCHEMA = _schema(("raterParticipantId", _STR, False))
-RATER_INDEX_SCHEMA = _schema(("raterIndex", pa.int32(), False))
+RATER_IDS_SCHEMA = pa.schema([pa.field("raterParticipantId", _STR, nullable=False)])
+RATER_INDEX_SCHEMA = pa.schema([pa.field("raterIndex", pa.int32(), nullable=False)])
 
 # A fixed number of rows a group: the bytes of a file depend on its rows only, not on how they arrived.
 ROW_GROUP_ROWS = 1 << 20

@@ -24,3 +24,49 @@ EXPANSION_PLUS_GROUPS = frozenset({17, 18, 30, 31, 32})
 
 CAPTURE_SHARE = 0.5
 """Share of a note's ratings that must come from the population for its model to give the note a status (`mf_core_scorer.py`)."""
+
+# X's order (communitynotes constants.py, helpfulTagsTSVOrder and notHelpfulTagsTSVOrder), newest names.
+HELPFUL_TAGS: tuple[str, ...] = (
+    "helpfulOther",
+    "helpfulInformative",
+    "helpfulClear",
+    "helpfulEmpathetic",
+    "helpfulGoodSources",
+    "helpfulUniqueContext",
+    "helpfulAddressesClaim",
+    "helpfulImportantContext",
+    "helpfulUnbiasedLanguage",
+)
+NOT_HELPFUL_TAGS: tuple[str, ...] = (
+    "notHelpfulOther",
+    "notHelpfulIncorrect",
+    "notHelpfulSourcesMissingOrUnreliable",
+    "notHelpfulOpinionSpeculationOrBias",
+    "notHelpfulMissingKeyPoints",
+    "notHelpfulOutdated",
+    "notHelpfulHardToUnderstand",
+    "notHelpfulArgumentativeOrBiased",
+    "notHelpfulOffTopic",
+    "notHelpfulSpamHarassmentOrAbuse",
+    "notHelpfulIrrelevantSources",
+    "notHelpfulOpinionSpeculation",
+    "notHelpfulNoteNotNeeded",
+)
+RATING_TAGS: tuple[str, ...] = HELPFUL_TAGS + NOT_HELPFUL_TAGS
+
+MISLEADING_FLAGS: tuple[str, ...] = (
+    "misleadingOther",
+    "misleadingFactualError",
+    "misleadingManipulatedMedia",
+    "misleadingOutdatedInformation",
+    "misleadingMissingImportantContext",
+    "misleadingUnverifiedClaimAsFact",
+    "misleadingSatire",
+)
+NOT_MISLEADING_FLAGS: tuple[str, ...] = (
+    "notMisleadingOther",
+    "notMisleadingFactuallyCorrect",
+    "notMisleadingOutdatedButNotWhenWritten",
+    "notMisleadingClearlySatire",
+    "notMisleadingPersonalOpinion",
+)

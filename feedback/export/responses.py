@@ -11,8 +11,7 @@ from feedback.settings import ExportSettings
 from jury.judge.context import read_contexts
 from jury.judge.stage import open_bench, seat_juries
 from jury.settings import JudgeCandidatesSettings
-from jury.tables import read_rows
-from nouns.run import Run
+from nouns.run import Run, read_rows
 from nouns.stage import Tools
 
 POSTS_AT_ONCE = 100

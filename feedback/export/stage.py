@@ -35,10 +35,10 @@ from feedback.export.responses import responses
 from feedback.pairs.stage import effective_by_post, read_history
 from feedback.settings import ExportSettings
 from jury.settings import JudgeCandidatesSettings
-from jury.tables import read_jsonl, read_rows, write_jsonl
+from jury.tables import read_jsonl, write_jsonl
 from nouns.decisions import Decision, HeldText, Published, Withheld, publishable
 from nouns.errors import InputError
-from nouns.run import Run
+from nouns.run import Run, read_rows
 from nouns.snapshot import read_table
 from nouns.stage import Counts, Tools
 from synthesis.draft.prompts import ReplyForm, as_reply, reply_form

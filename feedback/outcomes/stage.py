@@ -10,49 +10,17 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-import pyarrow as pa
 
 from feedback.pairs.pairs import similarity
 from feedback.settings import LearnOutcomesSettings
-from jury.tables import read_jsonl, read_rows, write_jsonl, write_rows
+from jury.tables import read_jsonl, write_jsonl, write_rows
 from nouns.notices import notice
-from nouns.run import Run
+from nouns.run import Run, read_rows
 from nouns.snapshot import looks_lost, read_table
 from nouns.stage import Counts, Tools
+from nouns.tables import arrow
 
-OUTCOMES = pa.schema(
-    [
-        ("text_id", pa.string()),
-        ("post_id", pa.int64()),
-        ("kind", pa.string()),  # existing: a person's note that was judged; winner: our note, found published
-        ("note_id", pa.int64()),
-        ("predicted", pa.float64()),
-        ("lower", pa.float64()),
-        ("upper", pa.float64()),
-        ("real", pa.float64()),
-        ("n_ratings", pa.int64()),
-        ("n_ratings_before", pa.int64()),
-        ("covered", pa.bool_()),
-        ("status", pa.string()),
-    ]
-)
-
-OUTCOME_PAIRS = pa.schema(
-    [
-        ("pair_id", pa.string()),
-        ("post_id", pa.int64()),
-        ("chosen_id", pa.string()),
-        ("rejected_id", pa.string()),
-        ("chosen", pa.string()),
-        ("rejected", pa.string()),
-        ("real_chosen", pa.float64()),
-        ("real_rejected", pa.float64()),
-        ("real_gap", pa.float64()),
-        ("predicted_gap", pa.float64()),
-        ("jury_agreed", pa.bool_()),
-        ("label_source", pa.string()),
-    ]
-)
+OUTCOMES, OUTCOME_PAIRS = arrow("outcomes"), arrow("outcome_pairs")
 
 HELPFUL = "CURRENTLY_RATED_HELPFUL"
 

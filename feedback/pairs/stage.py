@@ -34,89 +34,18 @@ from feedback.pairs.pairs import (
 )
 from feedback.settings import BuildPairsSettings
 from jury.records import SIDES
-from jury.tables import REASON, model_answers, read_jsonl, read_rows
+from jury.tables import model_answers, read_jsonl
 from nouns.decisions import Decision, by_post, effective, text_sha256
 from nouns.decisions import read_rows as read_decision_rows
 from nouns.errors import InputError
-from nouns.run import Run
+from nouns.run import Run, read_rows
 from nouns.snapshot import read_table
 from nouns.stage import Counts, Tools
+from nouns.tables import arrow
 
 POSTS_AT_ONCE = 500
 
-MESSAGES = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
-
-_SIDES = [(f"{which}_helpful_{side}", pa.float64()) for which in ("chosen", "rejected") for side in SIDES]
-_REASONS = [(f"{which}_reasons", pa.list_(REASON)) for which in ("chosen", "rejected")]
-
-PAIRS = pa.schema(
-    [
-        ("pair_id", pa.string()),
-        ("post_id", pa.int64()),
-        ("cluster_id", pa.string()),
-        ("request_id", pa.string()),
-        ("prompt_sha256", pa.string()),
-        ("prompt_version", pa.string()),
-        ("prompt", MESSAGES),
-        ("chosen_id", pa.string()),
-        ("rejected_id", pa.string()),
-        ("chosen", pa.string()),
-        ("rejected", pa.string()),
-        ("score_chosen", pa.float64()),
-        ("score_rejected", pa.float64()),
-        ("score_gap", pa.float64()),
-        ("gap_ci_low", pa.float64()),
-        ("gap_ci_high", pa.float64()),
-        ("p_flip", pa.float64()),
-        ("label_source", pa.string()),
-        ("pair_rule", pa.string()),
-        ("model_id", pa.string()),
-        ("language", pa.string()),
-        ("chosen_length", pa.int32()),
-        ("rejected_length", pa.int32()),
-        ("chosen_links", pa.int32()),
-        ("rejected_links", pa.int32()),
-        ("stance", pa.string()),
-        ("why_chosen", pa.string()),
-        ("jury_agrees", pa.bool_()),
-        ("rejected_failed_checks", pa.list_(pa.string())),
-        *_SIDES,
-        *_REASONS,
-    ]
-)
-
-TIES = pa.schema(
-    [
-        *((name, PAIRS.field(name).type) for name in ("pair_id", "post_id", "cluster_id", "request_id", "prompt_sha256", "prompt_version", "prompt")),
-        *((f"{name}_{which}", kind) for name, kind in (("text", pa.string()), ("id", pa.string()), ("score", pa.float64())) for which in "ab"),
-        *((name, PAIRS.field(name).type) for name in ("score_gap", "gap_ci_low", "gap_ci_high", "p_flip", "stance", "language")),
-        ("tie_reason", pa.string()),
-    ]
-)  # fmt: skip
-
-LABELS = pa.schema(
-    [
-        ("candidate_id", pa.string()),
-        ("post_id", pa.int64()),
-        ("cluster_id", pa.string()),
-        ("request_id", pa.string()),
-        ("prompt_sha256", pa.string()),
-        ("prompt_version", pa.string()),
-        ("prompt", MESSAGES),
-        ("text", pa.string()),
-        ("label", pa.bool_()),
-        ("reason", pa.string()),
-        ("label_source", pa.string()),
-        ("score", pa.float64()),
-        ("lower", pa.float64()),
-        ("upper", pa.float64()),
-        *((f"helpful_{side}", pa.float64()) for side in SIDES),
-        ("reasons", pa.list_(REASON)),
-        ("failed_checks", pa.list_(pa.string())),
-        ("model_id", pa.string()),
-        ("language", pa.string()),
-    ]
-)
+PAIRS, TIES, LABELS = arrow("pairs"), arrow("ties"), arrow("labels")
 
 
 def build_pairs(

@@ -17,9 +17,8 @@ from jury.judge.context import PostContext, read_contexts
 from jury.judge.judge import Bench, PostTexts, judge
 from jury.judge.stage import open_bench, seat_juries, stopped_by_checks
 from jury.settings import JudgeCandidatesSettings
-from jury.tables import read_rows
 from nouns.errors import InputError
-from nouns.run import Run
+from nouns.run import Run, read_rows
 from nouns.stage import Counts, Tools
 from synthesis.settings import CheckCandidatesSettings
 

@@ -15,10 +15,10 @@ import polars as pl
 from jury.judge.draw import Raters
 from jury.model.features import said
 from jury.records import JudgedText, Ratings, Sibling
-from jury.tables import read_rows
 from matrix_factorization.foldin import fold_in_notes
 from matrix_factorization.model.objective import RaterParameters
 from nouns.errors import InputError
+from nouns.run import read_rows
 from nouns.snapshot import read_table
 from nouns.x import X_GLOBAL_INTERCEPT, X_RATINGS_PER_NOTE
 

@@ -15,8 +15,8 @@ from jury.judge.draw import Draw, describe, draw_two
 from jury.judge.judge import Bench, PostTexts, existing_row, judge, post_texts, unjudged_row
 from jury.records import RaterModel, Unjudged
 from jury.settings import JudgeCandidatesSettings
-from jury.tables import SCHEMAS, read_rows, write_rows
-from nouns.run import Run
+from jury.tables import SCHEMAS, write_rows
+from nouns.run import Run, read_rows
 from nouns.stage import Counts, Tools
 
 

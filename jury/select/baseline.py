@@ -17,7 +17,7 @@ from jury.judge.context import PostContext
 from jury.judge.judge import Bench, PostTexts, judge
 from jury.select.select import Contender, rank_of_verdict
 from jury.settings import SelectWinnersSettings
-from jury.tables import read_rows
+from nouns.run import read_rows
 
 BASELINE = "extractive"
 

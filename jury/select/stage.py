@@ -18,8 +18,8 @@ from jury.records import RaterModel
 from jury.select.baseline import BASELINE, baseline_rows, best_of_both, read_writers
 from jury.select.select import Choice, Contender, DifferenceSd, Standing, choose, hear_appeal, selection_line
 from jury.settings import JudgeCandidatesSettings, SelectWinnersSettings
-from jury.tables import SCHEMAS, model_answers, read_rows, write_jsonl, write_rows
-from nouns.run import Run
+from jury.tables import SCHEMAS, model_answers, write_jsonl, write_rows
+from nouns.run import Run, read_rows
 from nouns.stage import Counts, Tools
 
 STANCES = {"misleading": "MISINFORMED_OR_POTENTIALLY_MISLEADING", "not_misleading": "NOT_MISLEADING"}

@@ -11,8 +11,8 @@ import polars as pl
 
 from jury.train.fit import TrainingData
 from nouns.errors import InputError
-from nouns.snapshot import RATING_TAGS, read_table
-from nouns.x import X_GLOBAL_INTERCEPT
+from nouns.snapshot import read_table
+from nouns.x import RATING_TAGS, X_GLOBAL_INTERCEPT
 
 
 def read_snapshot_data(snapshot: Path, parameters: Path) -> TrainingData:

@@ -28,8 +28,7 @@ from matrix_factorization.model.objective import Regularisation
 from matrix_factorization.model.ratings import drop_repeated, rating_table
 from matrix_factorization.solve.exact import ExactSolver
 from nouns.errors import InputError
-from nouns.snapshot import RATING_TAGS
-from nouns.x import X_GLOBAL_INTERCEPT
+from nouns.x import RATING_TAGS, X_GLOBAL_INTERCEPT
 
 # Precision of a weak label relative to a fitted parameter with as many ratings; measured, see docs/experiments.
 SCORE_WEIGHT = 0.25

@@ -19,7 +19,6 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-import pyarrow as pa
 import pyarrow.parquet as pq
 
 from jury.judge.context import read_fit
@@ -48,12 +47,11 @@ from jury.train.threads import on_one_thread
 from nouns.errors import GateFailed, InputError
 from nouns.run import Run
 from nouns.stage import Counts, Tools
+from nouns.tables import arrow
 from texts.language import detect_language
 
 POOLS = ("proxy", "gold")
-_RATERS = pa.schema([
-    ("raterParticipantId", pa.string()), ("intercept", pa.float64()), ("factor1", pa.float64()), ("n_ratings", pa.int64()), ("pool", pa.string()),
-])  # fmt: skip
+_RATERS = arrow("jury_raters")
 
 
 def train_jury(

@@ -9,6 +9,7 @@ import polars as pl
 
 from matrix_factorization.score.flow import RatingEvents, TagOutliers
 from nouns import snapshot as tables
+from nouns.x import NOT_HELPFUL_TAGS
 
 # communitynotes tag_filter.py, scoring_rules.py (FilterTagOutliers), constants.py (tagPercentileForNormalization).
 PERCENTILE_OF_HELPFUL_NOTES = 95
@@ -34,7 +35,7 @@ def tag_outliers_of(snapshot: Path, events: RatingEvents) -> TagOutliers:
         counted = usable[events.rater_index]
         distance = np.abs(z_rater[events.rater_index[counted]] - z_note[events.note_index[counted]])
         near = float(np.nanpercentile(distance, DISTANCE_PERCENTILE)) or 1.0
-        columns = ["noteId", "raterParticipantId", *tables.NOT_HELPFUL_TAGS]
+        columns = ["noteId", "raterParticipantId", *NOT_HELPFUL_TAGS]
         note_rows = pl.LazyFrame({"noteId": events.note_ids[helpful], "note": np.flatnonzero(helpful)})
         rater_rows = pl.LazyFrame({"raterParticipantId": events.rater_ids, "z": z_rater}).filter(pl.Series(usable))
         ratings = (
@@ -47,12 +48,12 @@ def tag_outliers_of(snapshot: Path, events: RatingEvents) -> TagOutliers:
             ratings.join(pl.LazyFrame({"note": np.arange(len(z_note)), "z_note": z_note}), on="note")
             .with_columns(weight.alias("weight"))
             .group_by("note")
-            .agg(pl.col("weight").sum(), *((pl.col(tag) * pl.col("weight")).sum() for tag in tables.NOT_HELPFUL_TAGS))
+            .agg(pl.col("weight").sum(), *((pl.col(tag) * pl.col("weight")).sum() for tag in NOT_HELPFUL_TAGS))
             .sort("note")
             .collect()
         )
         notes, weights = totals["note"].to_numpy(), totals["weight"].to_numpy()
-        for tag in tables.NOT_HELPFUL_TAGS:
+        for tag in NOT_HELPFUL_TAGS:
             total = totals[tag].to_numpy()
             share = total / np.maximum(weights, 1e-12)
             if tag not in NEVER_FILTERED and len(share):

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from nouns.post import CheckResult, Note
 from nouns.run import Run, read_rows
 from nouns.stage import Counts, Tools
+from nouns.tables import arrow
 from synthesis.check.check import Tools as CheckTools
 from synthesis.check.check import check_text, check_text_json, passed
 from synthesis.check.duplicates import near_duplicates
@@ -24,18 +25,7 @@ from synthesis.spec import note_spec
 
 __all__ = ["CHECKS_SCHEMA", "CheckedCandidate", "check_candidates", "check_post", "check_text_json"]
 
-CHECKS_SCHEMA = pa.schema(
-    [
-        ("candidate_id", pa.string()),
-        ("post_id", pa.int64()),
-        ("check", pa.string()),
-        ("outcome", pa.string()),
-        ("reason", pa.string()),
-        ("start", pa.int32()),
-        ("end", pa.int32()),
-        ("principle", pa.string()),
-    ]
-)
+CHECKS_SCHEMA = arrow("checks")
 
 
 @dataclass(frozen=True)

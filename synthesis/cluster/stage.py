@@ -13,6 +13,7 @@ import polars as pl
 from nouns.post import Note
 from nouns.run import Run
 from nouns.stage import Counts, Tools
+from nouns.tables import polars
 from synthesis.cluster.cluster import AverageLinkage, Clustered, Story, claim_text, find_stories, stance_of
 from synthesis.cluster.eligibility import NoteFacts, exclusion
 from synthesis.reading import note_table, notes_of_rows
@@ -24,28 +25,7 @@ from texts.note import clean_text
 
 Progress = Callable[..., None]
 
-POSTS = {
-    "post_id": pl.Int64,
-    "language": pl.String,
-    "n_notes": pl.Int32,
-    "n_clusters": pl.Int32,
-    "n_ratings": pl.Int64,
-    "eligible": pl.Boolean,
-    "reason_code": pl.String,
-    "reason": pl.String,
-    "story_id": pl.String,
-}
-CLUSTERS = {
-    "post_id": pl.Int64,
-    "note_id": pl.Int64,
-    "cluster_id": pl.String,
-    "stance": pl.String,
-    "duplicate_of": pl.Int64,
-    "borrowed": pl.Boolean,
-    "similarity": pl.Float32,
-    "language": pl.String,
-}
-STORIES = {"story_id": pl.String, "post_id": pl.Int64, "note_id": pl.Int64}
+POSTS, CLUSTERS, STORIES = polars("clustered_posts"), polars("clusters"), polars("stories")
 
 
 def write_table(rows: list[dict[str, Any]], schema: dict[str, Any], path: Path) -> None:

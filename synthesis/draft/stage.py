@@ -14,6 +14,7 @@ import polars as pl
 from nouns.post import Candidate, Completion, Request
 from nouns.run import Run
 from nouns.stage import Counts, Tools
+from nouns.tables import polars
 from synthesis.cluster.cluster import Clustered
 from synthesis.cluster.stage import write_table
 from synthesis.cluster.subsets import worth
@@ -32,30 +33,8 @@ from synthesis.settings import DraftCandidatesSettings
 
 Progress = Callable[..., None]
 
-CANDIDATES = {
-    "candidate_id": pl.String,
-    "post_id": pl.Int64,
-    "cluster_id": pl.String,
-    "text": pl.String,
-    "language": pl.String,
-    "classification": pl.String,
-    "source_note_ids": pl.List(pl.Int64),
-    "writer": pl.String,
-    "prompt_version": pl.String,
-    "seed": pl.Int64,
-    "parent_id": pl.String,
-    "round": pl.Int32,
-    "request_id": pl.String,
-}
-PROMPTS = {
-    "request_id": pl.String,
-    "post_id": pl.Int64,
-    "prompt_version": pl.String,
-    "prompt_sha256": pl.String,
-    "messages": pl.List(pl.Struct({"role": pl.String, "content": pl.String})),
-}
+CANDIDATES, PROMPTS, FAILURES = polars("candidates"), polars("prompts"), polars("failures")
 BLOCK = 256  # posts drafted together
-FAILURES = {"request_id": pl.String, "post_id": pl.Int64, "reason_code": pl.String, "reason": pl.String}
 
 
 def draft_candidates(

@@ -10,9 +10,8 @@ from typing import Any
 
 import polars as pl
 
-from jury.tables import read_rows
 from nouns.errors import InputError
-from nouns.run import Run
+from nouns.run import Run, read_rows
 from nouns.stage import Tools
 from synthesis.revise.revise import Ask, Written
 from synthesis.settings import CheckCandidatesSettings, DraftCandidatesSettings

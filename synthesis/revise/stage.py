@@ -17,8 +17,8 @@ from jury.judge.stage import open_bench, seat_juries, stopped_by_checks
 from jury.records import Unjudged
 from jury.select.select import rank_of_verdict, refused_by_gates
 from jury.settings import JudgeCandidatesSettings, SelectWinnersSettings
-from jury.tables import SCHEMAS, read_rows, write_jsonl, write_rows
-from nouns.run import Run
+from jury.tables import SCHEMAS, write_jsonl, write_rows
+from nouns.run import Run, read_rows
 from nouns.stage import Counts, Tools, add_counts
 from synthesis.revise.revise import (
     Ask,

@@ -17,15 +17,8 @@ import zstandard
 from ingest.columns import SPECS, check_specs
 from ingest.settings import IngestSettings
 from nouns.errors import InputError
-from nouns.snapshot import (
-    RATER_INDEX_FILE,
-    RATING_TAGS,
-    SCHEMAS,
-    SORT_KEYS,
-    dense_ratings,
-    read_table,
-    write,
-)
+from nouns.snapshot import RATER_INDEX_FILE, SCHEMAS, SORT_KEYS, dense_ratings, read_table, write
+from nouns.x import RATING_TAGS
 from tests.calling import ingest
 
 EPOCH = 1_288_834_974_657

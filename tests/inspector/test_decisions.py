@@ -118,7 +118,7 @@ def test_reasons_are_those_of_x_raters():
 
 def test_every_reason_a_rater_of_any_year_could_give_has_words():
     from inspector.words import TAG_WORDS
-    from nouns.snapshot import RATING_TAGS
+    from nouns.x import RATING_TAGS
 
     assert set(RATING_TAGS) == set(TAG_WORDS)
 

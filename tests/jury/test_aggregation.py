@@ -5,8 +5,8 @@ import pytest
 
 from jury.judge.aggregate import AGGREGATORS, BridgingIntercept, make_aggregator, receive
 from jury.records import Jury, RatedTexts
-from jury.settings import AGGREGATOR_NAMES
 from nouns.errors import InputError
+from nouns.tables import AGGREGATORS as NAMES
 from tests.jury.world import MU, TAGS, a_jury, rated
 
 
@@ -54,7 +54,7 @@ def test_the_bridging_intercept_equals_the_slow_twin_with_xs_penalties():
 
 
 def test_settings_name_every_aggregator_in_the_same_order():
-    assert tuple(AGGREGATORS) == AGGREGATOR_NAMES
+    assert tuple(AGGREGATORS) == NAMES
 
 
 @pytest.mark.parametrize("name", sorted(set(AGGREGATORS) - {"schulze"}))

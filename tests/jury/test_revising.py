@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 
 from jury.settings import JudgeCandidatesSettings, SelectWinnersSettings
-from nouns.snapshot import NOT_HELPFUL_TAGS
+from nouns.x import NOT_HELPFUL_TAGS
 from synthesis.revise.revise import OBJECTIONS, choose_finalists, feedback_in_words, improvement, objections
 from synthesis.settings import ReviseCandidatesSettings
 from tests.calling import judge_candidates, revise_candidates, select_winners

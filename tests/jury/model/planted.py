@@ -8,7 +8,7 @@ import numpy as np
 
 from jury.model.features import MISLEADING, NOT_MISLEADING
 from jury.train.fit import TrainingData
-from nouns.snapshot import RATING_TAGS
+from nouns.x import RATING_TAGS
 
 _SUBJECTS = (
     "The bridge",

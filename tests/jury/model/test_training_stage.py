@@ -17,7 +17,8 @@ from jury.train.evaluate import Hidden, evaluate_jury, read_evaluation_set
 from jury.train.reasons import values_report
 from jury.train.stage import gate
 from nouns.errors import InputError
-from nouns.snapshot import RATING_TAGS, SCHEMAS
+from nouns.snapshot import SCHEMAS
+from nouns.x import RATING_TAGS
 from tests.calling import train_jury
 from tests.jury.model.planted import make_world
 

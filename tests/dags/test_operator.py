@@ -201,7 +201,7 @@ def test_the_chain_ends_at_an_export_that_waits_and_is_approved_in_the_browser(d
 
 def test_a_task_leads_to_its_runs_page_and_report(desk):
     run = desk.runs("synthesize_supernotes")[0]["dag_run_id"]
-    desk.page.goto(f"{desk.url}/dags/synthesize_supernotes/runs/{run}/tasks/report")
+    desk.page.goto(f"{desk.url}/dags/synthesize_supernotes/runs/{run}/tasks/report/details")
     for name in ("Supernotes run", "Report"):
         link = desk.page.get_by_role("link", name=name).first
         link.wait_for()

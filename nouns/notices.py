@@ -16,12 +16,25 @@ def notice(level: Level, stage: str, text: str) -> dict[str, str]:
 
 
 def notices_of(stage: str, counts: Mapping[str, Any]) -> list[dict[str, str]]:
-    """The notices in a stage's counts, the gravest first. Manifests of older versions hold plain sentences: told."""
-    given = [
+    """The notices in a stage's counts, the gravest first. Manifests of older versions hold plain sentences: told.
+
+    What a model server refused stands in the counts as numbers, `refused_calls`, because shards and runs add them up; it is said once.
+    """
+    given = (
+        [notice("warned", stage, refused_sentence(**counts["refused_calls"]))] if counts.get("refused_calls") else []
+    )
+    given += [
         notice("told", stage, entry) if isinstance(entry, str) else {"stage": stage} | dict(entry)
         for entry in counts.get("notices", ())
     ]
     return sorted(given, key=lambda entry: _RANK.get(entry["level"], 1))
+
+
+def refused_sentence(calls: int, by_words: Mapping[str, int]) -> str:
+    """How many calls to the writing model gave no text, with the three most frequent reasons as the server gave them."""
+    often = sorted(by_words.items(), key=lambda entry: (-entry[1], entry[0]))[:3]
+    told = "; ".join(f"{n:,} x {words[:240]}" for words, n in often)
+    return f"{sum(by_words.values()):,} of {calls:,} calls to the writing model gave no text: {told}"
 
 
 def as_lines(notices: Iterable[Mapping[str, str]]) -> list[str]:

@@ -468,6 +468,10 @@ _REFUSAL = regex.compile(
     r"^(?:i(?:['’]m| am) sorry|sorry,|i (?:can(?:no|['’])t|cannot|am unable to|am not able to)|as an ai\b|unfortunately, i\b)",
     flags=regex.I,
 )
+# What is left of a form, not a note: our frame's lines, an object inside the object, a slot with nothing beside it.
+_FORM = regex.compile(
+    r"\[(?:begin|end) (?:post|note|objections)\b|^[{}]|^[<\[(][^<>\[\]()]{0,60}[>\])]$", flags=regex.I
+)
 _QUOTES = {'"': '"', "'": "'", "“": "”", "„": "“", "«": "»", "‘": "’", "「": "」", "『": "』", "`": "`"}
 
 
@@ -476,8 +480,8 @@ def read_reply(reply: str, form: ReplyForm) -> str | None:
 
     The asked form is expected; the other one is understood as well, because servers ignore schemas and models are trained to
     like them. Reasoning is left out; labels ("Note:"), an announcement line, a character count and quotation marks around the
-    whole are taken off. None: empty, only reasoning, a refusal, JSON that is broken off, of another shape, with a doubled key,
-    or two objects that differ: half a note is not a note.
+    whole are taken off. None: empty, only reasoning, a refusal, a form left unfilled, JSON that is broken off, of another shape,
+    with a doubled key, or two objects that differ: half a note is not a note.
     """
     body, is_object = _body(reply, '{"note"')
     if form == "text" and body and body[0] == "[":
@@ -564,9 +568,7 @@ def _plain(text: str) -> str | None:
             text = text[1:-1].strip()
         if text == before:
             break
-    if not text or _REFUSAL.match(text):
-        return None
-    return text
+    return None if _REFUSAL.match(text) or _FORM.search(text) or not regex.search(r"\p{L}", text) else text
 
 
 def _inside(text: str) -> bool:

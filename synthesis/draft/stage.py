@@ -105,7 +105,7 @@ def draft_candidates(
     told: dict[str, Any] = {}
     if generator is not None:
         generator.refusals.gate(settings.max_refused, "draft_candidates")
-        told = {"notices": generator.refusals.notices()} if generator.refusals.refused else {}
+        told = generator.refusals.counts()
     write_drafts(out, candidates, prompts, failures)
     asked = accounts.pop("asked", 0)
     kept = accounts.pop("kept", 0)

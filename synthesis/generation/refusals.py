@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import Any
 
 from nouns.errors import GateFailed
+from nouns.notices import refused_sentence
 from nouns.post import Completion
 from synthesis.generation.base import failure_code
 
@@ -37,10 +39,7 @@ class Refusals:
 
     def sentence(self) -> str:
         """What happened, with the three most frequent reasons as the server gave them; '' if every call gave a text."""
-        if not self.refused:
-            return ""
-        told = "; ".join(f"{n:,} x {words[:240]}" for words, n in self.by_words.most_common(3))
-        return f"{self.refused:,} of {self.calls:,} calls to the writing model gave no text: {told}"
+        return refused_sentence(self.calls, self.by_words) if self.refused else ""
 
     def gate(self, most: float, stage: str) -> None:
         """Raise `GateFailed` if more than the share `most` (0 to 1) of the calls gave no text, unless the server is to be waited for."""
@@ -50,6 +49,10 @@ class Refusals:
                 f"the settings of draft_candidates, or allow it: draft_candidates.max_refused (now {most:g}; 1 allows all)."
             )
 
-    def notices(self) -> list[dict[str, str]]:
-        """The sentence as a record for the counts of a stage, if there is one to say."""
-        return [{"level": "warned", "text": self.sentence()}] if self.refused else []
+    def counts(self) -> dict[str, Any]:
+        """For the counts of a stage: `refused_calls`, numbers that add up over shards, of which `nouns.notices` makes one notice."""
+        return (
+            {"refused_calls": {"calls": self.calls, "by_words": dict(sorted(self.by_words.items()))}}
+            if self.refused
+            else {}
+        )

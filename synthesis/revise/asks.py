@@ -13,6 +13,7 @@ import polars as pl
 from nouns.errors import InputError
 from nouns.run import Run, read_rows
 from nouns.stage import Tools
+from synthesis.generation.refusals import Refusals
 from synthesis.revise.revise import Ask, Written
 from synthesis.settings import CheckCandidatesSettings, DraftCandidatesSettings
 
@@ -43,10 +44,14 @@ class SynthesisRoom:
         self._judge = judge or generator
         self.notices: list[dict[str, str]] = []
         self.marks: dict[str, Any] = {}
+        self._refusals = Refusals()
 
     @property
     def spent(self) -> Mapping[str, int]:
         return self._spent
+
+    def refused(self) -> dict[str, Any]:
+        return self._refusals.counts()
 
     def _generate(self, requests: Sequence[Any], generator: Any = None) -> dict[str, Any]:
         """Completions by request id, broken-off ones asked for once more; calls and tokens of a language model are counted."""
@@ -106,6 +111,9 @@ class SynthesisRoom:
             )
             planned.append((ask, item, request))
         completions = self._generate([request for _, _, request in planned])
+        for completion in completions.values() if self._draft_settings.backend != "extractive" else ():
+            self._refusals.add(completion)
+        self._refusals.gate(self._draft_settings.max_refused, "revise_candidates")
         by_post: dict[int, list[Any]] = defaultdict(list)
         for ask, item, request in planned:
             made.prompts.append(prompt_row(request))

@@ -46,6 +46,9 @@ class WritingRoom(Protocol):
     def marks(self) -> dict[str, Any]:
         """What a judging model's answers were worth in its exam; empty where none was examined."""
 
+    def refused(self) -> dict[str, Any]:
+        """How many calls for revisions gave no text, as counts; empty where all did."""
+
     def revise(self, asks: Sequence[Ask]) -> Written: ...
 
     def check(self, candidates: Path, out: Path, posts: Sequence[int]) -> None:
@@ -145,7 +148,7 @@ def revise_candidates(
     told = {"judge": writing.marks} if writing.marks else {}
     notices = {"notices": writing.notices} if writing.notices else {}
     counts = total | {"rejected": dict(sorted(total["rejected"].items()))}
-    return counts | told | notices | dict(sorted(writing.spent.items()))
+    return counts | told | notices | writing.refused() | dict(sorted(writing.spent.items()))
 
 
 def keys(

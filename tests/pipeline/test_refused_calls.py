@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import html
 import json
+import re
 import shutil
+import zlib
 
 import pytest
 
 from nouns.errors import GateFailed
 from nouns.post import Completion
 from pipeline.cli.app import main, sample_directory
+from pipeline.tasks import run_stage
 from synthesis.generation.refusals import Refusals
 from tests.pipeline.fast import FAST
 from tests.servers import ChaosServer, Do
@@ -66,13 +70,44 @@ def test_a_run_whose_calls_are_all_refused_fails_in_the_servers_words(run, answe
     assert summary["stages"]["draft_candidates"]["state"] == "failed"
 
 
-def test_a_few_refused_calls_stop_nothing(run):
+def test_a_few_refused_calls_stop_nothing_and_are_told(run, tmp_path, caplog):
+    """The same prompts are refused however they are asked: what is left out of a request does not help them."""
+
     def plan(body, number):
-        return REFUSED if number % 10 == 3 else Do()
+        prompt = "".join(message["content"] for message in body["messages"])
+        return REFUSED if zlib.crc32(prompt.encode()) % 5 == 0 else Do()
 
     with ChaosServer(plan) as server:
-        code, _, summary = run(server)
+        code, told, summary = run(server)
     assert (code, summary["status"]) == (0, "done")
+    (notice,) = [entry for entry in summary["notices"] if WORDS in entry["text"]]
+    assert (notice["level"], notice["stage"]) == ("warned", "draft_candidates")
+    assert f"warned: {notice['text']}" in told
+    lost, asked = (int(n) for n in re.match(r"(\d+) of (\d+) calls", notice["text"]).groups())
+    assert 0 < lost < asked / 2
+    (report,) = (tmp_path / "w" / "runs").glob(f"{summary['run_id']}/report.html")
+    assert WORDS in html.unescape(report.read_text())
+    with caplog.at_level("WARNING"):
+        run_stage({"workspace": str(tmp_path / "w"), "run_id": summary["run_id"]}, "draft_candidates")
+    assert WORDS in caplog.text
+
+
+def test_a_server_that_refuses_every_revision_fails_that_stage_in_its_words(run):
+    def plan(body, number):
+        return REFUSED if "improved" in body["messages"][-1]["content"] else Do(content=a_note)
+
+    with ChaosServer(plan) as server:
+        code, told, summary = run(server, "revise_candidates.rounds=1")
+    assert code == 1
+    assert WORDS in told
+    assert WORDS in summary["error"]
+    assert summary["stages"]["revise_candidates"]["state"] == "failed"
+
+
+def a_note(body, i):
+    """The first note in the prompt, as a model that merges nothing would reply."""
+    prompt = body["messages"][-1]["content"]
+    return json.dumps({"note": re.search(r"\[begin note 1 .*\n((?:\| .*\n)+)", prompt)[1].replace("| ", "").strip()})
 
 
 def test_who_wants_the_extractive_drafts_alone_gets_them(run):

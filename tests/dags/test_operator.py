@@ -203,7 +203,7 @@ def test_a_task_leads_to_its_runs_page_and_report(desk):
     run = desk.runs("synthesize_supernotes")[0]["dag_run_id"]
     desk.page.goto(f"{desk.url}/dags/synthesize_supernotes/runs/{run}/tasks/report/details")
     for name in ("Supernotes run", "Report"):
-        link = desk.page.get_by_role("link", name=name).first
+        link = desk.page.get_by_role("link", name=name, exact=True)
         link.wait_for()
         assert desk.page.request.get(f"{desk.url}{link.get_attribute('href')}").ok
 

@@ -13,7 +13,7 @@ import regex
 
 from texts.words import Token, fold, is_function_word, stem, tokens, word_set
 
-_TITLES = word_set(
+TITLES = word_set(
     "mr mrs ms dr prof sir lord lady president senator rep representative sen governor gov mayor minister "
     "secretary judge justice general king queen prince princess pope chancellor chairman ceo director chief "
     "professor doctor herr frau presidente ministro señor senhor monsieur madame rey reina präsident"
@@ -152,7 +152,7 @@ def _close(text: str, run: list[Token], lowercase: frozenset[str], language: str
     while run:
         word = _bare(run[0].text)
         opening = _opens(text, run[0].start)
-        plain = is_function_word(word) or word.split("-")[0] in _OPENERS or word in _TITLES
+        plain = is_function_word(word) or word.split("-")[0] in _OPENERS or word in TITLES
         acronym = run[0].text.isupper() and 2 <= len(run[0].text) <= 6 and word not in _OPENERS
         if acronym and (not is_function_word(word) or run[0].text in ("US", "IT", "WHO", "UN")):
             break
@@ -172,7 +172,7 @@ def _close(text: str, run: list[Token], lowercase: frozenset[str], language: str
     if language == "de" and len(run) == 1 and not run[0].text.isupper() and _GERMAN_COMMON.search(_bare(run[0].text)):
         # German writes every noun with a capital: a single word is taken for a name only as far as an ending allows.
         sure = False
-    kept = tuple(_bare(t.text) for t in run if _bare(t.text) not in _TITLES)
+    kept = tuple(_bare(t.text) for t in run if _bare(t.text) not in TITLES)
     kept = tuple(w for w in kept if w) or tuple(_bare(t.text) for t in run)
     if len(run) == 1 and (compound := _COMPOUND.fullmatch(run[0].text.replace("‑", "-"))):
         kept = (_bare(compound[1]),)  # German-born, AI-generated: the name is the first part

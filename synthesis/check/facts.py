@@ -6,6 +6,10 @@ place like the one it stands in here, do they have this value there, or another 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from difflib import SequenceMatcher
+from itertools import pairwise
+
 import regex
 
 from synthesis.check.base import Draft, Finding
@@ -20,10 +24,10 @@ from synthesis.check.evidence import (
     place_of,
 )
 from synthesis.check.stance import claimed, denied_before, denies
-from texts.names import Name, names_agree
+from texts.names import TITLES, Name, names_agree
 from texts.note import find_urls, fold_quotes, without_urls
 from texts.values import Date, Number, dates_agree, numbers_agree
-from texts.words import fold, tokens
+from texts.words import Token, fold, is_function_word, tokens
 
 _QUOTED = regex.compile(
     r"[“„]([^“”„]{2,400})[”“]|«([^«»]{2,400})»|「([^「」]{2,400})」|『([^『』]{2,400})』"
@@ -46,7 +50,7 @@ def check_facts(draft: Draft) -> list[Finding]:
         for name in sentence.names:
             findings += _name(draft, evidence, sentence, name)
         findings += _year_twice(draft, sentence)
-        findings += _substitutions(draft, evidence, sentence)
+        findings += _exchanged(draft, evidence, sentence)
     findings += _quotations(draft, evidence)
     return findings
 
@@ -146,55 +150,75 @@ def _same_place(a: Place, b: Place, threshold: float) -> bool:
     )
 
 
-# ------------------------------------------------------------------------------- scripts that do not show their names
+# ----------------------------------------------------------------------------------- words exchanged in a copied sentence
 
 _CASELESS = regex.compile(
     r"[\p{Arabic}\p{Devanagari}\p{Hebrew}\p{Bengali}\p{Tamil}\p{Telugu}\p{Thai}\p{Han}\p{Hiragana}\p{Katakana}\p{Hangul}\p{Georgian}]"
 )
+COPIED = 0.6  # share of the words of either sentence that the other has, from which one is a copy of the other
+LONGEST_EXCHANGE = 6  # words
+COMPARED = 3  # source sentences that a sentence of the draft is laid beside
 
 
-def _substitutions(draft: Draft, evidence: Evidence, sentence: Sentence) -> list[Finding]:
-    """In a script without capitals: a word exchanged inside an otherwise copied sentence, that no source knows."""
-    text = sentence.span.text
-    if len(_CASELESS.findall(text)) < 0.4 * sum(c.isalpha() for c in text):
-        return []
+def _exchanged(draft: Draft, evidence: Evidence, sentence: Sentence) -> list[Finding]:
+    """A name exchanged for another inside an otherwise copied sentence; in scripts without capitals, words that no source knows."""
     words = [t.stem for t in sentence.words]
+    text = sentence.span.text
+    caseless = len(_CASELESS.findall(text)) >= 0.4 * sum(c.isalpha() for c in text)
     if len(words) < 4:
         return []
-    best: Sentence | None = None
-    best_share = 0.0
-    for other in evidence.notes:
-        share = len(set(words) & {t.stem for t in other.words}) / len(set(words))
-        if share > best_share:
-            best, best_share = other, share
-    if best is None or best_share < 0.7:
-        return []
+    least = 0.7 if caseless else COPIED
+    copied = sorted((s for s in evidence.notes if _copied(words, s) >= least), key=lambda s: -_copied(words, s))
     known = {t.stem for s in evidence.all for t in s.words}
-    theirs = [t.stem for t in best.words]
-    findings: list[Finding] = []
-    i = 0
-    while i < len(words):
-        if words[i] in known:
-            i += 1
-            continue
-        j = i
-        while j < len(words) and words[j] not in known:
-            j += 1
-        before, after = words[i - 1] if i else "^", words[j] if j < len(words) else "$"
-        framed = (before == "^" or before in theirs) and (after == "$" or after in theirs)
-        if framed and not (before == "^" and after == "$") and j - i <= 6:
-            start, end = sentence.words[i].start, sentence.words[j - 1].end
-            found = draft.text[start:end]
-            findings.append(
-                Finding(
-                    "facts.entities",
-                    f"'{found[:60]}' stands in an otherwise copied sentence and occurs in no source.",
-                    start,
-                    end,
-                )
-            )
-        i = j
-    return findings
+    findings: dict[int, Finding] = {}
+    for other in copied[:COMPARED]:
+        for i, j, k, end in _replaced(words, [t.stem for t in other.words]):
+            mine, theirs = sentence.words[i:j], other.words[k:end]
+            if caseless:
+                wrong = not known & set(words[i:j])
+            else:
+                part = any(n.start < mine[-1].end and mine[0].start < n.end for n in sentence.names)
+                part |= i > 0 and any(t.text[0].isupper() for t in mine) and not _titles(mine, sentence.words[j:])
+                wrong = part and _another_name(mine, theirs) and not _beside(words, i, j, evidence)
+            if wrong:
+                found, there = draft.text[mine[0].start : mine[-1].end], " ".join(t.text for t in theirs)
+                reason = f"Where the draft has '{found[:60]}', the sentence it copies from source {other.source + 1} has '{there[:60]}'."
+                findings.setdefault(i, Finding("facts.entities", reason, mine[0].start, mine[-1].end))
+    return list(findings.values())
+
+
+def _replaced(mine: list[str], theirs: list[str]) -> list[tuple[int, int, int, int]]:
+    """Runs of words of one sentence that stand in the place of others of the other: from, to, from, to."""
+    opcodes = SequenceMatcher(None, mine, theirs, autojunk=False).get_opcodes()
+    longest = min(LONGEST_EXCHANGE, len(mine) - 1)
+    return [(i, j, k, n) for what, i, j, k, n in opcodes if what == "replace" and j - i <= longest]
+
+
+def _copied(words: list[str], other: Sentence) -> float:
+    theirs = {t.stem for t in other.words}
+    return len(theirs & set(words)) / min(len(theirs), len(set(words))) if len(theirs) >= 4 else 0.0
+
+
+def _another_name(mine: Sequence[Token], theirs: Sequence[Token]) -> bool:
+    """Whether two runs of words name different things: both have a name, and neither is short for, or a form of, the other."""
+    named = [t for t in theirs if t.text[0].isupper() and not is_function_word(fold(t.text))]
+    a, b = tuple(fold(t.text) for t in mine), tuple(fold(t.text) for t in named)
+    if not named or {word[:4] for word in a} & {word[:4] for word in b}:
+        return False
+    initials = ["".join(word[0] for word in run) for run in (a, tuple(fold(t.text) for t in theirs))]
+    return initials[0] not in b and initials[1] not in a and not names_agree(Name("", 0, 0, a), Name("", 0, 0, b))
+
+
+def _titles(mine: Sequence[Token], following: Sequence[Token]) -> bool:
+    """Whether the words only say what the person named after them is: 'Senator Hale' for 'Mara Hale'."""
+    return all(fold(t.text) in TITLES for t in mine) and bool(following) and following[0].text[0].isupper()
+
+
+def _beside(words: list[str], i: int, j: int, evidence: Evidence) -> bool:
+    """Whether the words i to j stand somewhere in the sources or the post between the same neighbours."""
+    left, right = (["^", *words][i], words[i]), (words[j - 1], [*words, "$"][j])
+    pairs = {pair for s in evidence.all for pair in pairwise(["^", *(t.stem for t in s.words), "$"])}
+    return left in pairs and right in pairs
 
 
 # --------------------------------------------------------------------------------------------------------- quotations

@@ -177,9 +177,8 @@ def _exchanged(draft: Draft, evidence: Evidence, sentence: Sentence) -> list[Fin
             if caseless:
                 wrong = not known & set(words[i:j])
             else:
-                part = any(n.start < mine[-1].end and mine[0].start < n.end for n in sentence.names)
-                part |= i > 0 and any(t.text[0].isupper() for t in mine) and not _titles(mine, sentence.words[j:])
-                wrong = part and _another_name(mine, theirs) and not _beside(words, i, j, evidence)
+                part = _named(sentence, i, j) and not _titles(mine, sentence.words[j:]) and _named(other, k, end)
+                wrong = bool(part) and _another_name(mine, theirs) and not _beside(words, i, j, evidence)
             if wrong:
                 found, there = draft.text[mine[0].start : mine[-1].end], " ".join(t.text for t in theirs)
                 reason = f"Where the draft has '{found[:60]}', the sentence it copies from source {other.source + 1} has '{there[:60]}'."
@@ -207,6 +206,13 @@ def _another_name(mine: Sequence[Token], theirs: Sequence[Token]) -> bool:
         return False
     initials = ["".join(word[0] for word in run) for run in (a, tuple(fold(t.text) for t in theirs))]
     return initials[0] not in b and initials[1] not in a and not names_agree(Name("", 0, 0, a), Name("", 0, 0, b))
+
+
+def _named(sentence: Sentence, i: int, j: int) -> bool:
+    """Whether a run of words holds a name or part of one, or a capital where no sentence begins."""
+    run = sentence.words[i:j]
+    within = any(n.start < run[-1].end and run[0].start < n.end for n in sentence.names)
+    return within or any(t.text[0].isupper() for t in sentence.words[max(i, 1) : j])
 
 
 def _titles(mine: Sequence[Token], following: Sequence[Token]) -> bool:

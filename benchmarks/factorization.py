@@ -35,12 +35,11 @@ from numba import njit
 from benchmarks.worlds import WORLDS, make_world
 from matrix_factorization.foldin import fold_in_notes
 from matrix_factorization.kernels.threads import Workers
-from matrix_factorization.model.adding import with_added
 from matrix_factorization.model.objective import NoteParameters, Parameters, RaterParameters, objective
 from matrix_factorization.model.ratings import VALUE_OF_CODE, RatingTable, rating_table
 from matrix_factorization.score.flow import peel
 from matrix_factorization.score.inputs import table_of_snapshot
-from matrix_factorization.solve.exact import ExactSolver, Factorization, random_start, refit
+from matrix_factorization.solve.exact import ExactSolver, Factorization, random_start
 from matrix_factorization.solve.turning import turned
 from nouns import snapshot
 from nouns.snapshot import RATER_IDS_FILE, RATER_INDEX_FILE
@@ -56,7 +55,6 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--peer", type=Path, help="checkout of twitter/communitynotes")
     parser.add_argument("--peer-python", default=sys.executable, help="interpreter with pandas and torch for the peer")
     parser.add_argument("--work", type=Path, help="folder for the ratings and X's results (default: a temporary one)")
-    parser.add_argument("--device", help="torch device for the torch solver, such as cuda")
     parser.add_argument("--repeat", type=int, default=5)
     parser.add_argument("--threads", type=int)
     parser.add_argument("--seed", type=int, default=0)
@@ -147,7 +145,6 @@ def _measure(size: int, kind: str, folder: Path, options: argparse.Namespace) ->
     facts["fold-in of every note, with intervals"] = measured(
         run, of=np.nan, nanoseconds_a_note=run["seconds"] * 1e9 / kept.n_notes
     )
-    facts["refit after 1 % new ratings"] = _refit(frame, best.loss, cold["seconds"], measured, options)
     if options.basins:
         rng = np.random.default_rng(2)
         default = ExactSolver(threads=options.threads).fit(kept)
@@ -158,8 +155,6 @@ def _measure(size: int, kind: str, folder: Path, options: argparse.Namespace) ->
             "random_worst_excess": losses.max() / lowest - 1, "random_starts_higher_by_1e-4": int(np.count_nonzero(losses > lowest * (1 + 1e-4))),
             "default_message": default.message, **_differences(default.parameters, _polished(kept, default, options)),
         }  # fmt: skip
-    if options.device:
-        facts["torch"] = _torch(kept, options, best.loss)
     return facts
 
 
@@ -169,39 +164,6 @@ def _polished(kept: RatingTable, found: Factorization, options: argparse.Namespa
     return exact.fit(kept, start=found.parameters).parameters
 
 
-def _refit(
-    frame: pl.DataFrame, best: float, cold: float, measured: Callable[..., dict[str, Any]], options: argparse.Namespace
-) -> dict[str, Any]:
-    """Every hundredth rating is new: merge and descend from yesterday's parameters, beside all ids again and a fit from nothing.
-
-    `share_of_cold`: of ids to tables with one start at the same tolerance; `share_of_stage_cold`: of the same with the stage's own starts and
-    tolerance.
-    """
-    new = pl.Series(np.random.default_rng(1).random(len(frame)) < 0.01)
-    today, yesterday = frame.filter(new), rating_table(frame.filter(~new))
-    old = (
-        ExactSolver(random_starts=0, turn_communities=False, tolerance=1e-9, threads=options.threads)
-        .fit(yesterday)
-        .parameters
-    )
-    solver = ExactSolver(random_starts=0, turn_communities=False, tolerance=1e-6, threads=options.threads)
-    run = _time(lambda: refit(solver, yesterday, old, today), options.repeat)
-    merge = _time(lambda: with_added(yesterday, today), options.repeat)
-    found = run["value"][1]
-    # What `fit_raters` would do with all of today's ratings: its tolerance, its starts, communities turned.
-    stage = _time(lambda: ExactSolver(threads=options.threads).fit(rating_table(frame)), 1)
-    return measured(
-        run,
-        of=np.nan,
-        sweeps=found.sweeps,
-        excess=found.loss / best - 1,
-        share_of_cold=run["seconds"] / cold,
-        share_of_stage_cold=run["seconds"] / stage["seconds"],
-        merge_seconds=merge["seconds"],
-    )
-
-
-@njit(nogil=True, cache=True)
 def _read(stream):  # pragma: no cover - compiled
     total = np.uint32(0)
     for packed in stream:
@@ -285,20 +247,6 @@ def _cold_worker(folder: Path, threads: int | None) -> dict[str, Any]:
         "ratings": table.n_ratings, "notes": table.n_notes, "raters": table.n_raters, "seconds": time.perf_counter() - began,
         "cpu_seconds": time.process_time() - cpu, "read_and_sort_seconds": read, "fit_seconds": fitted - read, "sweeps": found.sweeps,
         "loss": found.loss, "message": found.message, "peak_bytes": _status("VmHWM"),
-    }  # fmt: skip
-
-
-def _torch(kept: RatingTable, options: argparse.Namespace, best: float) -> dict[str, Any]:
-    import torch
-
-    from matrix_factorization.solve.torch_solver import TorchSolver
-
-    kind = "float64" if options.device == "cpu" else "float32"
-    solver = TorchSolver(device=options.device, dtype=kind, tolerance=1e-6)
-    run = _time(lambda: solver.fit(kept), max(options.repeat // 2, 1))
-    return {
-        "device": options.device, "dtype": kind, "torch": torch.__version__, "seconds_with_upload": run["seconds"],
-        "sweeps": run["value"].sweeps, "excess": run["value"].loss / best - 1,
     }  # fmt: skip
 
 

@@ -31,39 +31,28 @@ N_PARTIAL = 8
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def half_sweep(
-    parts, stream, other, own, mu, ridge_i, ridge_f, gauge, chosen, bounds, lo, hi, partial
+    parts, stream, weight, other, own, mu, ridge_i, ridge_f, gauge, bounds, lo, hi, partial
 ):  # pragma: no cover - compiled
     """Solve every row of chunks lo..hi-1 exactly, the other side held fixed.
 
-    A row's ratings r with the other side's (x, f): minimise sum (r - mu - x - i - f g)^2 + ridge_i i^2 + ridge_f g^2 over (i, g),
-    a 2 x 2 system. `parts`: where each row's ratings of value 0, 1/2 and 1 begin. `other`, `own`: (n, 2) float32 pairs (intercept,
-    factor); sums in float64. `gauge`: (c, s, t, beta) not yet applied to `own` (see `gauge_step`): only needed to know from where the
-    objective fell. `chosen`: solve only rows marked True and leave the others (OBJECTIVE then lacks them); empty: all.
+    A row's ratings r with the other side's (x, f): minimise sum w (r - mu - x - i - f g)^2 + ridge_i i^2 + ridge_f g^2 over (i, g),
+    a 2 x 2 system. `parts`: where each row's ratings of value 0, 1/2 and 1 begin; `weight`: one a rating, or empty. `other`, `own`: (n, 2)
+    float32 pairs (intercept, factor); sums in float64. `gauge`: (c, s, t, beta) not yet applied to `own` (see `gauge_step`): only needed to
+    know from where the objective fell.
     """
     far = len(other) > NEAR_ROWS
-    c = gauge[0]
-    s = gauge[1]
-    t = gauge[2]
-    beta = gauge[3]
+    c, s, t, beta = gauge[0], gauge[1], gauge[2], gauge[3]
     for chunk in range(lo, hi):
-        decrease = 0.0
-        objective = 0.0
-        residual = 0.0
-        m_i = 0.0
-        m_f = 0.0
-        m_ii = 0.0
-        m_if = 0.0
-        m_ff = 0.0
+        decrease = objective = residual = 0.0
+        m_i = m_f = m_ii = m_if = m_ff = 0.0
         for row in range(bounds[chunk], bounds[chunk + 1]):
-            before_i = np.float64(own[row, 0])
-            before_g = np.float64(own[row, 1])
-            i = before_i
-            g = before_g
-            if len(chosen) == 0 or chosen[row]:
-                p0 = parts[3 * row]
+            p0 = parts[3 * row]
+            p3 = parts[3 * row + 3]
+            if len(weight):
+                n, sf, sff, sy, syf, syy = weighted_sums(stream, weight, p0, p3, other, mu)
+            else:
                 p1 = parts[3 * row + 1]
                 p2 = parts[3 * row + 2]
-                p3 = parts[3 * row + 3]
                 n = np.float64(p3 - p0)
                 n1 = np.float64(p2 - p1)
                 n2 = np.float64(p3 - p2)
@@ -87,16 +76,17 @@ def half_sweep(
                 syf = srf - sxf - mu * sf
                 # The sum of (r - mu - x)^2.
                 syy = sxx - 2.0 * srx + 0.25 * n1 + n2 - 2.0 * mu * (sr - sx) + mu * mu * n
-                a11 = n + ridge_i
-                a22 = sff + ridge_f
-                i, g = solve_2x2(a11, sf, a22, sy, syf)
-                di = i - (before_i - s * before_g + beta)
-                dg = g - (before_g + t) / c
-                decrease += a11 * di * di + 2.0 * sf * di * dg + a22 * dg * dg
-                objective += syy - i * sy - g * syf
-                residual += sy - n * i - sf * g
-                own[row, 0] = i
-                own[row, 1] = g
+            a11 = n + ridge_i
+            a22 = sff + ridge_f
+            i, g = solve_2x2(a11, sf, a22, sy, syf)
+            before_g = np.float64(own[row, 1])
+            di = i - (np.float64(own[row, 0]) - s * before_g + beta)
+            dg = g - (before_g + t) / c
+            decrease += a11 * di * di + 2.0 * sf * di * dg + a22 * dg * dg
+            objective += syy - i * sy - g * syf
+            residual += sy - n * i - sf * g
+            own[row, 0] = i
+            own[row, 1] = g
             m_i += i
             m_f += g
             m_ii += i * i
@@ -113,70 +103,22 @@ def half_sweep(
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def weighted_half_sweep(
-    start, stream, weight, other, own, mu, ridge_i, ridge_f, gauge, chosen, bounds, lo, hi, partial
-):  # pragma: no cover - compiled
-    """`half_sweep` with one weight per rating."""
-    c = gauge[0]
-    s = gauge[1]
-    t = gauge[2]
-    beta = gauge[3]
-    for chunk in range(lo, hi):
-        decrease = 0.0
-        objective = 0.0
-        residual = 0.0
-        m_i = 0.0
-        m_f = 0.0
-        m_ii = 0.0
-        m_if = 0.0
-        m_ff = 0.0
-        for row in range(bounds[chunk], bounds[chunk + 1]):
-            before_i = np.float64(own[row, 0])
-            before_g = np.float64(own[row, 1])
-            i = before_i
-            g = before_g
-            if len(chosen) == 0 or chosen[row]:
-                n = 0.0
-                sy = 0.0
-                sf = 0.0
-                syf = 0.0
-                sff = 0.0
-                syy = 0.0
-                for k in range(start[row], start[row + 1]):
-                    packed = stream[k]
-                    w = np.float64(weight[k])
-                    j = packed >> TWO
-                    f = np.float64(other[j, 1])
-                    y = np.float64(np.float32(packed & CODE_MASK) * HALF - other[j, 0]) - mu
-                    n += w
-                    sy += w * y
-                    sf += w * f
-                    syf += w * y * f
-                    sff += w * f * f
-                    syy += w * y * y
-                a11 = n + ridge_i
-                a22 = sff + ridge_f
-                i, g = solve_2x2(a11, sf, a22, sy, syf)
-                di = i - (before_i - s * before_g + beta)
-                dg = g - (before_g + t) / c
-                decrease += a11 * di * di + 2.0 * sf * di * dg + a22 * dg * dg
-                objective += syy - i * sy - g * syf
-                residual += sy - n * i - sf * g
-                own[row, 0] = i
-                own[row, 1] = g
-            m_i += i
-            m_f += g
-            m_ii += i * i
-            m_if += i * g
-            m_ff += g * g
-        partial[chunk, DECREASE] = decrease
-        partial[chunk, OBJECTIVE] = objective
-        partial[chunk, RESIDUAL] = residual
-        partial[chunk, SUM_I] = m_i
-        partial[chunk, SUM_F] = m_f
-        partial[chunk, SUM_II] = m_ii
-        partial[chunk, SUM_IF] = m_if
-        partial[chunk, SUM_FF] = m_ff
+def weighted_sums(stream, weight, first, last, other, mu):  # pragma: no cover - compiled
+    """Weighted sums over ratings first..last-1, with y = r - mu - x: (1, f, f^2, y, y f, y^2)."""
+    n = sf = sff = sy = syf = syy = 0.0
+    for k in range(first, last):
+        packed = stream[k]
+        w = np.float64(weight[k])
+        j = packed >> TWO
+        f = np.float64(other[j, 1])
+        y = np.float64(np.float32(packed & CODE_MASK) * HALF - other[j, 0]) - mu
+        n += w
+        sf += w * f
+        sff += w * f * f
+        sy += w * y
+        syf += w * y * f
+        syy += w * y * y
+    return n, sf, sff, sy, syf, syy
 
 
 @njit(nogil=True, cache=True, error_model="numpy", inline="always")

@@ -9,18 +9,15 @@ from functools import cached_property
 from typing import Protocol
 
 import numpy as np
-import polars as pl
 
 from matrix_factorization.kernels import loops as kernels
 from matrix_factorization.kernels.threads import Workers, chunk_bounds
-from matrix_factorization.model.adding import with_added
 from matrix_factorization.model.objective import (
     NoteParameters,
     Parameters,
     RaterParameters,
     Regularisation,
     Ridges,
-    objective,
 )
 from matrix_factorization.model.ratings import RatingTable
 from matrix_factorization.solve.acceleration import Extrapolation, sampled
@@ -79,19 +76,17 @@ class ExactSolver:
     `turn_communities`: then see whether communities of the best have the wrong sign relative to each other (`turning.py`).
     `sample`: a table of millions of ratings is begun on a tenth of its notes; `extrapolate`: sweeps are mixed (`acceleration.py`; both change how
     fast the optimum is found, not where it is).
-    `freeze_raters` keeps raters and mu as given in `start` (one exact half sweep over the notes); `freeze_notes` the other way round.
+    `freeze_raters` keeps raters and mu as given in `start`: one exact half sweep over the notes.
     `threads=None` uses the processors this process may use and never changes the result.
     """
 
     regularisation: Regularisation = field(default_factory=Regularisation)
     tolerance: float = 1e-9
     max_sweeps: int = 200
-    seed_notes: int = 1
     random_starts: int = 3
     random_start_limit: int = 5_000_000
     turn_communities: bool = True
     freeze_raters: bool = False
-    freeze_notes: bool = False
     gauge: bool = True
     extrapolate: bool = True
     sample: bool = True
@@ -100,8 +95,8 @@ class ExactSolver:
     def fit(
         self, ratings: RatingTable, start: Parameters | None = None, rng: np.random.Generator | None = None
     ) -> Factorization:
-        if (self.freeze_raters or self.freeze_notes) and start is None:
-            raise ValueError("frozen raters or notes need a start that holds their parameters; pass start=...")
+        if self.freeze_raters and start is None:
+            raise ValueError("frozen raters need a start that holds their parameters; pass start=...")
         if ratings.n_ratings == 0:
             prior = start or _start_with_factors(ratings, np.zeros(ratings.n_raters))
             return Factorization(
@@ -110,14 +105,12 @@ class ExactSolver:
         if start is not None:
             begins = [("given", start)]
         else:
-            begins = [
-                (f"seed note {ratings.note_ids[note]}", seed_start(ratings, note))
-                for note in divided_notes(ratings, self.seed_notes)
-            ]
+            note = most_divided_note(ratings)
+            begins = [(f"seed note {ratings.note_ids[note]}", seed_start(ratings, note))]
             if ratings.n_ratings <= self.random_start_limit:
                 rng = rng or np.random.default_rng(0)
                 begins += [(f"random {k + 1}", random_start(ratings, rng)) for k in range(self.random_starts)]
-        free = not (self.freeze_raters or self.freeze_notes)
+        free = not self.freeze_raters
         with Workers(self.threads) as workers:
             descent = _Descent(ratings, self, workers)
             sample = sampled(ratings, workers) if free and start is None and self.sample else None
@@ -157,49 +150,14 @@ class ExactSolver:
         return Factorization(parameters, float(run.losses[-1]), run.losses, reports, run.converged, message)
 
 
-def refit(
-    solver: ExactSolver, table: RatingTable, parameters: Parameters, new_ratings: pl.DataFrame
-) -> tuple[RatingTable, Factorization]:
-    """Yesterday's fit brought up to date: (the table with `new_ratings` added, its factorisation), descending from `parameters` of `table`.
-
-    The notes that got ratings are solved first, the others being at rest; new raters start at the mean intercept and factor zero. Stops
-    by the solver's `tolerance` like every fit: with one rating in a hundred new, half a sweep ends 5e-6 above the optimum, one and a half 4e-7.
-    Raises `InputError` as `with_added` does.
-    """
-    added = with_added(table, new_ratings)
-    intercept = np.full(added.table.n_raters, float(np.mean(parameters.raters.intercept)) if table.n_raters else 0.0)
-    rater_factor = np.zeros(added.table.n_raters)
-    note_intercept, note_factor = np.zeros(added.table.n_notes), np.zeros(added.table.n_notes)
-    intercept[added.rater_row], rater_factor[added.rater_row] = parameters.raters.intercept, parameters.raters.factor
-    note_intercept[added.note_row], note_factor[added.note_row] = parameters.notes.intercept, parameters.notes.factor
-    start = Parameters(
-        RaterParameters(intercept, rater_factor),
-        NoteParameters(note_intercept, note_factor),
-        parameters.global_intercept,
-    )
-    with Workers(solver.threads) as workers:
-        run = _Descent(added.table, solver, workers).run(start, added.changed_notes)
-    return added.table, Factorization(
-        larger_group_negative(run.parameters),
-        float(run.losses[-1]),
-        run.losses,
-        (Start("given", float(run.losses[-1]), len(run.losses) - 1),),
-        run.converged,
-        f"{len(run.losses) - 1} sweeps after {len(new_ratings)} new ratings, remaining excess estimated at {run.remaining:.1e} of the loss.",
-    )
-
-
-def divided_notes(ratings: RatingTable, count: int) -> Sequence[int]:
-    """Indices of the notes whose smaller camp (helpful or not helpful) is largest; ties: more ratings, then smaller id."""
+def most_divided_note(ratings: RatingTable) -> int:
+    """The note whose smaller camp (helpful or not helpful) is largest; ties: more ratings, then the smaller id."""
     if ratings.n_notes == 0:
-        return [0]
+        return 0
     parts = ratings.note_parts
     smaller = np.minimum(parts[1::3] - parts[:-1:3], parts[3::3] - parts[2::3])
-    notes = np.arange(ratings.n_notes)
-    if count < ratings.n_notes:  # all that could be among them, without sorting millions of notes
-        notes = np.flatnonzero(smaller >= np.partition(smaller, -max(count, 1))[-max(count, 1)])
-    order = np.lexsort((notes, -ratings.note_degree()[notes], -smaller[notes]))
-    return notes[order[: max(count, 1)]].tolist()
+    notes = np.flatnonzero(smaller == smaller.max())
+    return int(notes[np.argmax(ratings.note_degree()[notes])])
 
 
 def seed_start(ratings: RatingTable, note: int) -> Parameters:
@@ -259,7 +217,7 @@ class _Run:
 
 
 _NO_GAUGE = np.array([1.0, 0.0, 0.0, 0.0])
-_ALL = np.zeros(0, bool)
+_UNWEIGHTED = np.zeros(0, np.float32)
 
 
 @dataclass
@@ -292,27 +250,26 @@ class _Descent:
         total = np.concatenate(([0.0], np.cumsum(self.table.rater_weight, dtype=np.float64)))
         return np.diff(total[self.table.rater_start])
 
-    def run(self, begin: Parameters, changed_notes: np.ndarray | None = None) -> _Run:
-        """Descend from `begin`. `changed_notes`: the first half sweep solves only these, the others being at rest already."""
+    def run(self, begin: Parameters) -> _Run:
+        """Descend from `begin`."""
         solver = self.solver
         state = _State(
             _pairs(begin.raters.intercept, begin.raters.factor),
             _pairs(begin.notes.intercept, begin.notes.factor),
             float(begin.global_intercept),
         )
-        if solver.freeze_raters or solver.freeze_notes:
-            return self.half_frozen(state, begin)
+        if solver.freeze_raters:
+            return self.notes_only(state)
         falls: list[float] = []  # of each half sweep, as long as no extrapolation came between them
         losses: list[float] = []  # before the first sweep and after each
         rates: list[float] = []
         extrapolation = None
         end = None  # where the last sweep ended, while its extrapolation is on trial
-        chosen = _ALL if changed_notes is None else changed_notes
         # The objective, in sums, is near 0.1 a rating; only the stopping rule uses it.
         scale = 0.1 * self.table.n_ratings
         halves, converged, rejected, remaining = 0, False, False, math.inf
         while (halves < 2 * solver.max_sweeps or rejected) and not converged:
-            found, loss = self.solve_notes(state, chosen)
+            found, loss = self.solve_notes(state)
             halves, rejected = halves + 1, False
             if end is not None and extrapolation is not None and loss > losses[-1]:
                 (state.raters, state.mu), end = end, None  # too far: go on from where the sweep itself ended
@@ -322,11 +279,10 @@ class _Descent:
             if not rates:
                 falls.append(found[kernels.DECREASE])
                 remaining = remaining_decrease(falls) / scale
-                if remaining <= solver.tolerance and len(chosen) == 0:
+                if remaining <= solver.tolerance:
                     losses.append(loss)
                     converged = True
                     break
-            chosen = _ALL
             before = state.raters.copy(), state.mu
             fall, loss = self.solve_raters(state, found)
             halves += 1
@@ -362,15 +318,15 @@ class _Descent:
             remaining,
         )
 
-    def solve_notes(self, state: _State, chosen: np.ndarray) -> tuple[np.ndarray, float]:
-        """Half a sweep: (partial sums of the kernel, the objective after it, in sums; without the notes not `chosen`)."""
-        found = self.half(True, state.raters, state.notes, state.mu, state.note_gauge, chosen)
+    def solve_notes(self, state: _State) -> tuple[np.ndarray, float]:
+        """Half a sweep: (partial sums of the kernel, the objective after it, in sums)."""
+        found = self.half(True, state, state.note_gauge)
         state.note_gauge = _NO_GAUGE
         return found, found[kernels.OBJECTIVE] + self.penalty(state.raters, state.mu, self.ridges[:2])
 
     def solve_raters(self, state: _State, of_notes: np.ndarray) -> tuple[float, float]:
         """The other half, then mu, then the step along the invariances: (decrease of the objective, the objective), in sums."""
-        found = self.half(False, state.raters, state.notes, state.mu, _NO_GAUGE, _ALL)
+        found = self.half(False, state, _NO_GAUGE)
         loss = found[kernels.OBJECTIVE] + self.penalty(state.notes, state.mu, self.ridges[2:4])
         step, after = _best_global_step(found[kernels.RESIDUAL], state.mu, self.total_weight, self.ridges)
         state.mu += step
@@ -387,45 +343,26 @@ class _Descent:
             state.note_gauge, after = np.array([c, s, t, beta]), after + more
         return found[kernels.DECREASE] + after, loss - after
 
-    def half_frozen(self, state: _State, begin: Parameters) -> _Run:
-        """One side frozen: convex and separable, so half a sweep is the answer. Both frozen: nothing moves."""
-        if self.solver.freeze_raters and self.solver.freeze_notes:
-            return _Run(begin, np.array([objective(self.table, begin, self.solver.regularisation)]), True, 0.0)
-        notes = self.solver.freeze_raters
-        found = self.half(notes, state.raters, state.notes, state.mu, _NO_GAUGE, _ALL)
-        other, ridges = (state.raters, self.ridges[:2]) if notes else (state.notes, self.ridges[2:4])
-        loss = found[kernels.OBJECTIVE] + self.penalty(other, state.mu, ridges)
+    def notes_only(self, state: _State) -> _Run:
+        """Raters frozen: convex and separable, so half a sweep is the answer."""
+        found, loss = self.solve_notes(state)
         losses = np.array([loss + found[kernels.DECREASE], loss]) / self.table.n_ratings
         return _Run(_unpaired(state.raters, state.notes, state.mu), losses, True, 0.0)
 
-    def half(
-        self,
-        solve_notes: bool,
-        raters: np.ndarray,
-        notes: np.ndarray,
-        mu: float,
-        gauge: np.ndarray,
-        chosen: np.ndarray,
-    ) -> np.ndarray:
-        """Solve all notes (or all raters, or those marked in `chosen`) in place; returns the summed partials of the kernel."""
+    def half(self, solve_notes: bool, state: _State, gauge: np.ndarray) -> np.ndarray:
+        """Solve all notes (or all raters) in place; returns the summed partials of the kernel."""
         table, ridges = self.table, self.ridges
         if solve_notes:
-            start, parts, stream = table.note_start, table.note_parts, table.by_note
-            weight, bounds = table.note_weight, self.note_bounds
-            other, own, ridge = raters, notes, (ridges.note_intercept, ridges.note_factor)
+            parts, stream, weight, bounds = table.note_parts, table.by_note, table.note_weight, self.note_bounds
+            other, own, ridge = state.raters, state.notes, (ridges.note_intercept, ridges.note_factor)
         else:
-            start, parts, stream = table.rater_start, table.rater_parts, table.by_rater
-            weight, bounds = table.rater_weight, self.rater_bounds
-            other, own, ridge = notes, raters, (ridges.rater_intercept, ridges.rater_factor)
+            parts, stream, weight, bounds = table.rater_parts, table.by_rater, table.rater_weight, self.rater_bounds
+            other, own, ridge = state.notes, state.raters, (ridges.rater_intercept, ridges.rater_factor)
+        weight = _UNWEIGHTED if weight is None else weight
         partial = np.zeros((len(bounds) - 1, kernels.N_PARTIAL))
 
         def work(lo: int, hi: int) -> None:
-            if weight is None:
-                kernels.half_sweep(parts, stream, other, own, mu, *ridge, gauge, chosen, bounds, lo, hi, partial)
-            else:
-                kernels.weighted_half_sweep(
-                    start, stream, weight, other, own, mu, *ridge, gauge, chosen, bounds, lo, hi, partial
-                )
+            kernels.half_sweep(parts, stream, weight, other, own, state.mu, *ridge, gauge, bounds, lo, hi, partial)
 
         self.workers.run(len(partial), work)
         return partial.sum(axis=0)
@@ -466,33 +403,3 @@ def _pairs(intercept: np.ndarray, factor: np.ndarray) -> np.ndarray:
 def _unpaired(raters: np.ndarray, notes: np.ndarray, mu: float) -> Parameters:
     columns = [np.ascontiguousarray(side[:, k], dtype=np.float64) for side in (raters, notes) for k in (0, 1)]
     return Parameters(RaterParameters(*columns[:2]), NoteParameters(*columns[2:]), mu)
-
-
-def warm_start(
-    ratings: RatingTable,
-    raters: tuple[pl.Series, RaterParameters],
-    notes: tuple[np.ndarray, NoteParameters],
-    global_intercept: float,
-) -> Parameters:
-    """Yesterday's parameters on today's table, to start an incremental refit from: `solver.fit(ratings, start=warm_start(...))`.
-
-    `raters`: (ids, parameters), `notes`: (ids, parameters) of an earlier fit, in any order; ids need not be in the table. A new rater starts at
-    the mean intercept and factor zero; new notes need no start, the first half sweep solves them.
-    """
-    ids, known = raters
-    row = pl.DataFrame({"id": ids, "row": np.arange(len(ids))})
-    found = pl.DataFrame({"id": ratings.rater_ids}).join(row, on="id", how="left", maintain_order="left")["row"]
-    old = found.is_not_null().to_numpy()
-    intercept = np.full(ratings.n_raters, float(np.mean(known.intercept)) if len(known.intercept) else 0.0)
-    factor = np.zeros(ratings.n_raters)
-    at = found.drop_nulls().to_numpy()
-    intercept[old], factor[old] = known.intercept[at], known.factor[at]
-    note_ids, known_notes = notes
-    order = np.argsort(note_ids, kind="stable")
-    slot = np.minimum(np.searchsorted(note_ids, ratings.note_ids, sorter=order), max(len(note_ids) - 1, 0))
-    note_intercept, note_factor = np.zeros(ratings.n_notes), np.zeros(ratings.n_notes)
-    if len(note_ids):
-        same = note_ids[order[slot]] == ratings.note_ids
-        note_intercept[same] = known_notes.intercept[order[slot]][same]
-        note_factor[same] = known_notes.factor[order[slot]][same]
-    return Parameters(RaterParameters(intercept, factor), NoteParameters(note_intercept, note_factor), global_intercept)

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import numpy as np
-import polars as pl
 import pytest
 from numba import njit
 
 from matrix_factorization.kernels.simd import part_sums, row_sums
 from matrix_factorization.kernels.threads import Workers
 from matrix_factorization.model.objective import objective
-from matrix_factorization.model.ratings import rating_table
 from matrix_factorization.solve import acceleration
 from matrix_factorization.solve.acceleration import Extrapolation, sampled
-from matrix_factorization.solve.exact import ExactSolver, refit
+from matrix_factorization.solve.exact import ExactSolver
 from tests.matrix_factorization.test_solver import X, small_world
 
 PLAIN = ExactSolver(random_starts=0, turn_communities=False, extrapolate=False, sample=False)
@@ -116,19 +114,6 @@ def test_a_start_from_a_sample_ends_at_the_same_optimum(table, monkeypatch):
     whole = ExactSolver().fit(table)
     monkeypatch.setattr(acceleration, "SMALLEST_SAMPLED", 1000)
     assert ExactSolver().fit(table).loss == pytest.approx(whole.loss, rel=1e-7)
-
-
-def test_a_refit_is_extrapolated_too(table):
-    note, rater, value = table.triples()
-    frame = pl.DataFrame(
-        {"noteId": table.note_ids[note], "raterParticipantId": table.rater_ids.gather(rater), "helpfulness": value}
-    )
-    new = np.random.default_rng(0).random(len(frame)) < 0.01
-    old = rating_table(frame.filter(pl.Series(~new)))
-    solver = ExactSolver(tolerance=1e-6)
-    _, found = refit(solver, old, solver.fit(old).parameters, frame.filter(pl.Series(new)))
-    assert found.loss <= ExactSolver().fit(table).loss * (1 + 5e-6)
-    assert found.sweeps <= 3
 
 
 def test_a_rows_sums_are_those_of_its_parts():

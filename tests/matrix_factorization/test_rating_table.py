@@ -7,11 +7,8 @@ import polars as pl
 import pytest
 
 from benchmarks.worlds import make_world
-from matrix_factorization.model.adding import with_added
-from matrix_factorization.model.objective import Regularisation, objective
 from matrix_factorization.model.ratings import RatingTable, rating_table
 from matrix_factorization.score.inputs import table_of_snapshot
-from matrix_factorization.solve.exact import ExactSolver, refit
 from nouns.errors import InputError
 
 
@@ -56,45 +53,6 @@ def test_both_directions_hold_every_rating_sorted_by_row_value_and_column(n):
         }
     )
     assert by_rater.equals(expected.sort("raterParticipantId", "helpfulness", "noteId").select(by_rater.columns))
-
-
-@pytest.mark.parametrize("text", [False, True], ids=["integer raters", "text raters"])
-@pytest.mark.parametrize("newcomers", [False, True], ids=["known rows", "new notes and raters"])
-def test_a_table_with_ratings_added_is_the_table_of_all_of_them(text, newcomers):
-    frame = ratings()
-    if text:
-        frame = frame.with_columns(pl.col("raterParticipantId").cast(pl.String))
-    if newcomers:
-        new = (pl.Series(frame["noteId"]) % 7 == 0) | (frame["raterParticipantId"].hash(1) % 11 == 0)
-    else:
-        new = pl.Series(np.random.default_rng(0).random(len(frame)) < 0.02)
-        settled = frame.filter(~new)
-        new &= frame["noteId"].is_in(settled["noteId"].implode()) & frame["raterParticipantId"].is_in(
-            settled["raterParticipantId"].implode()
-        )
-    added = with_added(rating_table(frame.filter(~new)), frame.filter(new))
-    assert_same(added.table, rating_table(frame))
-    changed = set(added.table.note_ids[added.changed_notes].tolist())
-    assert changed == set(frame.filter(new)["noteId"].to_list())
-
-
-def test_a_pair_rated_before_cannot_be_added():
-    frame = pl.DataFrame({"noteId": [7, 8], "raterParticipantId": ["A", "B"], "helpfulness": [1.0, 0.5]})
-    again = pl.DataFrame({"noteId": [8], "raterParticipantId": ["B"], "helpfulness": [0.0]})
-    with pytest.raises(InputError, match="note 8 was rated before by rater B"):
-        with_added(rating_table(frame), again)
-
-
-def test_a_refit_with_new_ratings_ends_at_the_optimum_of_all_in_two_sweeps():
-    frame = ratings()
-    new = pl.Series(np.random.default_rng(0).random(len(frame)) < 0.01)
-    yesterday = rating_table(frame.filter(~new))
-    old = ExactSolver().fit(yesterday).parameters
-    table, found = refit(ExactSolver(tolerance=1e-6), yesterday, old, frame.filter(new))
-    best = ExactSolver(tolerance=1e-12).fit(rating_table(frame))
-    assert found.sweeps <= 2
-    assert found.loss <= best.loss * (1 + 5e-6)
-    assert found.loss == pytest.approx(objective(table, found.parameters, Regularisation()), rel=1e-12)
 
 
 def test_a_note_may_go_on_in_the_next_row_group(tmp_path):

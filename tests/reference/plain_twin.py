@@ -14,7 +14,7 @@ from matrix_factorization.model.objective import (
     objective,
 )
 from matrix_factorization.model.ratings import RatingTable
-from matrix_factorization.solve.exact import Factorization, Start, divided_notes, larger_group_negative, seed_start
+from matrix_factorization.solve.exact import Factorization, Start, larger_group_negative, most_divided_note, seed_start
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class PlainSolver:
         note, rater, value = ratings.triples()
         weight = ratings.weights()
         ridge = self.regularisation.ridges(ratings.n_ratings, ratings.n_raters, ratings.n_notes)
-        now = start or seed_start(ratings, divided_notes(ratings, 1)[0])
+        now = start or seed_start(ratings, most_divided_note(ratings))
         losses = [objective(ratings, now, self.regularisation)]
         converged = False
         while len(losses) <= self.max_sweeps and not converged:

@@ -42,16 +42,6 @@ class Note:
 
 
 @dataclass(frozen=True)
-class NoteCluster:
-    """Notes of one post that make the same claim with the same stance; the id derives from the members."""
-
-    cluster_id: str
-    post_id: int
-    stance: Literal["misleading", "not_misleading"]
-    note_ids: tuple[int, ...]
-
-
-@dataclass(frozen=True)
 class Message:
     role: Literal["system", "user", "assistant"]
     content: str

@@ -1,4 +1,4 @@
-"""Texts to unit vectors: real sentence embeddings, hashed n-grams without weights, or a server's.
+"""Texts to unit vectors: real sentence embeddings, or hashed n-grams without weights.
 
 An `Embedder` has a name (it enters caches and manifests), a width and one method. Vectors are rounded to half precision
 before anybody sees them, so that the last bits, which depend on batch composition, do not decide anything downstream.
@@ -10,6 +10,8 @@ import contextlib
 import hashlib
 import os
 import sqlite3
+import sys
+import warnings
 from collections.abc import Callable, Sequence
 from importlib import resources
 from pathlib import Path
@@ -95,11 +97,69 @@ class MiniLM:
         out = np.zeros((len(texts), self.width), dtype=np.float32)
         wanted = sorted((i for i, text in enumerate(texts) if text.strip()), key=lambda i: (len(texts[i]), texts[i]))
         if wanted:
-            rows = self._load().encode(
-                [texts[i][:4000] for i in wanted], batch_size=self.batch, convert_to_numpy=True, show_progress_bar=False
-            )
+            rows = self._encode([texts[i][:4000] for i in wanted])
             out[wanted] = _unit(np.asarray(rows, dtype=np.float64))
         return out
+
+    def _encode(self, texts: list[str]) -> NDArray[np.floating]:
+        return self._load().encode(texts, batch_size=self.batch, convert_to_numpy=True, show_progress_bar=False)
+
+
+class MiniLMOpenVINO(MiniLM):
+    """The same weights run by OpenVINO, in float32: about twice as fast on a CPU, cosine to `minilm` above 0.99999.
+
+    Needs the extra `openvino`. Named apart, since the last bits differ. Raises `InputError` where the package is missing.
+    """
+
+    def __init__(self, batch: int = 16) -> None:
+        super().__init__(batch, device="cpu")
+        self.name = "minilm-openvino"
+        self._compiled: Any = None
+
+    def _encode(self, texts: list[str]) -> NDArray[np.floating]:
+        sentences = self._load()
+        if self._compiled is None:
+            self._compiled = _compile_for_openvino(sentences[0].auto_model)
+        rows = []
+        for start in range(0, len(texts), self.batch):
+            words = sentences.tokenizer(
+                texts[start : start + self.batch],
+                padding=True,
+                truncation=True,
+                max_length=sentences.max_seq_length,
+                return_tensors="np",
+            )
+            states = self._compiled([words["input_ids"], words["attention_mask"]])[0]
+            counted = words["attention_mask"][:, :, None]
+            rows.append((states * counted).sum(axis=1) / counted.sum(axis=1))
+        return np.concatenate(rows)
+
+
+def _compile_for_openvino(model: Any) -> Any:
+    """The encoder as an OpenVINO model on the CPU: (input ids, attention mask) to (texts, words, width) last states."""
+    # Its converter reports usage to its maker by default; without this module it has nobody to report to.
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+    try:
+        import openvino
+    except ModuleNotFoundError as error:
+        raise InputError(
+            "The embedder 'minilm-openvino' needs the package openvino: uv pip install 'supernotes[openvino]'."
+        ) from error
+    import torch
+
+    class LastStates(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = model
+
+        def forward(self, input_ids: Any, attention_mask: Any) -> Any:
+            return self.model(input_ids=input_ids, attention_mask=attention_mask)[0]
+
+    example = {name: torch.ones((2, 4), dtype=torch.int64) for name in ("input_ids", "attention_mask")}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # tracing warns of branches on lengths that this encoder never takes
+        converted = openvino.convert_model(LastStates().eval(), example_input=example)
+    return openvino.Core().compile_model(converted, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
 
 
 class HashingNgrams:
@@ -120,41 +180,6 @@ class HashingNgrams:
         matrix = vectorizer.transform([text[:4000] for text in texts])
         matrix.data = np.sign(matrix.data) * np.log1p(np.abs(matrix.data))
         return _unit(matrix.toarray())
-
-
-class ServerEmbedder:
-    """An OpenAI-compatible server's `/v1/embeddings`. Raises `InputError` when it answers with something else."""
-
-    def __init__(
-        self, base_url: str, model: str, api_key_env: str = "", batch: int = 128, timeout: float = 60.0
-    ) -> None:
-        self.base_url = base_url.rstrip("/")
-        self.model = model
-        self.api_key_env = api_key_env
-        self.batch = batch
-        self.timeout = timeout
-        self.name = f"server-{model}"
-        self.width = 0
-
-    def embed(self, texts: Sequence[str]) -> Vectors:
-        import httpx
-
-        key = os.environ.get(self.api_key_env, "") if self.api_key_env else ""
-        headers = {"Authorization": f"Bearer {key}"} if key else {}
-        rows: list[list[float]] = []
-        with httpx.Client(timeout=self.timeout, headers=headers) as client:
-            for start in range(0, len(texts), self.batch):
-                part = [text[:4000] or " " for text in texts[start : start + self.batch]]
-                response = client.post(f"{self.base_url}/embeddings", json={"model": self.model, "input": part})
-                response.raise_for_status()
-                data = sorted(response.json().get("data", []), key=lambda entry: entry["index"])
-                if len(data) != len(part):
-                    raise InputError(f"{self.base_url}/embeddings gave {len(data)} vectors for {len(part)} texts.")
-                rows.extend(entry["embedding"] for entry in data)
-        self.width = len(rows[0]) if rows else self.width
-        out = _unit(np.asarray(rows, dtype=np.float64).reshape(len(texts), self.width))
-        out[[i for i, text in enumerate(texts) if not text.strip()]] = 0
-        return out
 
 
 class CachedEmbedder:
@@ -245,9 +270,10 @@ def _minilm_bf16() -> MiniLM:
 EMBEDDERS: dict[str, Callable[[], Embedder]] = {
     "minilm": MiniLM,
     "minilm-bf16": _minilm_bf16,
+    "minilm-openvino": MiniLMOpenVINO,
     "hashing": HashingNgrams,
 }
-"""Embedders by name; a server's needs an address and is built by `ServerEmbedder` itself."""
+"""Embedders by name."""
 
 
 def load_embedder(name: str, cache: Path | None = None) -> CachedEmbedder:

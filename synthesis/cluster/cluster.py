@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,12 +51,6 @@ class Clustered:
     stance: str
     duplicate_of: int | None
     similarity: float
-
-
-class Clusterer(Protocol):
-    """Groups the notes of one post."""
-
-    def cluster(self, notes: Sequence[Note], vectors: Vectors) -> list[Clustered]: ...
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-import threading
+import sys
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 
@@ -12,7 +12,7 @@ import pytest
 
 import texts.embedding as embedding
 from nouns.errors import InputError
-from texts.embedding import CachedEmbedder, HashingNgrams, MiniLM, ServerEmbedder, load_embedder
+from texts.embedding import CachedEmbedder, HashingNgrams, MiniLM, MiniLMOpenVINO, load_embedder
 
 TEXTS = ["The bridge was closed by the engineer.", "A crack closed the bridge.", "", "Los precios subieron un 4 %."]
 
@@ -121,38 +121,14 @@ def test_an_unknown_embedder_is_refused_with_the_known_names():
         load_embedder("miniml")
 
 
-@pytest.fixture
-def embedding_server():
-    """A real HTTP server with `/v1/embeddings`; answers in reversed order, as the protocol allows."""
-    import json
-    from http.server import BaseHTTPRequestHandler, HTTPServer
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self):
-            asked = json.loads(self.rfile.read(int(self.headers["content-length"])))
-            data = [{"index": i, "embedding": [float(len(t)), 1.0]} for i, t in enumerate(asked["input"])][::-1]
-            body = json.dumps({"data": data if asked["model"] == "good" else data[1:]}).encode()
-            self.send_response(200)
-            self.send_header("content-length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *args):
-            pass
-
-    server = HTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}/v1"
-    server.shutdown()
-
-
-def test_a_servers_vectors_come_back_in_the_order_of_the_texts(embedding_server):
-    rows = ServerEmbedder(embedding_server, "good", batch=2).embed(["a", "", "aaaa"])
-    assert rows[0] == pytest.approx(np.array([1, 1]) / np.sqrt(2), abs=1e-3)
-    assert rows[1] == pytest.approx([0, 0])
-    assert rows[2] == pytest.approx(np.array([4, 1]) / np.sqrt(17), abs=1e-3)
-
-
-def test_a_server_that_leaves_vectors_out_is_noticed(embedding_server):
-    with pytest.raises(InputError, match="gave 1 vectors for 2 texts"):
-        ServerEmbedder(embedding_server, "bad").embed(["a", "b"])
+def test_openvino_gives_the_same_vectors_as_torch():
+    pytest.importorskip("openvino")
+    texts = [
+        "The bridge was closed in 2019.",
+        "",
+        "Officials say the video is old: it shows a storm of 2011, not of this week.",
+    ]
+    rows, expected = MiniLMOpenVINO(batch=2).embed(texts), MiniLM().embed(texts)
+    assert (rows * expected).sum(axis=1) == pytest.approx([1, 0, 1], abs=1e-3)
+    assert sys.modules["openvino_telemetry"] is None, "the converter could report usage to its maker"
+    assert load_embedder("minilm-openvino").name != load_embedder("minilm").name

@@ -10,7 +10,6 @@ import contextlib
 import hashlib
 import os
 import sqlite3
-import sys
 import warnings
 from collections.abc import Callable, Sequence
 from importlib import resources
@@ -137,10 +136,10 @@ class MiniLMOpenVINO(MiniLM):
 
 def _compile_for_openvino(model: Any) -> Any:
     """The encoder as an OpenVINO model on the CPU: (input ids, attention mask) to (texts, words, width) last states."""
-    # Its converter reports usage to its maker by default; without this module it has nobody to report to.
-    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
     try:
         import openvino
+        from openvino.frontend import FrontEndManager
+        from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
     except ModuleNotFoundError as error:
         raise InputError(
             "The embedder 'minilm-openvino' needs the package openvino: uv pip install 'supernotes[openvino]'."
@@ -158,7 +157,10 @@ def _compile_for_openvino(model: Any) -> Any:
     example = {name: torch.ones((2, 4), dtype=torch.int64) for name in ("input_ids", "attention_mask")}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # tracing warns of branches on lengths that this encoder never takes
-        converted = openvino.convert_model(LastStates().eval(), example_input=example)
+        # Not by `openvino.convert_model`, which reports usage to its maker by default.
+        reader = FrontEndManager().load_by_framework("pytorch")
+        decoder = TorchScriptPythonDecoder(LastStates().eval(), example_input=example)  # must outlive the conversion
+        converted = reader.convert(reader.load(decoder))
     return openvino.Core().compile_model(converted, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
 
 

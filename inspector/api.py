@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_type_hints
 
 from fastapi import APIRouter, Depends, Path, Query, Request
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, create_model
 
 from inspector.decide import decisions
 from inspector.decide.decisions import NewDecision
@@ -17,7 +17,7 @@ from inspector.read.reading import DECIDED, OUTCOMES, SORTS, Filters, RunIndex
 from inspector.read.why import why_candidate, why_post
 from inspector.report import reports
 from inspector.site import Site, new_key
-from nouns.decisions import text_sha256
+from nouns.decisions import Decision, text_sha256
 from nouns.errors import Refused
 
 RunId = Annotated[str, Path(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,79}$", description="Id of a run in this workspace")]
@@ -102,25 +102,14 @@ class PostPage(BaseModel):
     before: str | None = Field(description="cursor of the page before")
 
 
-class DecisionOut(BaseModel):
-    seq: str
-    decision_id: str
-    run_id: str
-    post_id: str
-    kind: str
-    candidate_id: str | None
-    other_id: str | None
-    text: str | None
-    text_sha256: str | None
-    other_sha256: str | None
-    reasons: list[str]
-    comment: str
-    blind: bool
-    based_on: str
-    undoes: str | None
-    assessment: dict[str, Any] | None
-    analyst: str
-    created_at: int
+# The row as it is stored; 64-bit numbers are strings.
+DecisionOut = create_model(
+    "DecisionOut",
+    **{
+        name: (list[str] if name == "reasons" else str if name in ("seq", "post_id", "based_on") else kind, ...)
+        for name, kind in get_type_hints(Decision).items()
+    },  # type: ignore[call-overload]
+)
 
 
 class PostDetail(BaseModel):

@@ -1,7 +1,6 @@
 """Tables of the decision store and how to open it: SQLite (WAL) as the embedded default, PostgreSQL by URL.
 
-Alembic owns the schema (`inspector/decide/migrations`); `open_database` brings any store up to date. All writes go through
-`writing`, a short transaction that takes the write lock first, so that numbers of decisions (`seq`) appear in the order
+`open_database` brings any store up to date. All writes go through `writing`, a short transaction that takes the write lock first, so that numbers of decisions (`seq`) appear in the order
 in which they are committed. A reader that has seen number n will never later find a new number below n.
 """
 
@@ -17,12 +16,10 @@ from pathlib import Path
 import sqlalchemy as sa
 from sqlalchemy import BigInteger, Boolean, Column, ForeignKey, Index, Integer, MetaData, String, Table, Text
 from sqlalchemy.engine import Connection, Engine
-from sqlalchemy.pool import NullPool
 
 from nouns.errors import InputError
 
 metadata = MetaData()
-MIGRATIONS = Path(__file__).parent / "migrations"
 
 BigId = BigInteger().with_variant(Integer, "sqlite")  # SQLite numbers only INTEGER PRIMARY KEY columns itself
 
@@ -223,40 +220,42 @@ def store_id(engine: Engine) -> str:
         return found
 
 
+_APPEND_ONLY = {
+    "sqlite": [
+        f"CREATE TRIGGER IF NOT EXISTS decisions_no_{verb.lower()} BEFORE {verb} ON decisions "
+        "BEGIN SELECT RAISE(ABORT, 'decisions are append-only'); END"
+        for verb in ("UPDATE", "DELETE")
+    ],
+    "postgresql": [
+        "CREATE OR REPLACE FUNCTION decisions_append_only() RETURNS trigger AS $$ "
+        "BEGIN RAISE EXCEPTION 'decisions are append-only'; END $$ LANGUAGE plpgsql",
+        "CREATE OR REPLACE TRIGGER decisions_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON decisions "
+        "FOR EACH STATEMENT EXECUTE FUNCTION decisions_append_only()",
+    ],
+}
+"""History can be added to, never changed: the database itself refuses."""
+
 _migrating = threading.Lock()
 
 
-def _is_current(engine: Engine) -> bool:
-    """Whether the store has the newest schema already: asked first, because Alembic takes half a second to load."""
-    newest = max(path.name.partition("_")[0] for path in (MIGRATIONS / "versions").glob("[0-9]*.py"))
-    try:
-        with engine.connect() as connection:
-            return connection.execute(sa.text("SELECT version_num FROM alembic_version")).scalar() == newest
-    except sa.exc.DBAPIError:
-        return False
-    finally:
-        engine.dispose()
-
-
 def migrate(url: str) -> None:
-    """Bring a store to the newest schema; safe to call from several processes at once."""
-    if _is_current(make_engine(url)):
-        return
-    engine = sa.create_engine(make_engine(url).url, poolclass=NullPool)
-    from alembic import command
-    from alembic.config import Config
+    """Give a store the tables, indexes and triggers it lacks; safe to call from several processes at once.
 
-    config = Config()
-    config.set_main_option("script_location", str(MIGRATIONS))
-    if engine.dialect.name == "sqlite":
-        sa.event.listen(engine, "connect", _configure_sqlite)
-        sa.event.listen(engine, "begin", _begin_sqlite)
+    The schema has only ever grown, by whole tables and indexes. A column more would be added here to stores without it.
+    """
+    engine = make_engine(url)
     try:
-        with _migrating, engine.connect().execution_options(immediate=True) as connection, connection.begin():
-            if connection.dialect.name == "postgresql":
+        with _migrating, writing(engine) as connection:
+            if engine.dialect.name == "postgresql":
                 connection.execute(sa.text("SELECT pg_advisory_xact_lock(727274601)"))
-            config.attributes["connection"] = connection
-            command.upgrade(config, "head")
+            metadata.create_all(connection)
+            for table in metadata.tables.values():
+                for index in table.indexes:
+                    index.create(connection, checkfirst=True)
+            if connection.execute(sa.select(counters.c.value)).first() is None:
+                connection.execute(counters.insert().values(name="decisions", value=0))
+            for statement in _APPEND_ONLY[engine.dialect.name]:
+                connection.exec_driver_sql(statement)
     except sa.exc.OperationalError as error:
         shown = engine.url.render_as_string(hide_password=True)
         raise InputError(

@@ -83,8 +83,7 @@ def _queue_page(request: Request, site: Site, index: RunIndex, status: int = 200
         raise Refused("This run has no posts yet: it has not finished clustering the notes.", 404)
     query = request.query_params
     filters = Filters.parse(query)
-    page = index.listing(filters, user.name, after=query.get("after"), before=query.get("before"), limit=PAGE)
-    rows = index.posts(page.posts)
+    page = index.page(filters, user.name, after=query.get("after"), before=query.get("before"), limit=PAGE)
     people = [row["name"] for row in accounts.list_users(site.engine)]
     return site.render(
         request,
@@ -94,7 +93,7 @@ def _queue_page(request: Request, site: Site, index: RunIndex, status: int = 200
         filters=filters,
         q=filters.query(),
         page=page,
-        rows=[rows[post_id] for post_id in page.posts],
+        rows=page.rows,
         facets=index.facets(filters, user.name),
         progress=index.progress(),
         n_posts=index.facts["n_posts"],

@@ -152,7 +152,6 @@ def jury_page(request: Request, site: Here, name: str) -> Response:
     site.require(request)
     directory = site.workspace.jury_directory(name)
     report = read_report(site, name)
-    known = {"metrics", "baselines", "slices"}
     metrics, baselines = metric_rows(report), _dict(report.get("baselines"))
     return site.render(
         request,
@@ -167,9 +166,6 @@ def jury_page(request: Request, site: Here, name: str) -> Response:
             if isinstance(entry, dict)
         ]
         if isinstance(report.get("slices"), list)
-        else [],
-        rest=sorted(flat({key: value for key, value in report.items() if key not in known}))[:400]
-        if isinstance(report, dict)
         else [],
         pictures=sorted(path.name for path in directory.glob("*.png"))[:40],
         has_html=(directory / "report.html").is_file(),
@@ -245,12 +241,3 @@ def metric_rows(report: Any) -> list[dict[str, Any]]:
                 | {key: values.get(key) for key in ("lo", "hi", "n")}
             )
     return rows
-
-
-def flat(value: Any, prefix: str = "") -> list[tuple[str, str]]:
-    """Nested facts as (dotted name, text); long lists by their length."""
-    if isinstance(value, dict):
-        return [pair for key, entry in value.items() for pair in flat(entry, f"{prefix}{key}.")]
-    if isinstance(value, list) and (len(value) > 8 or any(isinstance(entry, (dict, list)) for entry in value)):
-        return [(prefix.rstrip("."), f"{len(value)} entries")]
-    return [(prefix.rstrip("."), f"{value:.4g}" if isinstance(value, float) else str(value)[:300])]

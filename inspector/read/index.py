@@ -21,7 +21,7 @@ import os
 import shutil
 import sqlite3
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -232,18 +232,6 @@ def _further_aggregators(directory: Path | None) -> list[str]:
     return sorted(names)
 
 
-def _read_selections(path: Path | None) -> Iterator[dict[str, Any]]:
-    file = path / "selections.jsonl" if path else None
-    if file is None or not file.is_file():
-        return
-    with file.open(encoding="utf-8") as stream:
-        for line in stream:
-            if line.strip():
-                row = json.loads(line)
-                row["post_id"] = int(row["post_id"])
-                yield row
-
-
 def _post_frame(workspace: Workspace, run_id: str) -> pl.DataFrame:
     """One row per post of the run: every post of `cluster_notes`, with its selection and text where they exist."""
     directory = {stage: workspace.directory(run_id, stage) for stage in ("ingest", "cluster_notes", "select_winners")}
@@ -276,11 +264,13 @@ def _post_frame(workspace: Workspace, run_id: str) -> pl.DataFrame:
         "reason_code": pl.String,
         "reason": pl.String,
     }
-    rows = [
-        {name: _plain(row.get(name), dtype) for name, dtype in selection_schema.items()}
-        for row in _read_selections(directory["select_winners"])
-    ]
-    selections = pl.DataFrame(rows, schema=selection_schema).unique("post_id", keep="last", maintain_order=True)
+    file = directory["select_winners"] / "selections.jsonl" if directory["select_winners"] else None
+    if file is not None and file.is_file() and file.stat().st_size:
+        strings = selection_schema | {"post_id": pl.String}
+        selections = pl.read_ndjson(file, schema=strings).cast({"post_id": pl.Int64})
+    else:
+        selections = pl.DataFrame(schema=selection_schema)
+    selections = selections.unique("post_id", keep="last", maintain_order=True)
     texts = _scan(
         directory["ingest"],
         "posts.parquet",
@@ -303,12 +293,6 @@ def _post_frame(workspace: Workspace, run_id: str) -> pl.DataFrame:
         pl.coalesce("reason_code_selected", "reason_code").alias("reason_code"),
         pl.coalesce("reason_selected", "reason").alias("reason"),
     )
-
-
-def _plain(value: Any, dtype: Any) -> Any:
-    if value is None:
-        return None
-    return str(value) if dtype == pl.String else (float(value) if dtype == pl.Float64 else int(value))
 
 
 class _ArrowFile:
@@ -687,66 +671,58 @@ def _places(name: str, places: dict[int, tuple[int, int, int]]) -> pl.DataFrame:
 
 
 class _Tally:
-    """Sums over all chunks for the run's page."""
+    """Sums over all chunks for the run's page: small tables a chunk, added up at the end."""
 
     def __init__(self) -> None:
-        self.status: dict[str, int] = {}
-        self.problems: dict[tuple[str, str], int] = {}
-        self.writers: dict[tuple[str, str], dict[str, float]] = {}
+        self.parts: dict[str, list[pl.DataFrame]] = {}
         self.histograms = {name: np.zeros(len(BINS) - 1, dtype=np.int64) for name in ("candidates", "winners", "notes")}
-        self.posts_with = {"drafted": 0, "passed": 0, "judged": 0}
-        self.rounds: dict[int, int] = {}
+
+    def _add(self, name: str, frame: pl.DataFrame) -> None:
+        self.parts.setdefault(name, []).append(frame)
+
+    def _total(self, name: str, *by: str) -> pl.DataFrame:
+        return pl.concat(self.parts[name]).group_by(by).sum().sort(by)
 
     def candidates(self, rows: pl.DataFrame) -> None:
-        for status, n in rows.group_by("status").len().iter_rows():
-            self.status[status] = self.status.get(status, 0) + n
-        bad = rows.select(pl.col("problems").explode()).drop_nulls().unnest("problems")
-        for check, outcome, n in bad.group_by("check", "outcome").len().iter_rows():
-            self.problems[(check, outcome)] = self.problems.get((check, outcome), 0) + n
-        grouped = rows.group_by(pl.col("writer").fill_null("?"), pl.col("prompt_version").fill_null("?")).agg(
-            pl.len(),
-            (pl.col("status") != "failed").sum().alias("passed"),
-            pl.col("score").is_not_null().sum().alias("judged"),
-            pl.col("score").sum().alias("score"),
-            (pl.col("status") == "winner").sum().alias("won"),
+        self._add("status", rows.group_by("status").len())
+        problems = rows.select(pl.col("problems").explode()).drop_nulls().unnest("problems")
+        self._add("problems", problems.group_by("check", "outcome").len("n"))
+        passed, judged = pl.col("status") != "failed", pl.col("score").is_not_null()
+        by_writer = (pl.col("writer").fill_null("?"), pl.col("prompt_version").fill_null("?"))
+        self._add(
+            "writers",
+            rows.group_by(by_writer).agg(
+                pl.len().alias("n"),
+                passed.sum().alias("passed"),
+                judged.sum().alias("judged"),
+                pl.col("score").sum(),
+                (pl.col("status") == "winner").sum().alias("won"),
+            ),
         )
-        for writer, prompt, *values in grouped.iter_rows():
-            entry = self.writers.setdefault(
-                (writer, prompt), dict.fromkeys(("n", "passed", "judged", "score", "won"), 0)
-            )
-            for name, value in zip(("n", "passed", "judged", "score", "won"), values, strict=True):
-                entry[name] += value
+        posts = {"drafted": pl.lit(True), "passed": passed, "judged": judged}
+        self._add(
+            "posts", rows.select(pl.col("post_id").filter(fits).n_unique().alias(name) for name, fits in posts.items())
+        )
         for name, frame in (("candidates", rows), ("winners", rows.filter(pl.col("status") == "winner"))):
             self.histograms[name] += _histogram(frame["score"])
-        self.posts_with["drafted"] += rows["post_id"].n_unique()
-        self.posts_with["passed"] += rows.filter(pl.col("status") != "failed")["post_id"].n_unique()
-        self.posts_with["judged"] += rows.filter(pl.col("score").is_not_null())["post_id"].n_unique()
-        for number, n in rows.group_by("round").len().iter_rows():
-            self.rounds[number or 0] = self.rounds.get(number or 0, 0) + n
 
     def notes(self, rows: pl.DataFrame) -> None:
         self.histograms["notes"] += _histogram(rows.select(pl.coalesce("score", "intercept"))["score"])
 
+    @property
+    def posts_with(self) -> dict[str, int]:
+        return pl.concat(self.parts["posts"]).sum().row(0, named=True)
+
     def facts(self) -> dict[str, Any]:
+        mean = pl.when(pl.col("judged") > 0).then(pl.col("score") / pl.col("judged")).alias("mean_score")
+        writers = self._total("writers", "writer", "prompt_version").with_columns(mean).drop("score", "judged")
         return {
-            "candidates": dict(sorted(self.status.items())),
-            "problems": [
-                {"check": check, "outcome": outcome, "n": n}
-                for (check, outcome), n in sorted(self.problems.items(), key=lambda item: (-item[1], item[0]))
-            ],
-            "writers": [
-                {
-                    "writer": writer,
-                    "prompt_version": prompt,
-                    "n": int(entry["n"]),
-                    "passed": int(entry["passed"]),
-                    "mean_score": entry["score"] / entry["judged"] if entry["judged"] else None,
-                    "won": int(entry["won"]),
-                }
-                for (writer, prompt), entry in sorted(self.writers.items())
-            ],
+            "candidates": dict(self._total("status", "status").iter_rows()),
+            "problems": self._total("problems", "check", "outcome")
+            .sort(-pl.col("n").cast(pl.Int64), maintain_order=True)
+            .to_dicts(),
+            "writers": writers.to_dicts(),
             "histograms": {name: values.tolist() for name, values in self.histograms.items()},
-            "rounds": {str(number): n for number, n in sorted(self.rounds.items())},
         }
 
 

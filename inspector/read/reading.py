@@ -141,17 +141,6 @@ class Page:
     before: str | None
 
 
-@dataclass(frozen=True)
-class Listing:
-    """A page of the queue by ids only; `rows` are their places in `RunIndex.columns`."""
-
-    rows: list[int]
-    posts: list[int]
-    total: int
-    after: str | None
-    before: str | None
-
-
 class RunIndex:
     """The read model of one run."""
 
@@ -340,14 +329,9 @@ class RunIndex:
         rows = self.sql.execute("SELECT rowid FROM search WHERE search MATCH ?", (match,)) if match else ()
         return (row[0] for row in rows)
 
-    def count(self, filters: Filters, me: str = "") -> int:
-        """How many posts fit."""
-        self.columns.refresh()
-        return self.columns.count(self._tests(filters, me))
-
-    def listing(
+    def page(
         self, filters: Filters, me: str = "", *, after: str | None = None, before: str | None = None, limit: int = 50
-    ) -> Listing:
+    ) -> Page:
         """Posts that fit, `limit` at a time. Paging by the last row's key, so rows that change never shift a page."""
         self.sync()
         columns = self.columns
@@ -363,25 +347,16 @@ class RunIndex:
         rows = rows[:limit]
         if backwards:
             rows.reverse()
-        has_next, has_previous = (True, more) if backwards else (more, cursor is not None)
-        if backwards and cursor is None:
-            has_next = False
+        has_next, has_previous = (cursor is not None, more) if backwards else (more, cursor is not None)
         ends = [f"{columns.key(column, row)!r}~{columns.posts[row]}" for row in rows[:1] + rows[-1:]]
-        return Listing(
-            rows,
-            columns.posts[rows].tolist(),
+        ids = columns.posts[rows].tolist()
+        there = self.posts(ids)
+        return Page(
+            [there[post_id] for post_id in ids],
             columns.count(tests),
             after=ends[-1] if rows and has_next else None,
             before=ends[0] if rows and has_previous else None,
         )
-
-    def page(
-        self, filters: Filters, me: str = "", *, after: str | None = None, before: str | None = None, limit: int = 50
-    ) -> Page:
-        """As `listing`, with the posts' rows and texts."""
-        found = self.listing(filters, me, after=after, before=before, limit=limit)
-        rows = self.posts(found.posts)
-        return Page([rows[post_id] for post_id in found.posts], found.total, found.after, found.before)
 
     def posts(self, ids: Sequence[int]) -> dict[int, dict[str, Any]]:
         """Rows of these posts with their texts, by id."""
@@ -430,8 +405,8 @@ class RunIndex:
 
     def first_unseen(self, filters: Filters, me: str) -> int | None:
         """The first post of the queue that this analyst has neither decided nor skipped."""
-        found = self.listing(dataclasses.replace(filters, decided="unseen"), me, limit=1)
-        return found.posts[0] if found.posts else None
+        found = self.page(dataclasses.replace(filters, decided="unseen"), me, limit=1).rows
+        return found[0]["post_id"] if found else None
 
     # -- one post --------------------------------------------------------------------------------------------------
 

@@ -13,16 +13,8 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-URL = re.compile(r"(?:https?://|www\.)[^\s<>\"']+", re.IGNORECASE)
-_END = re.compile(r"(?<=[.!?…。！？])[\"'”’)\]]*\s+(?=\S)|(?<=[。！？])")
-_WORD = re.compile(r"\w+", re.UNICODE)
-_SHORT = frozenset(
-    re.findall(
-        r"\w+",
-        "a an and are as at be but by for from had has have he her his in into is it its of on or she that the their they "
-        "this to was were which who with not no",
-    )
-)
+from texts.note import Span, find_urls, host_of, split_sentences
+from texts.words import content, mask, overlap, tokens
 
 SUPPORTED = 0.34
 """Share of a sentence's content words that one source sentence must hold to be named as what it rests on."""
@@ -49,33 +41,9 @@ class Piece(NamedTuple):
     ends: bool = False  # last piece of its sentence: where the reference number goes
 
 
-def _addresses(text: str) -> list[re.Match[str]]:
-    """Addresses in the text. Most texts have few, and looking for two letters is quicker than the expression."""
-    return list(URL.finditer(text)) if "://" in text or "ww" in text or "WW" in text else []
-
-
-def split_sentences(text: str) -> list[tuple[int, int]]:
-    """(start, end) of each sentence; addresses are left out, an address never ends a sentence."""
-    spans: list[tuple[int, int]] = []
-    position = 0
-    for piece in [*_addresses(text), None]:
-        stop = piece.start() if piece else len(text)
-        begin = position
-        for cut in [*_END.finditer(text, position, stop), None]:
-            end = cut.start() if cut else stop
-            if _WORD.search(text, begin, end):
-                part = text[begin:end]
-                spans.append((end - len(part.lstrip()), begin + len(part.rstrip())))
-            begin = cut.end() if cut else stop
-        position = piece.end() if piece else stop
-    return spans
-
-
 def content_words(text: str) -> frozenset[str]:
-    """Lower-case words and numbers that carry meaning; without those every English sentence has."""
-    if _addresses(text):
-        text = URL.sub(" ", text)
-    return frozenset(map(str.casefold, _WORD.findall(text))) - _SHORT
+    """Stems of the words and numbers that carry meaning; addresses have none."""
+    return content(tokens(mask(text, find_urls(text))))
 
 
 @dataclass(frozen=True)
@@ -93,9 +61,9 @@ def prepare_sources(notes: Sequence[tuple[int, str]]) -> Sources:
     """`notes`: (note id, text), in the order in which ties are decided."""
     return Sources(
         tuple(
-            (note_id, note[start:end], content_words(note[start:end]))
+            (note_id, sentence.text, content_words(sentence.text))
             for note_id, note in notes
-            for start, end in split_sentences(note)
+            for sentence in split_sentences(note)
         )
     )
 
@@ -106,18 +74,14 @@ def rest_on(text: str, sources: Sources) -> list[Sentence]:
     Ties go to the earlier source. Below `SUPPORTED` nothing is named.
     """
     result = []
-    for start, end in split_sentences(text):
-        words = content_words(text[start:end])
-        most, note_id, found = 0, None, None
-        for source_id, source, have in sources.sentences:
-            shared = len(words & have)
-            if shared > most:
-                most, note_id, found = shared, source_id, source
-        share = most / len(words) if words else 0.0
-        if share >= SUPPORTED:
-            result.append(Sentence(start, end, text[start:end], note_id, found, share))
-        else:
-            result.append(Sentence(start, end, text[start:end]))
+    for sentence in split_sentences(text):
+        words = content_words(sentence.text)
+        share, found = 0.0, None
+        for source in sources.sentences:
+            if (shared := overlap(words, source[2])) > share:
+                share, found = shared, source
+        rests = (found[0], found[1], share) if found and share >= SUPPORTED else ()
+        result.append(Sentence(sentence.start, sentence.end, sentence.text, *rests))
     return result
 
 
@@ -125,12 +89,10 @@ def pieces(text: str, marks: Sequence[tuple[int, int, str]] = (), sentences: Seq
     """The whole text cut wherever a link, a marked span or a sentence begins or ends; joined it is the text again."""
     cuts = {0, len(text)}
     addresses: dict[int, tuple[int, str]] = {}
-    for found in _addresses(text):
-        address = found.group().rstrip(".,;:!?)]}'\"")
-        end = found.start() + len(address)
-        with_scheme = address.lower().startswith(("http://", "https://"))
-        addresses[found.start()] = end, address if with_scheme else f"https://{address}"
-        cuts |= {found.start(), end}
+    for url in _web(text):
+        with_scheme = url.text.lower().startswith(("http://", "https://"))
+        addresses[url.start] = url.end, url.text if with_scheme else f"https://{url.text}"
+        cuts |= {url.start, url.end}
     clean = [
         (max(0, s), min(len(text), e), why)
         for s, e, why in marks
@@ -186,9 +148,14 @@ def differences(before: str, after: str) -> list[tuple[str, str]]:
 
 def domain(url: str) -> str:
     """The host of an address as a reader would say it."""
-    return re.sub(r"^(?:https?://)?(?:www\.)?", "", url, flags=re.IGNORECASE).split("/")[0]
+    return host_of(url).removeprefix("www.")
+
+
+def _web(text: str) -> list[Span]:
+    """Addresses that a browser may follow: http(s), or without a scheme."""
+    return [url for url in find_urls(text) if re.match(r"https?://|(?!\w+:)", url.text, re.IGNORECASE)]
 
 
 def links(text: str) -> list[str]:
-    """Addresses in the text, in order, without trailing punctuation and without repeats."""
-    return list(dict.fromkeys(found.group().rstrip(".,;:!?)]}'\"") for found in URL.finditer(text)))
+    """Addresses in the text, in order, without repeats."""
+    return list(dict.fromkeys(url.text for url in _web(text)))

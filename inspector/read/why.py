@@ -14,6 +14,7 @@ from typing import Any
 from inspector.charts import HELPFUL_AT, HELPFUL_FACTOR
 from inspector.read.text import domain, links, prepare_sources, rest_on
 from inspector.words import SIDES, per_cent, plain, points, signed, words
+from texts.note import without_urls
 
 LOW_SIDE = 0.50  # a side of which fewer find a text helpful is named as a doubt
 JURIES_DIFFER = 0.10  # on X's scale; more is named as a doubt
@@ -134,7 +135,7 @@ def why_better(row: Mapping[str, Any], best: Mapping[str, Any] | None, notes: Se
 
 
 def _short(text: str) -> str:
-    text = unescape(text)
+    text = " ".join(unescape(without_urls(text)).split())
     return text if len(text) <= 110 else text[:108].rsplit(" ", 1)[0] + " …"
 
 

@@ -22,92 +22,55 @@ class Alpha:
     n_values: int
 
 
-def krippendorff_alpha(units: Sequence[Unit], level: str = "nominal") -> float | None:
-    """Krippendorff's alpha, 1 - D_o / D_e, for any number of coders, with missing values.
-
-    `level`: 'nominal' (values equal or not), 'ordinal' (values can be ordered) or 'interval' (values are numbers).
+def krippendorff_alpha(units: Sequence[Unit]) -> float | None:
+    """Krippendorff's alpha for nominal values, 1 - D_o / D_e, for any number of coders, with missing values.
 
     With o[c, k] the coincidences: each ordered pair of values c, k by two coders within a unit of m values counts
     1 / (m - 1); n_c = Σ_k o[c, k] and n = Σ_c n_c:
 
-        D_o = Σ_ck o[c, k] δ²(c, k) / n        D_e = Σ_ck n_c n_k δ²(c, k) / (n (n - 1))
-
-        δ² nominal:  1 if c ≠ k else 0
-        δ² ordinal:  (n_c / 2 + Σ_{c<g<k} n_g + n_k / 2)²
-        δ² interval: (c - k)²
+        D_o = Σ_{c≠k} o[c, k] / n        D_e = Σ_{c≠k} n_c n_k / (n (n - 1))
 
     1 is perfect agreement, 0 is what chance gives, negative is systematic disagreement. Units with fewer than two values
     say nothing and are left out. None if no unit is left, or if all values are equal: then there is no disagreement to
     expect and the ratio is 0 / 0. Source: K. Krippendorff, "Computing Krippendorff's Alpha-Reliability" (2011).
     """
-    pairable = [list(unit.values()) for unit in units if len(unit) >= 2]
-    values = sorted({value for unit in pairable for value in unit})  # type: ignore[type-var]
-    if len(values) < 2:
-        return None
-    index = {value: k for k, value in enumerate(values)}
-    coincidences = np.zeros((len(values), len(values)))
-    for unit in pairable:
-        counts = np.bincount([index[value] for value in unit], minlength=len(values)).astype(float)
-        coincidences += (np.outer(counts, counts) - np.diag(counts)) / (len(unit) - 1)
-    return _alpha(coincidences, _delta(values, coincidences.sum(axis=1), level))
+    pairable = [unit for unit in units if len(unit) >= 2]
+    return _alpha(_coincidences(pairable).sum(axis=0)) if pairable else None
 
 
-def _delta(values: Sequence[Hashable], n: np.ndarray, level: str) -> np.ndarray:
-    """Squared differences between values, (n_values, n_values)."""
-    k = len(values)
-    if level == "nominal":
-        return 1.0 - np.eye(k)
-    if level == "ordinal":
-        upto = np.cumsum(n)
-        i, j = np.meshgrid(np.arange(k), np.arange(k), indexing="ij")
-        low, high = np.minimum(i, j), np.maximum(i, j)
-        between = upto[high] - upto[low] + n[low] / 2 - n[high] / 2
-        return np.where(i == j, 0.0, between**2)
-    if level == "interval":
-        numbers = np.asarray(values, dtype=float)
-        return (numbers[:, None] - numbers[None, :]) ** 2
-    raise ValueError(f"level = {level!r} is not known; choose 'nominal', 'ordinal' or 'interval'.")
+def _coincidences(units: Sequence[Unit]) -> np.ndarray:
+    """Each unit's coincidences, (n_units, n_values, n_values)."""
+    index = {value: k for k, value in enumerate(sorted({v for unit in units for v in unit.values()}))}  # type: ignore[type-var]
+    counts = np.array([np.bincount([index[v] for v in unit.values()], minlength=len(index)) for unit in units], float)
+    pairs = counts[:, :, None] * counts[:, None, :] - np.eye(len(index)) * counts[:, :, None]
+    return pairs / (counts.sum(axis=1) - 1)[:, None, None]
 
 
-def _alpha(coincidences: np.ndarray, delta: np.ndarray) -> float | None:
+def _alpha(coincidences: np.ndarray) -> float | None:
     n_c = coincidences.sum(axis=1)
     n = n_c.sum()
-    expected = (np.outer(n_c, n_c) * delta).sum() / (n * (n - 1))
-    return float(1 - (coincidences * delta).sum() / n / expected) if expected > 0 else None
+    differ = 1.0 - np.eye(len(n_c))
+    expected = (np.outer(n_c, n_c) * differ).sum() / (n * (n - 1))
+    return float(1 - (coincidences * differ).sum() / n / expected) if expected > 0 else None
 
 
-def alpha_with_interval(
-    units: Sequence[Unit], rng: np.random.Generator, level: str = "nominal", draws: int = 1000
-) -> Alpha:
+def alpha_with_interval(units: Sequence[Unit], rng: np.random.Generator, draws: int = 1000) -> Alpha:
     """Alpha and a percentile bootstrap over units (whole units are drawn, so values of one unit stay together).
 
     No interval with fewer than two units, or if fewer than half of the draws have a defined alpha.
     """
     pairable = [unit for unit in units if len(unit) >= 2]
-    value = krippendorff_alpha(pairable, level)
-    n_values = sum(len(unit) for unit in pairable)
-    if value is None or len(pairable) < 2:
-        return Alpha(value, None, None, len(pairable), n_values)
-    # A unit enters alpha only through its coincidences: one small matrix each, summed over the draw.
-    values = sorted({v for unit in pairable for v in unit.values()})  # type: ignore[type-var]
-    index = {v: k for k, v in enumerate(values)}
-    counts = np.array(
-        [np.bincount([index[v] for v in unit.values()], minlength=len(values)) for unit in pairable], dtype=float
-    )
-    each = (counts[:, :, None] * counts[:, None, :] - np.eye(len(values)) * counts[:, :, None]) / (
-        counts.sum(axis=1) - 1
-    )[:, None, None]
-    found = []
-    for _ in range(draws):
-        weights = np.bincount(rng.integers(0, len(pairable), len(pairable)), minlength=len(pairable))
-        summed = np.tensordot(weights, each, axes=1)
-        alpha = _alpha(summed, _delta(values, summed.sum(axis=1), level))
-        if alpha is not None:
-            found.append(alpha)
-    if len(found) < draws / 2:
-        return Alpha(value, None, None, len(pairable), n_values)
-    lower, upper = np.quantile(found, [0.025, 0.975])
-    return Alpha(value, float(lower), float(upper), len(pairable), n_values)
+    value = krippendorff_alpha(pairable)
+    lower = upper = None
+    if value is not None and len(pairable) > 1:
+        # A unit enters alpha only through its coincidences: one small matrix each, summed over the draw.
+        each, n = _coincidences(pairable), len(pairable)
+        drawn = (np.bincount(rng.integers(0, n, n), minlength=n) for _ in range(draws))
+        alphas = [_alpha(np.tensordot(weights, each, axes=1)) for weights in drawn]
+        found = [alpha for alpha in alphas if alpha is not None]
+        if len(found) >= draws / 2:
+            lower, upper = map(float, np.quantile(found, [0.025, 0.975]))
+    return Alpha(value, lower, upper, len(pairable), sum(map(len, pairable)))
 
 
 @dataclass(frozen=True)

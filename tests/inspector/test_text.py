@@ -9,19 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from inspector.charts import histogram
-from inspector.read.text import differences, domain, links, pieces, prepare_sources, rest_on, split_sentences
+from inspector.read.text import differences, domain, links, pieces, prepare_sources, rest_on
 from inspector.read.why import name_ranks, signed, why_candidate, why_post
 from inspector.report.downloads import csv_rows, safe_cell
 
 TEXT = "The lamp was dark for 40 minutes. A ship stood by, see https://coast.example/log?x=1. No vessel was harmed!"
-
-
-def test_sentences_end_at_stops_but_never_inside_an_address():
-    assert [TEXT[s:e] for s, e in split_sentences(TEXT)] == [
-        "The lamp was dark for 40 minutes.",
-        "A ship stood by, see",
-        "No vessel was harmed!",
-    ]
 
 
 def test_each_sentence_names_the_source_sentence_that_shares_most_words():

@@ -34,6 +34,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 
 from inspector.decide import accounts, database, decisions
 from inspector.read.reading import SORTS
@@ -115,17 +116,10 @@ def random_queue(rng: random.Random) -> str:
 
 
 def processor_seconds(pid: int) -> float:
-    """User and system time of a process and its living descendants (Linux)."""
-    spent = 0.0
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
-        spent = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-        for task in Path(f"/proc/{pid}/task").iterdir():
-            for child in (task / "children").read_text(encoding="ascii").split():
-                spent += processor_seconds(int(child))
-    except OSError:  # it has ended meanwhile
-        return spent
-    return spent
+    """User and system time of a process and its living descendants."""
+    parent = psutil.Process(pid)
+    times = [process.cpu_times() for process in [parent, *parent.children(recursive=True)]]
+    return sum(spent.user + spent.system for spent in times)
 
 
 async def read(
@@ -188,19 +182,8 @@ def summary(rows: list[tuple[int, float, float, int]]) -> dict[str, Any]:
 def start_server(workspace: Path, port: int, workers: int) -> tuple[subprocess.Popen[bytes], float]:
     """The server as users start it, and the seconds until it answered."""
     started = time.perf_counter()
-    command = [
-        sys.executable,
-        "-m",
-        "pipeline",
-        "inspect",
-        "--workspace",
-        str(workspace),
-        "--port",
-        str(port),
-        "--workers",
-        str(workers),
-    ]
-    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    asked = f"--workspace {workspace} --port {port} --workers {workers}".split()
+    process = subprocess.Popen([sys.executable, "-m", "pipeline", "inspect", *asked], stderr=subprocess.DEVNULL)
 
     async def answers() -> bool:
         try:

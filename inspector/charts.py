@@ -5,7 +5,6 @@ Every function returns markup that is safe to place in a page: all text in it is
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil
@@ -14,7 +13,7 @@ from typing import Any, NamedTuple
 from markupsafe import Markup
 from markupsafe import escape as esc
 
-from inspector.words import plain
+from inspector.words import SIDES, per_cent, plain, thousands
 
 HELPFUL_AT = 0.40  # X's status rules (facts.md section 2): intercept at which a note becomes Helpful ...
 HELPFUL_FACTOR = 0.50  # ... while the factor stays within this
@@ -77,71 +76,45 @@ def factor_line(lines: Sequence[Line], rug: Sequence[float] = ()) -> Markup:
 
     Curves have equally spaced points from -1 to 1. With no curve an empty frame is drawn.
     """
-    body = [_factor_frame(tuple(rug))]
-    # Drawn last lies on top: the winner over the others.
-    for line in sorted(lines, key=lambda entry: {"existing": 0, "runner": 1}.get(entry.kind, 2)):
-        across = _across(len(line.curve))
-        points = " ".join(
-            f"{x},{_FRAME_TOP + (1 - min(1.0, max(0.0, p))) * _FRAME_H:.1f}"
-            for x, p in zip(across, line.curve, strict=True)
-            if p is not None
-        )
-        body.append(
-            f'<polyline points="{points if across[1:] else ""}" class="curve {esc(line.kind)}"><title>{esc(line.label)}</title></polyline>'
-        )
-    said = "; ".join(
-        f"{line.label}: {float(line.curve[0]):.0%} at the negative end, {float(line.curve[len(line.curve) // 2]):.0%} in the middle, {float(line.curve[-1]):.0%} at the positive end"
-        for line in lines
-        if len(line.curve) > 1
-    )
-    return _svg(
-        _FRAME[0],
-        _FRAME[1],
-        f"Probability of a helpful rating along the rater factor. {said or 'No curves.'}",
-        body,
-        "factor-line",
-    )
+    width, height, left, right, top, bottom = 520.0, 250.0, 40.0, 12.0, 12.0, 54.0
+    inner_w, inner_h, third = width - left - right, height - top - bottom, 1 / 3
 
+    def x(f: float) -> float:
+        return left + (min(1.0, max(-1.0, f)) + 1) / 2 * inner_w
 
-_FRAME = (520.0, 250.0, 40.0, 12.0, 12.0, 54.0)  # width, height, left, right, top, bottom
-_FRAME_TOP = _FRAME[4]
-_FRAME_W, _FRAME_H = _FRAME[0] - _FRAME[2] - _FRAME[3], _FRAME[1] - _FRAME[4] - _FRAME[5]
-
-
-def _frame_x(f: float) -> float:
-    return _FRAME[2] + (min(1.0, max(-1.0, f)) + 1) / 2 * _FRAME_W
-
-
-@functools.lru_cache(maxsize=8)
-def _across(n: int) -> tuple[str, ...]:
-    """Where the points of a curve of n lie from left to right."""
-    return tuple(f"{_frame_x(-1 + 2 * k / max(1, n - 1)):.1f}" for k in range(n))
-
-
-@functools.lru_cache(maxsize=64)
-def _factor_frame(rug: tuple[float, ...]) -> str:
-    """What lies below the curves: every post of a run has the same jury, so the last few are kept."""
-    width, height, left, right, top, _ = _FRAME
-    x, third = _frame_x, 1 / 3
+    def y(p: float) -> float:
+        return top + (1 - min(1.0, max(0.0, p))) * inner_h
 
     body = [
-        f'<rect x="{x(-1):.1f}" y="{top}" width="{x(-third) - x(-1):.1f}" height="{_FRAME_H}" class="side"/>',
-        f'<rect x="{x(third):.1f}" y="{top}" width="{x(1) - x(third):.1f}" height="{_FRAME_H}" class="side"/>',
+        f'<rect x="{x(low):.1f}" y="{top}" width="{x(high) - x(low):.1f}" height="{inner_h}" class="side"/>'
+        for low, high in ((-1, -third), (third, 1))
     ]
     for p in (0, 0.25, 0.5, 0.75, 1):
-        y = top + (1 - p) * _FRAME_H
-        body += [
-            _line(left, y, width - right, y, "grid"),
-            _text(left - 6, y + 4, f"{p:.0%}".replace("%", " %"), anchor="end"),
-        ]
-    rug_y = top + _FRAME_H + 4
+        body += [_line(left, y(p), width - right, y(p), "grid"), _text(left - 6, y(p) + 4, per_cent(p), anchor="end")]
+    rug_y = y(0) + 4
     if rug:
         shown = sorted(rug)[:: max(1, len(rug) // 240)]
         body.append(f'<path d="{"".join(f"M{x(f):.1f} {rug_y:.0f}v9" for f in shown)}" class="rug"/>')
-    for f in (-1, -0.5, 0, 0.5, 1):
-        body.append(_text(x(f), rug_y + 24, _short(f)))
-    body.append(_text(left + _FRAME_W / 2, height - 8, "rater factor: the two ends usually disagree", "axis"))
-    return "".join(body)
+    for f, name in ((-1 + third, "negative"), (0, "middle"), (1 - third, "positive")):
+        body.append(_text(x(f), rug_y + 24, SIDES[name]))
+    body.append(
+        _text(left + inner_w / 2, height - 8, "raters, from one side to the other: the two usually disagree", "axis")
+    )
+    # Drawn last lies on top: the winner over the others.
+    known = [line for line in lines if len(line.curve) > 1]
+    for line in sorted(known, key=lambda entry: {"existing": 0, "runner": 1}.get(entry.kind, 2)):
+        last = len(line.curve) - 1
+        points = " ".join(f"{x(-1 + 2 * k / last):.1f},{y(p):.1f}" for k, p in enumerate(line.curve) if p is not None)
+        body.append(
+            f'<polyline points="{points}" class="curve {esc(line.kind)}"><title>{esc(line.label)}</title></polyline>'
+        )
+    said = "; ".join(
+        f"{line.label}: {per_cent(line.curve[0])} at the end of {SIDES['negative']}, "
+        f"{per_cent(line.curve[len(line.curve) // 2])} in the middle, {per_cent(line.curve[-1])} at the end of {SIDES['positive']}"
+        for line in known
+    )
+    title = f"How many raters would find it helpful, from one side to the other. {said or 'No curves.'}"
+    return _svg(width, height, title, body, "factor-line")
 
 
 def score_strip(rows: Sequence[Score]) -> Markup:
@@ -219,9 +192,9 @@ def _ground(values: Sequence[float]) -> tuple[list[str], Place, Place, float, fl
         tick = round(tick + 0.2, 1)
     for f in (-1, -0.5, 0, 0.5, 1):
         body.append(_text(x(f), top + inner_h + 16, _short(f)))
-    body.append(_text(left + inner_w / 2, height - 6, "factor", "axis"))
+    body.append(_text(left + inner_w / 2, height - 6, "leaning: side A to the left, side B to the right", "axis"))
     body.append(
-        f'<text x="12" y="{top + inner_h / 2:.1f}" class="axis" text-anchor="middle" transform="rotate(-90 12 {top + inner_h / 2:.1f})">intercept</text>'
+        f'<text x="12" y="{top + inner_h / 2:.1f}" class="axis" text-anchor="middle" transform="rotate(-90 12 {top + inner_h / 2:.1f})">score</text>'
     )
     return body, x, y, width, height
 
@@ -311,9 +284,9 @@ def bars(values: Sequence[tuple[str, float]], label: str) -> Markup:
             _text(left - 8, y + 14, name, "row-label", "end"),
             f'<rect x="{left}" y="{y + 5}" width="{width - left - right}" height="10" rx="5" class="track"/>',
             f'<rect x="{left}" y="{y + 5}" width="{length:.1f}" height="10" rx="5" class="bar"/>',
-            _text(width - right + 6, y + 14, f"{value:.0%}".replace("%", " %"), "row-value", "start"),
+            _text(width - right + 6, y + 14, per_cent(value), "row-value", "start"),
         ]
-    said = ", ".join(f"{name} {value:.0%}" for name, value in values)
+    said = ", ".join(f"{name} {per_cent(value)}" for name, value in values)
     return _svg(width, row_h * max(1, len(values)) + 2, f"{label}: {said}", body, "bars")
 
 
@@ -321,11 +294,10 @@ def ratings_by_side(counts: Sequence[int] | None) -> Markup:
     """Real ratings of a note by side: three stacked bars of helpful, somewhat, not helpful. `counts`: nine, see index.py."""
     if not counts or len(counts) != 9 or not sum(counts):
         return Markup('<span class="muted">no ratings by raters of known side</span>')
-    names = ("negative", "middle", "positive")
-    width, row_h, left, right = 220.0, 16.0, 58.0, 26.0
+    width, row_h, left, right = 220.0, 16.0, 52.0, 26.0
     most = max(sum(counts[3 * k : 3 * k + 3]) for k in range(3))
     body, said = [], []
-    for k, name in enumerate(names):
+    for k, name in enumerate(SIDES.values()):
         no, some, yes = counts[3 * k : 3 * k + 3]
         y, x = k * row_h, left
         scale = (width - left - right) / most
@@ -337,7 +309,7 @@ def ratings_by_side(counts: Sequence[int] | None) -> Markup:
                 )
                 x += value * scale
         body.append(_text(x + 4, y + 12, no + some + yes, "row-value small", "start"))
-        said.append(f"{name} side {yes} helpful, {some} somewhat, {no} not")
+        said.append(f"{name} {yes} helpful, {some} somewhat, {no} not")
     return _svg(width, row_h * 3 + 2, "Ratings: " + "; ".join(said), body, "ratings")
 
 
@@ -390,14 +362,12 @@ def funnel(steps: Sequence[dict[str, Any]]) -> Markup:
         body += [
             _text(left - 12, y + 20, step["name"], "row-label", "end"),
             f'<rect x="{left}" y="{y + 6}" width="{w:.1f}" height="20" rx="4" class="bar"/>',
-            _text(left + w + 8, y + 21, f"{step['n']:,}".replace(",", "\u202f"), "row-value", "start"),
+            _text(left + w + 8, y + 21, thousands(step["n"]), "row-value", "start"),
         ]
-        if number + 1 < len(steps) and steps[number + 1]["n"] < step["n"]:
-            after = max(2.0, (width - left - 70) * steps[number + 1]["n"] / most)
+        if number + 1 < len(steps):
+            after = left + min(w, max(2.0, (width - left - 70) * steps[number + 1]["n"] / most))
             body.append(
-                f'<path d="M{left + w:.1f} {y + 26}L{left + after:.1f} {y + row_h + 6:.1f}H{left}V{y + 26}z" class="flow"/>'
+                f'<path d="M{left + w:.1f} {y + 26}L{after:.1f} {y + row_h + 6:.1f}H{left}V{y + 26}z" class="flow"/>'
             )
-        elif number + 1 < len(steps):
-            body.append(f'<path d="M{left + w:.1f} {y + 26}V{y + row_h + 6:.1f}H{left}V{y + 26}z" class="flow"/>')
     said = ", ".join(f"{step['name']} {step['n']}" for step in steps)
     return _svg(width, row_h * len(steps) - 12, f"Posts through the stages: {said}", body, "funnel")

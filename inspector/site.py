@@ -34,6 +34,7 @@ from inspector.words import (
     per_cent,
     plain,
     points,
+    rule_words,
     show_time,
     side,
     signed,
@@ -311,6 +312,7 @@ def make_templates() -> Environment:
         "percent": per_cent,
         "words": words,
         "tag_words": tag_words,
+        "rule_words": rule_words,
         "side": side,
         "path": lambda value: quote(str(value), safe=""),
     }

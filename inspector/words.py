@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 
 from markupsafe import Markup
@@ -53,6 +54,28 @@ TAG_WORDS = {
     "notHelpfulNoteNotNeeded": "note not needed",
     "notHelpfulOther": "other (not helpful)",
 }
+
+
+RULE_WORDS = {
+    "InitialNMR": "needs more ratings",
+    "GeneralCRH": "Helpful",
+    "GeneralCRHInertia": "stays Helpful",
+    "ElevatedCRHInertia": "stays Helpful",
+    "GeneralCRNH": "Not Helpful",
+    "UcbCRNH": "surely Not Helpful",
+    "RatioCRNH": "mostly rated Not Helpful",
+    "NmCRNH": "finds the post right, Not Helpful",
+    "InsufficientExplanation": "raters name no common reason",
+    "TagFilter": "raters name the same fault too often",
+    "NmrDueToMinStableCrhTime": "Helpful, not yet for long enough",
+    "Locked": "status locked",
+}
+"""Rules by which X gives a note its status, as this project names them."""
+
+
+def rule_words(rule: str) -> str:
+    """A rule's name as a reader would say it: known ones in words, others split at their capitals."""
+    return RULE_WORDS.get(rule) or re.sub(r"(?<=[a-z])(?=[A-Z])", " ", rule).lower()
 
 
 def tag_words(tag: str) -> str:

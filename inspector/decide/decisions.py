@@ -22,6 +22,7 @@ from inspector.decide.database import (
     assignments,
     decisions,
     drafts,
+    meta,
     next_number,
     open_database,
     run_names,
@@ -78,11 +79,6 @@ def _decision(row: Any) -> Decision:
     values["blind"] = bool(values["blind"])
     values["reasons"] = tuple(json.loads(values["reasons"]))
     values["assessment"] = json.loads(values["assessment"]) if values["assessment"] else None
-    values["seq"], values["post_id"], values["based_on"] = (
-        int(values["seq"]),
-        int(values["post_id"]),
-        int(values["based_on"]),
-    )
     return Decision(**values)
 
 
@@ -263,23 +259,20 @@ def history(
 # -- drafts and skipped posts --------------------------------------------------------------------------------------
 
 
+def _replace(engine: Engine, table: sa.Table, keys: dict[str, Any], values: dict[str, Any] | None) -> None:
+    """The one row of these keys now holds `values`; None: there is none."""
+    with writing(engine) as connection:
+        connection.execute(table.delete().where(*(table.c[name] == value for name, value in keys.items())))
+        if values is not None:
+            connection.execute(table.insert().values(**keys, **values))
+
+
 def save_draft(engine: Engine, analyst: str, run_id: str, post_id: int, candidate_id: str, text: str, now: int) -> None:
     """Keep an unfinished edit; an empty text forgets it."""
     if len(text) > MAX_TEXT or "\x00" in text:
         raise Refused(f"A draft may have up to {MAX_TEXT} characters and no NUL; this one has {len(text)}.", 422)
-    with writing(engine) as connection:
-        connection.execute(drafts.delete().where(*_mine(drafts, analyst, run_id, post_id)))
-        if text.strip():
-            connection.execute(
-                drafts.insert().values(
-                    analyst=analyst,
-                    run_id=run_id,
-                    post_id=post_id,
-                    candidate_id=candidate_id,
-                    text=text,
-                    updated_at=now,
-                )
-            )
+    kept = {"candidate_id": candidate_id, "text": text, "updated_at": now} if text.strip() else None
+    _replace(engine, drafts, {"analyst": analyst, "run_id": run_id, "post_id": post_id}, kept)
 
 
 def read_draft(engine: Engine, analyst: str, run_id: str, post_id: int) -> dict[str, Any] | None:
@@ -296,9 +289,7 @@ def list_drafts(engine: Engine, analyst: str) -> list[dict[str, Any]]:
 
 def skip(engine: Engine, analyst: str, run_id: str, post_id: int, now: int) -> None:
     """Remember that this analyst has seen the post and moved on. Not a decision: nothing downstream reads it."""
-    with writing(engine) as connection:
-        connection.execute(skips.delete().where(*_mine(skips, analyst, run_id, post_id)))
-        connection.execute(skips.insert().values(analyst=analyst, run_id=run_id, post_id=post_id, at=now))
+    _replace(engine, skips, {"analyst": analyst, "run_id": run_id, "post_id": post_id}, {"at": now})
 
 
 def skipped(engine: Engine, run_id: str) -> list[tuple[str, int]]:
@@ -335,10 +326,7 @@ def save_view(engine: Engine, owner: str, name: str, query: str, now: int) -> No
     """Keep filters under a name; an empty query forgets them."""
     if not name.strip() or len(name) > 80 or len(query) > 2_000:
         raise Refused("A saved view needs a name of 1 to 80 characters.", 422)
-    with writing(engine) as connection:
-        connection.execute(views.delete().where(views.c.owner == owner, views.c.name == name.strip()))
-        if query:
-            connection.execute(views.insert().values(owner=owner, name=name.strip(), query=query, at=now))
+    _replace(engine, views, {"owner": owner, "name": name.strip()}, {"query": query, "at": now} if query else None)
 
 
 def list_views(engine: Engine, owner: str) -> list[tuple[str, str]]:
@@ -348,15 +336,37 @@ def list_views(engine: Engine, owner: str) -> list[tuple[str, str]]:
 
 
 def name_run(engine: Engine, run_id: str, name: str) -> None:
-    with writing(engine) as connection:
-        connection.execute(run_names.delete().where(run_names.c.run_id == run_id))
-        if name.strip():
-            connection.execute(run_names.insert().values(run_id=run_id, name=name.strip()[:120]))
+    _replace(engine, run_names, {"run_id": run_id}, {"name": name.strip()[:120]} if name.strip() else None)
 
 
 def names_of_runs(engine: Engine) -> dict[str, str]:
     with engine.connect() as connection:
         return {row.run_id: row.name for row in connection.execute(sa.select(run_names))}
+
+
+@dataclass(frozen=True)
+class Rules:
+    """How the people of a workspace decide together."""
+
+    reviews: int = 1  # people who are to decide on each post
+    carry: str = "count"  # decisions of other runs on the identical text: they 'count', or wait to be applied ('ask')
+
+    @property
+    def code(self) -> str:
+        return f"{self.reviews} {self.carry}"
+
+
+def rules(engine: Engine) -> Rules:
+    with engine.connect() as connection:
+        found = connection.execute(sa.select(meta.c.value).where(meta.c.key == "rules")).scalar()
+    reviews, _, carry = (found or Rules().code).partition(" ")
+    return Rules(int(reviews), carry)
+
+
+def set_rules(engine: Engine, reviews: int, carry: str) -> None:
+    if not 1 <= reviews <= 9 or carry not in ("count", "ask"):
+        raise Refused("A post has 1 to 9 reviews, and decisions of other runs 'count' or 'ask'.", 422)
+    _replace(engine, meta, {"key": "rules"}, {"value": Rules(reviews, carry).code})
 
 
 # -- decisions as data ---------------------------------------------------------------------------------------------

@@ -190,6 +190,7 @@ def _users_page(site: Site, request: Request, status: int = 200, message: str = 
         status,
         users=accounts.list_users(site.engine),
         roles=accounts.ROLES,
+        rules=decisions.rules(site.engine),
         message=message,
         minimum=accounts.MIN_PASSWORD,
     )
@@ -204,6 +205,13 @@ def add_user(request: Request, site: Here, form: Form) -> Response:
         )
     except Refused as error:
         return _users_page(site, request, error.status, error.message)
+    return site.redirect(request, "/users")
+
+
+@router.post("/users/rules")
+def change_rules(request: Request, site: Here, form: Form) -> Response:
+    site.require(request, "admin")
+    decisions.set_rules(site.engine, number(field(form, "reviews", 2) or "0"), field(form, "carry", 10))
     return site.redirect(request, "/users")
 
 

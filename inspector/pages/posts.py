@@ -26,8 +26,9 @@ from inspector.pages.texts import (
 from inspector.read.reading import NOTE, Filters, RunIndex
 from inspector.read.text import differences, pieces
 from inspector.read.why import SIDE_NAMES, colleague, copied_from, doubts, name_ranks, why_better, why_post
-from inspector.site import Site, new_key
-from nouns.decisions import Decision, effective, last_word, text_sha256
+from inspector.report.reports import last_words, publishes
+from inspector.site import Building, Site, new_key
+from nouns.decisions import Decision, effective, last_word, standing, text_sha256
 from nouns.errors import Conflict, Refused
 
 router = APIRouter()
@@ -49,9 +50,11 @@ def _page(
     post = index.post(post_id)
     filters = Filters.parse(dict(parse_qsl(queue)) if queue else request.query_params)
     history = decisions.history(site.engine, None, [post_id])
-    standing = index.standing(post_id, history)
-    word = last_word(standing)
+    counting = index.standing(post_id, history)
+    word = last_word(counting)
     earlier = last_word(effective(history)) if word is None else None
+    carried = earlier if earlier and index.rules.carry == "ask" and _same_text(index, post, earlier) else None
+    opinions = last_words(counting)
     return site.render(
         request,
         "post.html",
@@ -62,11 +65,16 @@ def _page(
         q=filters.query(),
         **_texts(site, index, post, request.query_params, word),
         history=history,
-        counting={row.decision_id for row in standing},
+        counting={row.decision_id for row in counting},
         undone={row.undoes for row in history if row.kind == "undo"},
-        flags=[row for row in standing if row.kind == "flag"],
+        flags=[row for row in counting if row.kind == "flag"],
         word=word,
-        earlier=earlier,
+        earlier=None if carried else earlier,
+        carried=carried,
+        changed=_changed_since(site, index, post, word or carried),
+        rules=index.rules,
+        reviewers=sorted(opinions),
+        disagree=len({publishes(row.kind) for row in opinions.values()}) > 1,
         based_on=max((row.seq for row in history), default=0),
         client_key=new_key(),
         draft=decisions.read_draft(site.engine, user.name, index.run_id, post_id) if user.may("analyst") else None,
@@ -74,6 +82,31 @@ def _page(
         done=done_decision(site, request, user.name),
         **{"problem": "", "comment": "", "reasons": ()} | typed,
     )
+
+
+def _same_text(index: RunIndex, post: dict[str, Any], decided: Decision) -> bool:
+    """Whether what was decided in another run is about a text that this run holds word for word."""
+    held = [(row["candidate_id"], row["text"] or "") for row in index.candidates(post, ("candidate_id", "text"))]
+    return bool(standing([decided], index.run_id, held))
+
+
+def _changed_since(site: Site, index: RunIndex, post: dict[str, Any], word: Decision | None) -> list[str]:
+    """What differs now from the run in which a decision was made, beside the text itself: the post, or its sources."""
+    if word is None or word.run_id == index.run_id or not site.workspace.has_run(word.run_id):
+        return []
+    try:
+        before = site.index(word.run_id)
+        then = before.post(post["post_id"])
+        rows = [each.candidates(p, ("text", "source_note_ids")) for each, p in ((before, then), (index, post))]
+    except (Refused, Building):
+        return []
+    found = []
+    if (then["post_text"] or "") != (post["post_text"] or ""):
+        found.append(f"The post read otherwise then: “{then['post_text'] or 'not known'}”")
+    sources = [{frozenset(r["source_note_ids"] or ()) for r in part if r["text"] == word.text} for part in rows]
+    if word.text and all(sources) and not sources[0] & sources[1]:
+        found.append("The text rests on other notes than it did then.")
+    return found
 
 
 def _texts(site: Site, index: RunIndex, post: dict[str, Any], query: Any, word: Decision | None) -> dict[str, Any]:
@@ -119,7 +152,7 @@ def _texts(site: Site, index: RunIndex, post: dict[str, Any], query: Any, word: 
         "existing": existing,
         "runner": runner,
         "rival": f"{NOTE}{existing['note_id']}" if existing and existing["text"] else None,
-        "n_jurors": row.get("n_jurors") if row else None,
+        "unproven": "" if (jury.get("order") or {}).get("better", True) else jury["order"].get("reason", ""),
         "listed": [show_text(r, sources, winner, post, ranks) for r in listed],
         "start": start,
         "per_page": PER_PAGE,
@@ -127,7 +160,7 @@ def _texts(site: Site, index: RunIndex, post: dict[str, Any], query: Any, word: 
             (n, pieces(unescape(n["text"] or "")), charts.ratings_by_side(n["sides"]), clusters[n["cluster_id"]])
             for n in notes
         ],
-        "curves": _curves(first, runner, existing, rug(site.workspace, index.run_id)),
+        "curves": _curves(first, runner, existing, rug(site, index.run_id)),
         "strip": _strip(first, runner, existing, post),
         "plane": _plane(overview, notes, clusters, winner, runner),
         "aggregators": further_aggregators(index, best[0] if best else None),

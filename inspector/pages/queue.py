@@ -96,6 +96,7 @@ def _queue_page(request: Request, site: Site, index: RunIndex, status: int = 200
         rows=page.rows,
         facets=index.facets(filters, user.name),
         progress=index.progress(),
+        rules=index.rules,
         n_posts=index.facts["n_posts"],
         views=decisions.list_views(site.engine, user.name),
         people=people,

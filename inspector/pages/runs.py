@@ -14,6 +14,7 @@ from inspector.read.columns import BIN_EDGES
 from inspector.read.runs import file_within, read_json
 from inspector.report import reports
 from inspector.site import Site
+from nouns.notices import notices_of
 
 router = APIRouter()
 
@@ -87,10 +88,21 @@ def run_page(request: Request, site: Here, run_id: str) -> Response:
         tokens=[(stage, *_tokens(state.counts)) for stage, state in states.items() if any(_tokens(state.counts))],
         seconds=sum(_seconds(state) for state in states.values()),
         stage_seconds={stage: _seconds(state) for stage, state in states.items()},
+        notices=[entry for stage, state in states.items() for entry in notices_of(stage, state.counts)],
+        stories=bool(index and index.columns.code["story_id"]),
+        order=site.workspace.jury_facts(run_id)["order"],
         jury=jury,
         metrics=metric_rows(report),
         runs=[other for other in site.workspace.runs()[:200] if other != run_id],
     )
+
+
+@router.get("/runs/{run_id}/stories")
+def stories(request: Request, site: Here, run_id: str) -> Response:
+    """Claims that several posts of the run share, with their posts."""
+    site.require(request)
+    found = site.index(run_id).stories()
+    return site.render(request, "stories.html", run_id=run_id, stories=found[:200], n=len(found))
 
 
 @router.get("/runs/{run_id}/map")

@@ -16,7 +16,6 @@ from inspector import charts
 from inspector.decide import decisions
 from inspector.pages import Form, Here, field, number
 from inspector.read.reading import NOTE, Filters, RunIndex
-from inspector.read.runs import Workspace
 from inspector.read.text import Piece, Sentence, Sources, differences, domain, links, pieces, prepare_sources, rest_on
 from inspector.read.why import name_ranks, why_candidate
 from inspector.site import Site, new_key
@@ -147,47 +146,32 @@ def _lineage(rows: dict[str, dict[str, Any]], row: dict[str, Any]) -> list[dict[
     ]
 
 
-def _lineage_steps(site: Site, run_id: str, post_id: int) -> dict[str, dict[str, Any]]:
-    """What the revise stage wrote about each revision of the post: feedback given, scores before and after, kept or not."""
+def _table(site: Site, run_id: str, stage: str, name: str) -> Any:
+    """A stage's table, to be read lazily; None if the run has none."""
     import polars as pl
 
-    directory = site.workspace.directory(run_id, "revise_candidates")
-    file = directory / "lineage.parquet" if directory else None
-    if file is None or not file.is_file():
+    directory = site.workspace.directory(run_id, stage)
+    file = directory / name if directory else None
+    return pl.scan_parquet(file) if file is not None and file.is_file() else None
+
+
+def _lineage_steps(site: Site, run_id: str, post_id: int) -> dict[str, dict[str, Any]]:
+    """What the revise stage wrote about each revision of the post: what was asked for, and what came of it."""
+    frame = _table(site, run_id, "revise_candidates", "lineage.parquet")
+    if frame is None:
         return {}
-    frame = pl.scan_parquet(file)
-    names = frame.collect_schema().names()
-    if "candidate_id" not in names:
-        return {}
-    if "post_id" in names:
-        frame = frame.filter(pl.col("post_id") == post_id)
-    kept = [
-        name for name in ("candidate_id", "feedback", "score_before", "score_after", "kept", "reason") if name in names
-    ]
-    return {
-        row["candidate_id"]: dict.fromkeys(("feedback", "score_before", "score_after", "kept", "reason")) | row
-        for row in frame.select(kept).collect().to_dicts()
-    }
+    rows = frame.select("post_id", "candidate_id", "feedback", "reason").filter(post_id=post_id).collect()
+    return {row["candidate_id"]: row for row in rows.to_dicts()}
 
 
 def find_prompt(site: Site, run_id: str, row: dict[str, Any]) -> dict[str, Any] | None:
     """The exact messages sent for a candidate, by its request id; None if the run does not hold them."""
-    import polars as pl
-
     for stage in ("draft_candidates", "revise_candidates"):
-        directory = site.workspace.directory(run_id, stage)
-        file = directory / "prompts.parquet" if directory else None
-        if file is None or not file.is_file() or row["request_id"] is None:
-            continue
-        found = (
-            pl.scan_parquet(file)
-            .filter((pl.col("post_id") == row["post_id"]) & (pl.col("request_id") == row["request_id"]))
-            .head(1)
-            .collect()
-            .to_dicts()
-        )
-        if found:
-            return found[0]
+        frame = _table(site, run_id, stage, "prompts.parquet")
+        if frame is not None and row["request_id"] is not None:
+            found = frame.filter(post_id=row["post_id"], request_id=row["request_id"]).head(1).collect().to_dicts()
+            if found:
+                return found[0]
     return None
 
 
@@ -245,30 +229,22 @@ def _mentions(value: Any, request_id: str) -> bool:
 _rugs: dict[str, list[float]] = {}
 
 
-def rug(workspace: Workspace, run_id: str) -> list[float]:
+def rug(site: Site, run_id: str) -> list[float]:
     """Factors of the raters the run's jury is drawn from; at most 240, evenly through their order."""
-    import polars as pl
-
-    directory = workspace.directory(run_id, "train_jury")
-    for path in (directory, workspace.directory(run_id, "fit_raters")):
-        file = path / "raters.parquet" if path else None
-        if file is None or not file.is_file():
-            continue
-        key = f"{file}:{file.stat().st_mtime_ns}"
-        if key not in _rugs:
-            frame = pl.scan_parquet(file)
-            names = frame.collect_schema().names()
-            column = next((c for c in ("factor1", "factor") if c in names), None)
-            if "pool" in names and column:
-                in_jury = frame.filter(pl.col("pool") == "proxy")
-                frame = in_jury if in_jury.head(1).collect().height else frame
-            values = frame.select(pl.col(column)).collect()[column].drop_nulls().sort().to_list() if column else []
-            step = max(1, len(values) // 240)
-            if len(_rugs) > 50:
-                _rugs.clear()
-            _rugs[key] = values[step // 2 :: step]
-        return _rugs[key]
-    return []
+    stage = next((s for s in ("train_jury", "fit_raters") if _table(site, run_id, s, "raters.parquet") is not None), "")
+    key = f"{run_id}:{site.workspace.fingerprint(run_id)}"
+    if key not in _rugs and stage:
+        frame = _table(site, run_id, stage, "raters.parquet")
+        names = frame.collect_schema().names()
+        if "pool" in names:
+            frame = frame.filter(pool="proxy")
+        column = next((c for c in ("factor1", "factor") if c in names), None)
+        values = frame.select(column).collect()[column].drop_nulls().sort().to_list() if column else []
+        step = max(1, len(values) // 240)
+        if len(_rugs) > 50:
+            _rugs.clear()
+        _rugs[key] = values[step // 2 :: step]
+    return _rugs.get(key, [])
 
 
 def further_aggregators(index: RunIndex, row: dict[str, Any] | None) -> list[tuple[str, float | None]]:
@@ -334,7 +310,7 @@ def compare_page(request: Request, site: Here, run_id: str, post_id: str) -> Res
         a=show_text(a, sources, a if a["status"] == "winner" else None, post, ranks),
         b=show_text(b, sources, a if a["status"] == "winner" else None, post, ranks),
         diff=differences(a["text"] or "", b["text"] or ""),
-        curves=charts.factor_line(lines, rug(site.workspace, run_id)),
+        curves=charts.factor_line(lines, rug(site, run_id)),
         strip=charts.score_strip(
             [
                 charts.Score("A", "winner", a["score"], a["lower"], a["upper"]),

@@ -162,8 +162,8 @@ class Columns:
         values = self.at[column]
         return lambda rows: values[rows] <= bound
 
-    def decided(self, how: str, me: str) -> Test:
-        """`how` is a key of `reading.DECIDED` other than ''."""
+    def decided(self, how: str, me: str, reviews: int = 1) -> Test:
+        """`how` is a key of `reading.DECIDED` other than ''; `reviews`: people who are to decide on each post."""
         decision, flagged = self.decision, self.flagged
         if how == "none":
             return lambda rows: decision[rows] == 0
@@ -176,7 +176,7 @@ class Columns:
             return lambda rows: ~mine[rows]
         if how == "second":
             mine, analysts = self.mine(me), self.analysts
-            return lambda rows: (analysts[rows] == 1) & ~mine[rows]
+            return lambda rows: (analysts[rows] > 0) & (analysts[rows] < max(2, reviews)) & ~mine[rows]
         if how == "against":
             winner, abstained = self.winner, self.abstained
             refused = [VERDICTS.index(kind) + 1 for kind in ("reject", "not_needed", "publish_none")]

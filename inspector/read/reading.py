@@ -30,7 +30,7 @@ from inspector.decide import decisions as store
 from inspector.decide.database import store_id
 from inspector.read.columns import Columns, Test
 from inspector.read.runs import Workspace, read_json
-from nouns.decisions import Decision, by_post, last_word, standing
+from nouns.decisions import VERDICT_KINDS, Decision, by_post, last_word, standing
 from nouns.errors import Refused
 
 log = logging.getLogger("supernotes.inspector")
@@ -58,7 +58,7 @@ DECIDED = {
     "reject": "rejected",
     "publish_none": "none published",
     "not_needed": "note not needed",
-    "second": "decided by one other person",
+    "second": "needs another review, from me",
     "flagged": "flagged",
     "against": "machine against analyst",
 }
@@ -154,7 +154,8 @@ class RunIndex:
         self._local = threading.local()
         self._lock = threading.Lock()
         self._looked = float("-inf")
-        self._synced = -1
+        self._synced = (-1, "")
+        self.rules = store.Rules()
         self._progress: tuple[int, dict[str, int]] | None = None
         self._opening = threading.Lock()
         self._columns: Columns | None = None
@@ -208,12 +209,13 @@ class RunIndex:
         if not now and moment - self._looked < self.patience:
             return
         self._looked = moment
-        self._catch_up(store.newest(self.engine))
+        self.rules = store.rules(self.engine)
+        self._catch_up(store.newest(self.engine), f"{self.store_id} {self.rules.carry}")
 
-    def _catch_up(self, top: int) -> None:
-        """Project decisions up to number `top`, unless another process is at it."""
+    def _catch_up(self, top: int, whose: str) -> None:
+        """Project decisions up to number `top` of a store, unless another process is at it."""
         with self._lock:
-            if top <= self._synced:
+            if (top, whose) == self._synced:
                 return
             sql = self.sql
             sql.execute("PRAGMA busy_timeout=100")
@@ -227,8 +229,8 @@ class RunIndex:
                 sql.execute("PRAGMA busy_timeout=20000")
             try:
                 done, known = sql.execute("SELECT seq, store FROM projected").fetchone()
-                if known != self.store_id:
-                    # A fresh index, or one that has seen the decisions of another database: begin anew.
+                if known != whose:
+                    # A fresh index, or one that has seen another database or rule: begin anew.
                     done = 0
                     sql.execute(
                         "UPDATE posts SET decision = NULL, decided_by = NULL, decided_at = NULL, decided_seq = NULL, "
@@ -238,12 +240,12 @@ class RunIndex:
                     sql.executemany("INSERT OR IGNORE INTO mine VALUES (?, ?)", store.skipped(self.engine, self.run_id))
                 if top > done:
                     self._project(sql, done)
-                sql.execute("UPDATE projected SET seq = ?, store = ?", (max(top, done), self.store_id))
+                sql.execute("UPDATE projected SET seq = ?, store = ?", (max(top, done), whose))
                 sql.execute("COMMIT")
             except BaseException:
                 sql.execute("ROLLBACK")
                 raise
-            self._synced = top
+            self._synced = top, whose
 
     def _project(self, sql: sqlite3.Connection, done: int) -> None:
         ours = self.columns.row
@@ -252,7 +254,7 @@ class RunIndex:
         )
         for start in range(0, len(touched), 500):
             for post_id, rows in by_post(store.history(self.engine, None, touched[start : start + 500])).items():
-                counting = standing(rows, self.run_id, self._held(post_id))
+                counting = self.standing(post_id, rows)
                 last = last_word(counting)
                 sql.execute(
                     "UPDATE posts SET decision = ?, decided_by = ?, decided_at = ?, decided_seq = ?, flagged = ?, n_analysts = ? "
@@ -263,7 +265,7 @@ class RunIndex:
                         last.created_at if last else None,
                         max(row.seq for row in rows),
                         int(any(row.kind == "flag" for row in counting)),
-                        len({row.analyst for row in counting}),
+                        len({row.analyst for row in counting if row.kind in VERDICT_KINDS}),
                         post_id,
                     ),
                 )
@@ -280,6 +282,8 @@ class RunIndex:
 
     def standing(self, post_id: int, rows: list[Decision]) -> list[Decision]:
         """Of a post's whole history what counts in this run; see `nouns.decisions.standing`."""
+        if self.rules.carry == "ask":
+            rows = [row for row in rows if row.run_id == self.run_id or row.kind in ("flag", "undo")]
         return standing(rows, self.run_id, self._held(post_id))
 
     def mark_seen(self, analyst: str, post_id: int) -> None:
@@ -304,7 +308,7 @@ class RunIndex:
             if value:
                 tests.append(columns.is_word(column, value))
         if filters.decided:
-            tests.append(columns.decided(filters.decided, me))
+            tests.append(columns.decided(filters.decided, me, self.rules.reviews))
         for column, bound in (
             ("score", filters.min_score),
             ("width", filters.min_width),
@@ -431,7 +435,9 @@ class RunIndex:
             found[name] = self.columns.values(column, tests)
         others = self._tests(dataclasses.replace(filters, decided=""), me)
         found["decided"] = [
-            (how, self.columns.count([*others, self.columns.decided(how, me)])) for how in DECIDED if how
+            (how, self.columns.count([*others, self.columns.decided(how, me, self.rules.reviews)]))
+            for how in DECIDED
+            if how
         ]
         return found
 
@@ -526,7 +532,20 @@ class RunIndex:
         version = self.columns.version
         if self._progress is None or self._progress[0] != version:
             self._progress = (version, self.columns.sums())
-        return self._progress[1]
+        return self._progress[1] | {"reviewed": int((self.columns.analysts >= self.rules.reviews).sum())}
+
+    def stories(self) -> list[dict[str, Any]]:
+        """Stories of two posts or more, the largest first: `story_id`, and its posts with their texts, by id."""
+        query = (
+            "SELECT posts.*, post_text, winner_text FROM posts JOIN texts USING (post_id) "
+            "WHERE story_id IS NOT NULL ORDER BY post_id"
+        )
+        self.sync()
+        found: dict[str, list[dict[str, Any]]] = {}
+        for row in self.sql.execute(query):
+            found.setdefault(row["story_id"], []).append(dict(row))
+        largest = sorted(found.items(), key=lambda entry: (-len(entry[1]), entry[0]))
+        return [{"story_id": story, "posts": posts} for story, posts in largest]
 
     def moves(self) -> list[dict[str, Any]]:
         """Where each winner lies in the plane, and where the best existing note of its post does, if it was judged."""

@@ -169,13 +169,18 @@ class Workspace:
         return frozenset(known("note_status_history.parquet") - known("notes.parquet"))
 
     def jury_facts(self, run_id: str) -> dict[str, Any]:
-        """What the run says of the jury that judged: `n_jurors`, and `effective`: as many independent ones they count as."""
+        """What is known of the jury that judged: `n_jurors`, `effective`: as many independent ones they count as, and `order`.
+
+        `order` says whether its order of texts of one post was shown to be better than a baseline's (`better`, `reason`).
+        """
         shared = self.stages(run_id)["judge_candidates"].counts.get("shared") or {}
         found = dict(shared.get("jury") or {})
         effective = next(
             (v for k, v in found.items() if k.startswith("effective") and isinstance(v, (int, float))), None
         )
-        return found | {"effective": effective}
+        home = self.directory(run_id, "train_jury")
+        made = (read_json(home / "jury.json") if home else None) or {}
+        return found | {"effective": effective, "order": made.get("order")}
 
     # -- juries ----------------------------------------------------------------------------------------------------
 

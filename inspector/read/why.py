@@ -27,6 +27,8 @@ _PLAINER = (
     (re.compile(r"The jury learnt from (\d+) notes? in the language '(\w+)'"), r"The jury knows only \1 notes in this language (\2)"),
     (re.compile(r"\b(On the )(negative|positive)( side)"), lambda m: f"On {SIDES[m[2]]}"),
     (re.compile(r"\b(negative|positive) (?:side|end)\b"), lambda m: SIDES[m[1]]),
+    (re.compile(r"(?<=\d)%"), " %"),
+    (re.compile(r"(?<=[ (])-(?=\d)"), "−"),
     (re.compile(r"It failed (\w+)\."), r"It failed the check “\1”."),
 )  # fmt: skip
 
@@ -66,7 +68,8 @@ def doubts(
     if score is None:
         return [*found, row.get("unjudged_reason") or "The jury has not judged it."]
     if score < HELPFUL_AT:
-        found.append(f"It is below the Helpful line: {plain(score)}, and X shows notes from {plain(HELPFUL_AT)}.")
+        below = f"{plain(score)}, and" if plain(score) != plain(HELPFUL_AT) else "by less than 0.01;"
+        found.append(f"It is below the Helpful line: {below} X shows notes from {plain(HELPFUL_AT)}.")
     elif lower is not None and lower < HELPFUL_AT:
         found.append(
             f"It may be below the Helpful line: the interval begins at {plain(lower)}, the line is {plain(HELPFUL_AT)}."

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.stats import bootstrap
 
 Unit = Mapping[str, Hashable]
 """What each coder said of one unit: coder -> value. Coders that said nothing are absent."""
@@ -87,22 +88,10 @@ def bootstrap_mean(values: Sequence[float], rng: np.random.Generator, draws: int
     """Mean of independent cases. One case has no interval."""
     cases = np.asarray(values, dtype=float)
     n = len(cases)
-    if not n:
-        return Estimate(None, None, None, 0)
-    if n == 1:
-        return Estimate(float(cases[0]), None, None, 1)
-    means = _resampled(cases, rng, draws, lambda drawn: drawn.mean(axis=1))
-    lower, upper = np.quantile(means, [0.025, 0.975])
-    return Estimate(float(cases.mean()), float(lower), float(upper), n)
-
-
-def _resampled(
-    cases: np.ndarray, rng: np.random.Generator, draws: int, statistic: Callable[[np.ndarray], np.ndarray]
-) -> np.ndarray:
-    """The statistic of `draws` resamples, in blocks so that a hundred thousand cases need little memory."""
-    block = max(1, 2_000_000 // len(cases))
-    found = []
-    for start in range(0, draws, block):
-        rows = min(block, draws - start)
-        found.append(statistic(cases[rng.integers(0, len(cases), (rows, len(cases)))]))
-    return np.concatenate(found)
+    if n < 2:
+        return Estimate(float(cases[0]) if n else None, None, None, n)
+    # In batches, so that a hundred thousand cases need little memory.
+    batch = max(1, 2_000_000 // n)
+    found = bootstrap((cases,), np.mean, n_resamples=draws, batch=batch, method="percentile", rng=rng)
+    low, high = found.confidence_interval
+    return Estimate(float(cases.mean()), float(low), float(high), n)

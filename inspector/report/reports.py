@@ -53,15 +53,17 @@ class Agreement:
     by_machine: dict[str, dict[tuple[str, str], int]]  # analyst -> (machine's outcome, analyst's word) -> posts
 
 
+def last_words(rows: Sequence[Decision]) -> dict[str, Decision]:
+    """Each person's own last settling decision, of effective rows on one post."""
+    return {row.analyst: row for row in sorted(rows, key=lambda row: row.seq) if row.kind in VERDICT_KINDS}
+
+
 def last_word_by_analyst(rows: Sequence[Decision]) -> dict[tuple[str, int], dict[str, Decision]]:
     """(run, post) -> analyst -> that analyst's own last settling decision."""
-    found: dict[tuple[str, int], dict[str, Decision]] = defaultdict(dict)
+    found: dict[tuple[str, int], list[Decision]] = defaultdict(list)
     for row in effective(rows):
-        if row.kind in VERDICT_KINDS:
-            mine = found[(row.run_id, row.post_id)]
-            if row.analyst not in mine or mine[row.analyst].seq < row.seq:
-                mine[row.analyst] = row
-    return found
+        found[(row.run_id, row.post_id)].append(row)
+    return {place: words for place, mine in found.items() if (words := last_words(mine))}
 
 
 def measure_agreement(indexes: Sequence[RunIndex], rows: Sequence[Decision]) -> Agreement:
@@ -175,7 +177,7 @@ def bad_misses(index: RunIndex, rows: Sequence[Decision], limit: int = 50) -> di
         word = last_word(mine)
         if machine and word:
             entry = {"post_id": post_id, "machine": machine, "decision": word}
-            if machine["outcome"] == "winner" and word.kind in ("reject", "not_needed"):
+            if machine["outcome"] == "winner" and word.kind in ("reject", "not_needed", "publish_none"):
                 published.append(entry)
             elif machine["outcome"] == "abstained" and word.kind in ("accept", "edit"):
                 withheld.append(entry)

@@ -41,7 +41,7 @@ def test_the_post_page_shows_winner_numbers_pictures_notes_and_why(desk):
     assert "BREAKING: the city has banned sourdough" in page
     assert 'class="generated"' in page
     assert "0.52" in page
-    assert "Probability of a helpful rating along the rater factor" in page
+    assert "How many raters would find it helpful, from one side to the other" in page
     assert "with the regions of X&#39;s statuses" in page
     assert "Won: score 0.52" in page
     assert "Its score of" in page

@@ -38,6 +38,7 @@ class Score:
     score: float | None
     lower: float | None
     upper: float | None
+    href: str = ""
 
 
 class Dot(NamedTuple):
@@ -117,12 +118,15 @@ def factor_line(lines: Sequence[Line], rug: Sequence[float] = ()) -> Markup:
     return _svg(width, height, title, body, "factor-line")
 
 
-def score_strip(rows: Sequence[Score]) -> Markup:
-    """Scores with their intervals on X's scale, one row a text, with the line at which a note becomes Helpful."""
+def score_strip(rows: Sequence[Score], left: float = 118.0) -> Markup:
+    """Scores with their intervals on X's scale, one row a text, with the line at which a note becomes Helpful.
+
+    `left`: room for the rows' labels.
+    """
     known = [row for row in rows if row.score is not None]
     values = [v for row in known for v in (row.score, row.lower, row.upper) if v is not None]
     low, high = min([-0.1, *values]) - 0.05, max([0.5, *values]) + 0.05
-    width, left, right, row_h, top = 520.0, 118.0, 14.0, 26.0, 20.0
+    width, right, row_h, top = 520.0, 14.0, 26.0, 20.0
     height = top + row_h * max(1, len(known)) + 24
 
     def x(value: float) -> float:
@@ -142,14 +146,22 @@ def score_strip(rows: Sequence[Score]) -> Markup:
     ]
     for number, row in enumerate(known):
         middle = top + row_h * (number + 0.5)
-        body.append(_text(left - 10, middle + 4, row.label, "row-label", "end"))
+        label = _text(left - 10, middle + 4, row.label, "row-label", "end")
+        body.append(f'<a href="{esc(row.href)}">{label}</a>' if row.href else label)
         if row.lower is not None and row.upper is not None:
             body.append(_line(x(row.lower), middle, x(row.upper), middle, f"whisker {esc(row.kind)}"))
         body.append(f'<circle cx="{x(row.score or 0):.1f}" cy="{middle:.1f}" r="5.5" class="point {esc(row.kind)}"/>')
     said = "; ".join(
         f"{row.label} {plain(row.score)}, between {plain(row.lower)} and {plain(row.upper)}" for row in known
     )
-    return _svg(width, height, f"Scores on X's scale. {said or 'Nothing was judged.'}", body, "score-strip")
+    return _svg(
+        width,
+        height,
+        f"Scores on X's scale. {said or 'Nothing was judged.'}",
+        body,
+        "score-strip",
+        role="group" if any(row.href for row in known) else "img",
+    )
 
 
 Place = Callable[[float], float]

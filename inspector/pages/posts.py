@@ -25,7 +25,7 @@ from inspector.pages.texts import (
 )
 from inspector.read.reading import NOTE, Filters, RunIndex
 from inspector.read.text import differences, pieces
-from inspector.read.why import SIDE_NAMES, colleague, copied_from, doubts, name_ranks, why_better, why_post
+from inspector.read.why import SIDE_NAMES, colleague, copied_from, doubts, name_notes, name_ranks, why_better, why_post
 from inspector.report.reports import last_words, publishes
 from inspector.site import Building, Site, new_key
 from nouns.decisions import Decision, effective, last_word, standing, text_sha256
@@ -53,7 +53,7 @@ def _page(
     counting = index.standing(post_id, history)
     word = last_word(counting)
     earlier = last_word(effective(history)) if word is None else None
-    carried = earlier if earlier and index.rules.carry == "ask" and _same_text(index, post, earlier) else None
+    carried = _carried(index, post, earlier) if earlier and index.rules.carry == "ask" else None
     opinions = last_words(counting)
     return site.render(
         request,
@@ -84,10 +84,14 @@ def _page(
     )
 
 
-def _same_text(index: RunIndex, post: dict[str, Any], decided: Decision) -> bool:
-    """Whether what was decided in another run is about a text that this run holds word for word."""
+def _carried(index: RunIndex, post: dict[str, Any], decided: Decision) -> Decision | None:
+    """What was decided in another run, with this run's id of the text; None if this run does not hold it word for word."""
     held = [(row["candidate_id"], row["text"] or "") for row in index.candidates(post, ("candidate_id", "text"))]
-    return bool(standing([decided], index.run_id, held))
+    if not standing([decided], index.run_id, held):
+        return None
+    bound = decided.other_sha256 if decided.kind == "edit" else decided.text_sha256
+    here = next((name for name, text in held if text_sha256(text) == bound), None)
+    return dataclasses.replace(decided, candidate_id=here)
 
 
 def _changed_since(site: Site, index: RunIndex, post: dict[str, Any], word: Decision | None) -> list[str]:
@@ -128,6 +132,7 @@ def _texts(site: Site, index: RunIndex, post: dict[str, Any], query: Any, word: 
         runner = chosen if chosen["score"] is not None else runner
     first = winner or (best[0] if best else None)
     sources, clusters = note_sources(notes), number_clusters(notes)
+    numbers = {note["note_id"]: k for k, note in enumerate(notes, 1)}
     ranks = {found: rank for rank, (found, _, _) in enumerate(overview, 1)}
     edited = word if word is not None and word.kind == "edit" and not query.get("candidate") else None
     row = edited_row(edited, chosen) if edited else chosen
@@ -142,12 +147,13 @@ def _texts(site: Site, index: RunIndex, post: dict[str, Any], query: Any, word: 
         "chosen": chosen,
         "chosen_sha256": text_sha256(chosen["text"] or "") if chosen else "",
         "refused": refusal(post, chosen) if chosen else "",
-        "copied": copied_from(row["text"] or "", notes) if row else None,
+        "copied": numbers.get(copied_from(row["text"] or "", notes) or 0) if row else None,
+        "numbers": numbers,
         "appeal": appeal,
         "shares": shares(row) if row else "",
-        "doubts": doubts(row, appeal, notes, jury) if row else [],
-        "whys": why_better(row, existing, notes) if row else [],
-        "why": name_ranks(why_post(post), ranks),
+        "doubts": [name_notes(line, numbers) for line in doubts(row, appeal, notes, jury)] if row else [],
+        "whys": [name_notes(line, numbers) for line in why_better(row, existing, notes)] if row else [],
+        "why": name_notes(name_ranks(why_post(post), ranks), numbers),
         "winner": winner,
         "existing": existing,
         "runner": runner,

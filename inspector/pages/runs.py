@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from textwrap import shorten
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
@@ -113,10 +114,21 @@ def run_map(request: Request, site: Here, run_id: str) -> Response:
     base = f"{request.scope.get('root_path', '').rstrip('/')}/runs/{run_id}/posts/"
     moves = index.moves()[:500]
     rows = sorted((m for m in moves if m["score"] is not None), key=lambda m: -m["score"])[:60]
-    strip = charts.score_strip(
-        [charts.Score(m["words"][:17], "winner", m["score"], m["lower"], m["upper"]) for m in rows]
+    lines = [
+        charts.Score(
+            shorten(m["words"], 34, placeholder=" …"),
+            "winner",
+            m["score"],
+            m["lower"],
+            m["upper"],
+            f"{base}{m['post_id']}",
+        )
+        for m in rows
+    ]
+    strip = charts.score_strip(lines, left=230)
+    return site.render(
+        request, "map.html", run_id=run_id, map=charts.moves(moves, base), strip=strip, n=len(moves), shown=len(rows)
     )
-    return site.render(request, "map.html", run_id=run_id, map=charts.moves(moves, base), strip=strip, n=len(moves))
 
 
 def _seconds(state: Any) -> float:

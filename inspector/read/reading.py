@@ -282,9 +282,13 @@ class RunIndex:
 
     def standing(self, post_id: int, rows: list[Decision]) -> list[Decision]:
         """Of a post's whole history what counts in this run; see `nouns.decisions.standing`."""
-        if self.rules.carry == "ask":
-            rows = [row for row in rows if row.run_id == self.run_id or row.kind in ("flag", "undo")]
-        return standing(rows, self.run_id, self._held(post_id))
+        return standing(self.counting_here(rows), self.run_id, self._held(post_id))
+
+    def counting_here(self, rows: list[Decision]) -> list[Decision]:
+        """Without what was decided in other runs, where the workspace's rule lets it wait to be applied. Flags always count."""
+        if self.rules.carry == "count":
+            return rows
+        return [row for row in rows if row.run_id == self.run_id or row.kind in ("flag", "undo")]
 
     def mark_seen(self, analyst: str, post_id: int) -> None:
         """Take a skipped post out of the analyst's unseen ones."""

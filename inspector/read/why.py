@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from html import unescape
 from typing import Any
 
+from markupsafe import Markup, escape
+
 from inspector.charts import HELPFUL_AT, HELPFUL_FACTOR
 from inspector.read.text import domain, links, prepare_sources, rest_on
 from inspector.words import SIDES, per_cent, plain, points, signed, words
@@ -43,6 +45,16 @@ def colleague(sentence: str) -> str:
 def name_ranks(sentence: str, ranks: Mapping[str, Any]) -> str:
     """The sentence with candidates' ids said as their rank, which is what stands on the page."""
     return re.sub(r"\b[0-9a-z]{12,40}\b", lambda m: f"rank {ranks[m[0]]}" if m[0] in ranks else m[0], sentence)
+
+
+def name_notes(sentence: str, numbers: Mapping[int, int]) -> Markup:
+    """The sentence as markup, with the ids of notes said as their number on the page, each a link to the note."""
+
+    def link(found: re.Match[str]) -> str:
+        number = numbers.get(int(found[1]))
+        return f'<a href="#note-{found[1]}">note {number}</a>' if number else found[0]
+
+    return Markup(re.sub(r"\bnote (\d{1,20})\b", link, str(escape(sentence))))
 
 
 def copied_from(text: str, notes: Sequence[Mapping[str, Any]]) -> int | None:

@@ -213,7 +213,7 @@ def publication(
                 continue
             texts[post_id] = [_held(row) for row in index.candidates(post)]
     notes = {note for held in texts.values() for text in held for note in text.source_note_ids}
-    published, withheld = publishable(rows, texts, workspace.deleted_notes(notes))
+    published, withheld = publishable(index.counting_here(list(rows)), texts, workspace.deleted_notes(notes))
     lines = [entry.to_json(links(entry.text), run_id=index.run_id) for entry in published]
     return lines, [entry.to_json() for entry in withheld]
 
@@ -223,6 +223,7 @@ def write_publication(workspace: Workspace, engine: Engine, run_id: str, out: Pa
     from inspector.read.index import build_index
 
     run = RunIndex(build_index(workspace, workspace.require(run_id)), run_id, engine)
+    run.sync(now=True)
     published, withheld = publication(workspace, run, history(engine))
     out.write_text("".join(json_lines(published)), encoding="utf-8")
     (out.parent / "withheld.jsonl").write_text("".join(json_lines(withheld)), encoding="utf-8")

@@ -189,6 +189,18 @@ def test_migrations_lead_to_the_tables_the_code_uses(engine):
         assert compare_metadata(context, database.metadata) == []
 
 
+def test_an_older_store_gets_the_tables_and_indexes_it_lacks_and_keeps_what_it_holds(url):
+    engine = database.open_database(url)
+    decisions.record(engine, NewDecision("r", 1, "not_needed", "ana", "key-00000001"), NOW)
+    with database.writing(engine) as connection:
+        for statement in ("DROP TABLE assignments", "DROP TABLE views", "DROP INDEX decisions_by_post"):
+            connection.exec_driver_sql(statement)
+    database.migrate(url)
+    decisions.save_view(engine, "ana", "mine", "sort=worth", NOW)
+    assert "decisions_by_post" in {index["name"] for index in sa.inspect(engine).get_indexes("decisions")}
+    assert len(decisions.history(engine)) == 1
+
+
 def test_migrating_twice_and_at_once_is_harmless(tmp_path):
     url = f"sqlite:///{tmp_path / 'new.sqlite'}"
     with concurrent.futures.ThreadPoolExecutor(4) as pool:

@@ -7,9 +7,12 @@ import io
 import json
 import shutil
 
+import polars as pl
+
 from inspector.decide import decisions
 from nouns.decisions import last_word, text_sha256
 from tests.inspector.conftest import hidden
+from tests.inspector.worlds import _manifest
 
 
 def rows(desk):
@@ -138,6 +141,98 @@ def test_a_decision_on_a_text_that_changed_is_shown_and_does_not_count(desk):
     assert 'data-part="earlier"' in page
     assert "A text that no run holds any more." in page
     assert desk.site.index(desk.world.run_id).progress().get("accept", 0) == 0
+
+
+def test_where_the_rule_asks_a_decision_of_another_run_waits_until_somebody_applies_it(desk):
+    ana = desk.browser("ana")
+    root = desk.browser("root", "admin")
+    ana.decide(desk.path(desk.world.winner_post), "accept", comment="sound")
+    later = second_run(desk)
+    assert ana.post("/users/rules", data=csrf(ana) | {"reviews": "1", "carry": "ask"}).status_code == 403
+    assert root.post("/users/rules", data=csrf(root) | {"reviews": "1", "carry": "ask"}).status_code == 303
+    path = f"/runs/{later}/posts/{desk.world.winner_post}"
+    page = root.get(path).text
+    assert desk.site.index(later).progress().get("accept", 0) == 0
+    assert root.get(f"/runs/{later}/publication.jsonl").text == ""
+    form = page[page.index('data-part="carried"') - 200 :]
+    assert "ana accepted the same text" in form
+    assert root.post(f"{path}/decisions", data=hidden(form)).status_code == 303
+    assert [(row.run_id, row.analyst, row.kind, row.comment) for row in rows(desk)][1:] == [
+        (later, "root", "accept", "sound")
+    ]
+    assert desk.site.index(later).progress()["accept"] == 1
+    root.post("/users/rules", data=csrf(root) | {"reviews": "1", "carry": "count"})
+    assert desk.site.index(later).progress()["accept"] == 1
+
+
+def other_snapshot(desk, run, change, notices=()):
+    """The run now rests on a snapshot whose posts were changed, and whose ingest has something to say."""
+    snapshot = desk.world.workspace / json.loads((run / "ingest" / "pointer.json").read_text())["path"]
+    moved = snapshot.with_name("later")
+    shutil.copytree(snapshot, moved)
+    change(pl.read_parquet(snapshot / "posts.parquet")).write_parquet(moved / "posts.parquet")
+    _manifest(moved, "ingest", {"in": 1, "out": 1, "rejected": {}, "notices": list(notices)}, 1.0)
+    (run / "ingest" / "pointer.json").write_text(json.dumps({"path": "snapshots/later"}))
+    shutil.copy(moved / "manifest.json", run / "ingest")
+
+
+def test_a_post_that_reads_otherwise_by_now_is_named_beside_the_decision(desk):
+    ana = desk.browser("ana")
+    ana.decide(desk.path(desk.world.winner_post), "accept")
+    same = second_run(desk)
+    assert "changed since" not in ana.get(f"/runs/{same}/posts/{desk.world.winner_post}").text
+    other = second_run(
+        desk,
+        "c3c3c3c3c3c3",
+        lambda run: other_snapshot(desk, run, lambda posts: posts.with_columns(text=pl.lit("New."))),
+    )
+    page = ana.get(f"/runs/{other}/posts/{desk.world.winner_post}").text
+    assert "The post read otherwise then" in page
+
+
+def test_what_the_stages_had_to_say_stands_on_the_runs_page(desk):
+    said = {"level": "warned", "stage": "ingest", "text": "14 lines of <b>notes</b> could not be read"}
+    run = second_run(desk, change=lambda run: other_snapshot(desk, run, lambda posts: posts, [said]))
+    page = desk.browser("ana").get(f"/runs/{run}").text
+    assert "<b>Warning:</b> 14 lines of &lt;b&gt;notes&lt;/b&gt; could not be read" in page
+
+
+def test_a_jury_whose_order_is_not_proven_says_so_where_the_score_stands(desk):
+    ana = desk.browser("ana")
+    assert "is not proven" not in ana.get(desk.path(desk.world.winner_post)).text
+    jury = next((desk.world.workspace / "models").glob("jury-*"))
+    (jury / "jury.json").write_text(json.dumps({"order": {"better": False, "reason": "No better than length."}}))
+    page = ana.get(desk.path(desk.world.winner_post)).text
+    assert "is not proven" in page[page.index('data-part="verdict"') :]
+    assert "No better than length." in ana.get(desk.path()).text
+
+
+def test_stories_are_shown_with_their_posts(desk):
+    ana = desk.browser("ana")
+    page = ana.get(desk.path(tail="/stories")).text
+    index = desk.site.index(desk.world.run_id)
+    for story in index.stories():
+        section = page[page.index(f'id="{story["story_id"]}"') :]
+        section = section[: section.index("</section>")]
+        assert section.count("<li>") == min(20, len(story["posts"]))
+        assert f"/posts/{story['posts'][0]['post_id']}?story={story['story_id']}" in section
+
+
+def test_a_post_needs_as_many_reviews_as_the_workspace_asks_for(desk):
+    root, ana, bo = desk.browser("root", "admin"), desk.browser("ana"), desk.browser("bo")
+    root.post("/users/rules", data=csrf(root) | {"reviews": "2", "carry": "count"})
+    path = desk.path(desk.world.winner_post)
+    ana.decide(path, "accept")
+    needs = desk.path(tail="/posts?decided=second")
+    assert "<b>1</b> post" in bo.get(needs).text
+    assert "No posts fit" in ana.get(needs).text
+    assert "1 of 2 reviews" in bo.get(path).text
+    bo.decide(path, "not_needed")
+    page = root.get(path).text
+    assert "2 of 2 reviews" in page
+    assert "they disagree" in page
+    assert "<b>1</b> by 2 people" in root.get(desk.path(tail="/posts")).text
+    assert root.post("/users/rules", data=csrf(root) | {"reviews": "0", "carry": "count"}).status_code == 422
 
 
 def csrf(browser) -> dict[str, str]:

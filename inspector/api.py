@@ -118,7 +118,7 @@ class PostDetail(BaseModel):
     why: str
     candidates: list[dict[str, Any]] = Field(description="by rank; generated texts")
     notes: list[dict[str, Any]]
-    decisions: list[DecisionOut]
+    decisions: list[DecisionOut]  # type: ignore[valid-type]
     newest_decision: str = Field(description="send it back as based_on")
 
 

@@ -116,7 +116,7 @@ def run_map(request: Request, site: Here, run_id: str) -> Response:
     rows = sorted((m for m in moves if m["score"] is not None), key=lambda m: -m["score"])[:60]
     lines = [
         charts.Score(
-            shorten(m["words"], 34, placeholder=" …"),
+            shorten(m["words"], 30, placeholder=" …"),
             "winner",
             m["score"],
             m["lower"],

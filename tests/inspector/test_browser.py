@@ -258,7 +258,7 @@ def test_every_page_fits_its_window_and_is_sound_to_axe(office, scheme, width):
     page.get_by_text("flagged").first.wait_for()
     for path in paths:
         look(page, path)
-    assert found == []
+    assert not found, "\n".join(map(str, found))
 
 
 def test_twenty_posts_are_decided_by_keyboard_and_everything_to_decide_by_is_on_the_first_screen(office):

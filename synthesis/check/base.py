@@ -37,7 +37,7 @@ class Draft:
     post_text: str | None = None
     language: str | None = None
     settings: CheckCandidatesSettings = field(default_factory=CheckCandidatesSettings)
-    own_notes: tuple[str, ...] = ()  # the other notes of the post: what it is about, no evidence
+    own_notes: tuple[str, ...] = ()  # the notes of the post: what it is about and what is disputed, no evidence
     lent: tuple[bool, ...] = ()  # per source, whether it was written under another post; as long as `sources`
 
     @cached_property
@@ -87,6 +87,6 @@ def make_draft(
         post_text=bounded_source(post_text) if post_text else None,
         language=language,
         settings=settings or CheckCandidatesSettings(),
-        own_notes=tuple(bounded_source(note) for note in own_notes[:MAX_SOURCES]) if any(lent) else (),
+        own_notes=tuple(bounded_source(note) for note in own_notes[:MAX_SOURCES]),
         lent=tuple(lent[: len(sources[:MAX_SOURCES])]) or (False,) * len(sources[:MAX_SOURCES]),
     )

@@ -60,7 +60,7 @@ def check_text(
 
     `sources` are the texts of the notes it may rest on; the post's text is the claim it speaks to, and `lent`
     says of each source whether it was written under another post (none, where it is empty); `own_notes` are all notes of this post, which
-    say what it is about where sources are lent. `start`, `end` are
+    say what it is about and what is disputed. `start`, `end` are
     offsets into `text` as given (None where cleaning moved them beyond recognition). Never raises for what the text contains.
     The rubric's scores stand in its rows' reasons, one row per maxim.
     """

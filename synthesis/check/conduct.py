@@ -5,9 +5,9 @@ from __future__ import annotations
 import regex
 
 from synthesis.check.base import Draft, Finding
-from synthesis.check.evidence import Evidence, Sentence, evidence_of
+from synthesis.check.evidence import Evidence, Sentence, evidence_of, read_sentences
 from synthesis.check.patterns import WordList, find_all, own_words
-from synthesis.check.stance import DENIAL, NEGATION
+from synthesis.check.stance import DENIAL, NEGATION, denies
 from texts.names import names_agree
 from texts.words import overlap, stem, word_set
 
@@ -41,6 +41,14 @@ _DISPUTED = WordList(
 )  # fmt: skip
 
 
+# What gives a denial its reason: a cause, or who says so.
+_REASON = regex.compile(
+    r"(?i)\b(?:because|since|as the|due to|according to|instead|rather|but|after|when|while|whereas|before|only|satir\w+|parod\w+|altered|doctored|edited|shows?|showed|said|says|told|stated|found|confirm\w*|report\w*|ruled|is from|was from|made by|by the|in fact"
+    r"|porque|según|sino|pues|ya que|debido|segundo|pois|mas|car|parce que|puisque|selon|mais|weil|denn|da|laut|sondern|perché|poiché|secondo|ma)\b|によ|ため|から"
+)
+BARE = 6  # content words; a text with more says at least what is denied
+
+
 _OPEN = frozenset(
     stem(w)
     for w in word_set("still investigation investigating sigue investigación bajo noch unklar ainda encore ancora")
@@ -64,7 +72,38 @@ def check_conduct(draft: Draft) -> list[Finding]:
             findings += [_placed(f, sentence) for f in motives]
         findings += _accusation(evidence, sentence, own)
         findings += _disputed(evidence, sentence)
-    return findings
+    return findings + _bare_denial(draft, evidence)
+
+
+def _bare_denial(draft: Draft, evidence: Evidence) -> list[Finding]:
+    """A text that denies and says nothing else: without a source to look it up, or though another note of the post states it."""
+    spoken = [s for s in evidence.draft if s.content]
+    reasons = _REASON.search(own_words(draft)) or any(s.numbers or s.dates or not denies(s) for s in spoken)
+    if not spoken or reasons:
+        return []
+    first = spoken[0]
+    if len(frozenset().union(*(s.content for s in spoken))) > BARE:
+        return []
+    if not draft.urls:
+        reason = "The text denies and gives neither a reason nor a source."
+    elif note := _stated(draft, spoken):
+        reason = f"The text only denies what another note of this post states: '{note[:100]}'."
+    else:
+        return []
+    return [Finding("conduct.disputed", reason, first.span.start, first.span.end)]
+
+
+def _stated(draft: Draft, spoken: list[Sentence]) -> str | None:
+    """A sentence of the post's own notes that states what the text denies."""
+    for note in draft.own_notes:
+        for other in read_sentences(note, draft.language, frozenset(), -3):
+            for sentence in spoken:
+                topic = frozenset(
+                    t.stem for t in sentence.words if t.stem in sentence.content and not DENIAL.search(t.text)
+                )
+                if len(topic) >= 2 and overlap(topic, other.content) >= 0.9 and not denies(other):
+                    return other.span.text
+    return None
 
 
 def _accusation(evidence: Evidence, sentence: Sentence, own: str) -> list[Finding]:

@@ -19,6 +19,7 @@ _LOADED = WordList(
     "fearmongering", "blatant lie", "blatantly", "outrageously", "is outrageous", "so-called", "cherry-picking", "garbage", "nonsense",
     "farce", "circus", "embarrass*", "silly", "foolish*", "fool", "fools", "clueless", "gullible", "cringe*", "comical*", "hilarious*", "awful*", "appalling*", "atrocious*", "horrendous*", "deplorable*", "despicable*", "repugnant*", "dishonest*",
     "nice try", "yeah right", "give me a break", "come on", "grow up", "look it up", "do your homework", "learn to read", "news flash", "newsflash", "good luck with", "spare us", "wake-up call", "hogwash", "baloney", "nuts", "lunatic*", "moronic", "scaremonger*", "hate-mongering", "cult", "puppet*", "cronies", "thugs",
+    "innocent people", "innocent americans", "innocent civilians", "innocent children", "innocent women", "innocent men", "innocent lives", "innocent victims", "in cold blood", "gente inocente", "niños inocentes", "vidas inocentes", "pessoas inocentes", "crianças inocentes", "unschuldige menschen", "unschuldige kinder", "innocents", "a sangre fría", "kaltblütig", "de sang-froid",
     "totally debunked", "more fake news", "fake news media", "slop", "is trash", "hypocrit*", "cowardly", "traitor*", "regime media", "mainstream lies",
     # Spanish, Portuguese
     "idiotas", "estúpid*", "ridícul*", "mentiros*", "vergonzos*", "asqueros*", "payaso*", "imbécil*", "mierda", "basura", "patético*", "vergonhos*", "palhaço*", "nojent*", "lixo",

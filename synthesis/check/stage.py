@@ -105,13 +105,14 @@ def check_candidates(
 
 
 def keys(run: Run, settings: CheckCandidatesSettings, tools: Tools) -> dict[int, list[Any]]:
-    """Per post what its checks rest on: the candidates, the texts of the notes they rest on, the post's text and language."""
+    """Per post what its checks rest on: the candidates, the notes they rest on, the post's text, language and own notes."""
     table = read_rows(run.path("draft_candidates"), "candidates", run.posts).sort("post_id", "candidate_id")
     rows = table.select("candidate_id", "post_id", "text", "language", "source_note_ids")
     notes = _notes(run.path("ingest"), {int(i) for ids in rows["source_note_ids"] for i in ids})
     posts = list(run.posts) if run.posts is not None else rows["post_id"].unique().to_list()
     texts, languages = _post_texts(run.path("ingest"), posts), _languages(run.path("cluster_notes"), posts)
-    found: dict[int, list[Any]] = {post: [texts.get(post), languages.get(post)] for post in posts}
+    own = _own_notes(run.path("ingest"), posts)
+    found: dict[int, list[Any]] = {post: [texts.get(post), languages.get(post), own.get(post, [])] for post in posts}
     for name, post, text, language, sources in rows.iter_rows():
         told = [[i, notes[i].text, notes[i].post_id] for i in sources if i in notes]
         found[post].append([name, text, language, list(sources), told])

@@ -32,6 +32,14 @@ _SLOT = regex.compile(
     r"|\{\{?[\p{L}_ ]{2,40}\}?\}|(?i)\blorem ipsum\b|\b(?:TODO|TBD|XXX+)\b|\[(?:begin|end) [^\]\n]{2,40}\]|^\s*\||_{3,}"
 )
 _ELLIPSIS = regex.compile(r"(?:\.\.\.|…)[\s'\"”’)\]]*$")
+_CAPITALS = frozenset(["en", "es", "pt", "fr", "it", "de", "nl", "sv", "da", "no", "pl", "cs", "ro", "hu", "fi"])
+# Where the proof is said to stand: somewhere the reader is not.
+_REFERS = regex.compile(
+    r"(?i)\b(?:as|was|were|been) (?:\w+ly )?(?:stated|noted|explained|described|reported|discussed|detailed|outlined|demonstrated|evidenced|documented|proven|confirmed|clarified) (?:in|by|on|at|from|with) (?:this|these|my|our) \w+\b|\bas (?:\w+ly )?(?:shown|seen|found|quoted|cited|mentioned) (?:in|by|on|at|from) (?:this|these) \w+\b"
+    r"|\b(?:see|read|watch|check|click|look at|refer to|listen to) (?:here|below|above|this|these|the (?:link|links|source|sources|article|thread|video|attached|following|full)\b[^.]*)(?=[.:,;)\s]*$|[.:])|\b(?:here is|here[’']s|here are) (?:the|a|an|his|her|their) (?:link|source|article|video|tweet|proof|full|thread|study|report|statement)\w*\b|\b(?:the following|linked|attached) (?:link|article|source|video|tweet|study|report)s?\b"
+    r"|\b(?:como (?:se (?:ve|indica|explica|muestra)|dice)|según) (?:en )?(?:este|esta|el siguiente|la siguiente) (?:tuit|tweet|hilo|artículo|enlace|vídeo|video|publicación|noticia)\b|\b(?:ver|véase|lea|mire) (?:aquí|abajo|enlace)\b|\b(?:como (?:se vê|mostra|diz|explica)|conforme) (?:em |n)?(?:este|esta|neste|nesta) (?:tweet|artigo|link|vídeo|publicação)\b"
+    r"|\b(?:comme (?:indiqué|expliqué|montré)) (?:dans|par) (?:ce|cet|cette) (?:tweet|article|lien|vidéo|publication)\b|\bvoir (?:ici|ci-dessous|le lien)\b|\bwie (?:in|im) (?:diesem?|dieser|folgenden?) (?:tweet|artikel|link|video|beitrag) (?:\p{L}+ )?\b|\bsiehe (?:hier|unten|link)\b"
+)
 ECHO = 7  # words in a row that a text shares with our own prompts' rules before it is taken to repeat them
 
 
@@ -43,6 +51,8 @@ def check_whole(draft: Draft) -> list[Finding]:
         *_repeats(draft, evidence.draft, evidence.notes),
         *_drops(evidence.draft, evidence.notes),
         *_slots(draft),
+        *_begun_within(draft, evidence.draft, evidence.notes),
+        *_pointing_nowhere(draft),
     ]
 
 
@@ -130,6 +140,36 @@ def _left_out(mine: list[str], theirs: list[str]) -> list[str] | None:
         else:
             missing.append(word)
     return missing if i == len(mine) else None
+
+
+def _begun_within(draft: Draft, sentences: list[Sentence], notes: list[Sentence]) -> list[Finding]:
+    """A text that begins in the middle of a source's sentence: 'murdered 82.' of 'The siege in which agents murdered 82.'"""
+    first = next((s for s in sentences if s.words), None)
+    if first is None or not first.words[0].text[0].islower() or (draft.language or "en")[:2] not in _CAPITALS:
+        return []
+    words = [fold(t.text) for t in first.words]
+    for other in notes:
+        theirs = [fold(t.text) for t in other.words]
+        if theirs[: len(words)] == words:
+            return []  # its writer began so
+    opening = first.words[0].text
+    if draft.text[: first.words[0].start].strip() or "." in opening or any(c.isupper() or c.isdigit() for c in opening):
+        return []  # 'iPhone', a quotation, a name of a site
+    return [
+        Finding("style.finished", f"The text begins within a sentence: '{opening}'.", first.span.start, first.span.end)
+    ]
+
+
+def _pointing_nowhere(draft: Draft) -> list[Finding]:
+    """'As stated in this tweet': what a text refers its reader to, and no link after it leads there."""
+    last = max((url.start for url in draft.urls), default=-1)
+    return [
+        Finding(
+            "style.finished", f"'{m.group().strip()[:60]}' points at what the reader does not have.", m.start(), m.end()
+        )
+        for m in _REFERS.finditer(mask(draft.text, draft.urls))
+        if m.end() > last
+    ]
 
 
 def _slots(draft: Draft) -> list[Finding]:

@@ -61,7 +61,7 @@ def helpful_notes(data: Path) -> dict[str, list[tuple[str, list[str], str | None
 
 
 def failures(text: str, sources: list[str], post: str | None) -> list[tuple[str, str]]:
-    results = check_text(text, sources, post_text=post, language=detect_language(text))
+    results = check_text(text, sources, post_text=post, language=detect_language(text), own_notes=sources)
     return [
         (r.principle, r.reason)
         for r in results

@@ -56,6 +56,54 @@ def test_a_text_that_one_source_gives_whole_does_not_contradict_itself():
     assert passed(check_text(source, [source], language="en"))
 
 
+@pytest.mark.parametrize(
+    ("language", "bad", "good"),
+    [
+        ("en", "There was no ban.", f"There was no ban: the order lapsed in March. {L1}"),
+        ("es", "No hubo ninguna prohibición.", f"No hubo ninguna prohibición, según el ministerio. {L1}"),
+        ("de", "Es gab kein Verbot.", f"Es gab kein Verbot, sondern eine Empfehlung. {L1}"),
+        ("en", "killed 82 people in Lindow.", f"In the siege of 1993 agents killed 82 people in Lindow. {L1}"),
+        ("es", "mató a 82 personas en Lindow.", f"La explosión mató a 82 personas en Lindow. {L1}"),
+        ("de", "tötete 82 Menschen in Lindow.", f"Die Explosion tötete 82 Menschen in Lindow. {L1}"),
+        ("en", "The figure is 12, as stated in this tweet.", f"The figure is 12, as stated in this report. {L1}"),
+        ("es", "La cifra es 12, como se indica en este hilo.", f"La cifra es 12, como se indica en este hilo. {L1}"),
+        ("de", "Es sind 12, wie in diesem Artikel steht.", f"Es sind 12, wie in diesem Artikel steht. {L1}"),
+        ("en", "The raid killed 82 innocent people.", f"The raid killed 82 people. {L1}"),
+    ],
+)
+def test_bare_denials_pieces_of_sentences_pointers_into_nothing_and_charged_words_fail(language, bad, good):
+    """The first of each pair, though its source is its own words; the second says the same as a note may."""
+    source = bad if bad[0].isupper() else good
+    refused = {r.principle for r in check_text(bad, [source], language=language) if r.outcome != "passed"}
+    assert refused & {"conduct.disputed", "style.finished", "neutral.wording"}
+    assert [r for r in check_text(good, [good], language=language) if r.outcome != "passed"] == []
+
+
+def test_what_another_note_of_the_post_states_is_not_denied_with_a_link_alone():
+    denial = f"There was no travel ban. {L1}"
+    other = "An order set up a travel ban in 2017."
+
+    def refused(text):
+        results = check_text(text, [text], own_notes=[text, other], language="en")
+        return {r.principle for r in results if r.outcome != "passed"}
+
+    assert refused(denial) == {"conduct.disputed"}
+    assert refused(f"There was no travel ban, because a court suspended the order. {L1}") == set()
+
+
+def test_a_name_exchanged_in_a_copied_sentence_fails_and_a_title_or_a_shorter_form_passes():
+    source = f"The pledge was halted by a federal judge in Veldmark after Senator Mara Hale had asked the Northern Union for help. The Western Union declined. {L1}"
+
+    def refused(text):
+        return {r.principle for r in check_text(f"{text} {L1}", [source], language="en") if r.outcome != "passed"}
+
+    kept = "The pledge was halted by a federal judge in Veldmark after Hale had asked the Northern Union for help."
+    assert refused(kept) == set()
+    assert refused(kept.replace("Veldmark", "Hale")) == {"facts.entities"}
+    assert refused(kept.replace("Northern", "Western")) == {"facts.entities"}
+    assert refused(kept.replace("Hale", "Veldmark")) == {"facts.entities"}
+
+
 def test_an_accusation_a_source_makes_of_the_same_person_passes_and_of_another_fails():
     source = f"Mara Hale was convicted of fraud in 2019, the court wrote. Ivo Dorn was audited in 2019. {L1}"
     assert passed(check_text(f"Mara Hale was convicted of fraud in 2019. {L1}", [source], language="en"))

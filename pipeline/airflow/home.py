@@ -7,6 +7,10 @@ from collections.abc import MutableMapping
 from pathlib import Path
 
 
+SQLITE = {"timeout": 60}
+"""Seconds that a writer waits for another: SQLite's own 5 end in an answer 500 where five processes are busy."""
+
+
 def dags_folder() -> Path:
     """The folder of this project's DAG files: of the checkout, else inside the installed package."""
     checkout = Path(__file__).resolve().parents[2] / "dags"
@@ -16,8 +20,13 @@ def dags_folder() -> Path:
 def prepare(home: Path, environment: MutableMapping[str, str] | None = None) -> MutableMapping[str, str]:
     """Point Airflow to `home` and to our DAGs. Call it before anything imports airflow; what is set already stays."""
     home.mkdir(parents=True, exist_ok=True)
+    target = os.environ if environment is None else environment
+    if "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN" not in target:
+        patience = f"{__name__}.SQLITE"
+        target.setdefault("AIRFLOW__DATABASE__SQL_ALCHEMY_CONNECT_ARGS", patience)
+        target.setdefault("AIRFLOW__DATABASE__SQL_ALCHEMY_CONNECT_ARGS_ASYNC", patience)
     return _set(
-        os.environ if environment is None else environment,
+        target,
         {
             "AIRFLOW_HOME": str(home.resolve()),
             "AIRFLOW__CORE__DAGS_FOLDER": str(dags_folder()),

@@ -6,7 +6,6 @@ import os
 from collections.abc import MutableMapping
 from pathlib import Path
 
-
 SQLITE = {"timeout": 60}
 """Seconds that a writer waits for another: SQLite's own 5 end in an answer 500 where five processes are busy."""
 

@@ -645,6 +645,13 @@ def _ingest_posts(run: _Run, path: Path | None, source: Path) -> None:
     )
     matching = run.tables["posts"]["of_known_notes"] = of_notes.select(pl.len()).collect().item()
     text = f"{matching:,} of the {n_out:,} posts in {label} belong to a note of this snapshot"
+    texts = snapshot.read_table(run.out, "posts", ["text"]).select(pl.col("text").count()).collect().item()
+    if not texts:
+        run.doubt(
+            "empty_table", f"None of the {n_out:,} posts in {label} has a text: no note will be read beside its post"
+        )
+    elif texts < n_out:
+        run.tell(f"{n_out - texts:,} of the {n_out:,} posts in {label} have no text")
     if not matching:
         run.doubt("unmatched_posts", f"{text}: no note will be read beside its post. Compare the ids of both files")
     elif matching * 10 < n_out:
@@ -925,7 +932,7 @@ def _tell_rejects(run: _Run) -> None:
     """Every reason for which lines were left out, with its number and the first of them."""
     for (table, reason, column), (n, file, line, value) in sorted(run.rejects.examples.items()):
         where = f" in {column}" if column else ""
-        shown = f" with {value[:60]!r}" if value and reason not in HARMLESS else ""
+        shown = f" with '{value[:60]}'" if value and reason not in HARMLESS else ""  # escaped already
         lines = f"{n:,} line{'s' if n > 1 else ''}"
         run.tell(f"{table}: {lines} left out, {reason}{where}; the first is {file} line {line:,}{shown}")
 

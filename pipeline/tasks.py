@@ -328,9 +328,10 @@ def tidy_workspace(params: Mapping[str, Any], now_ms: int) -> dict[str, Any]:
     snapshots = store.list("snapshots")
     if snapshots:
         newest = max(snapshots, key=lambda name: (store.modified(f"snapshots/{name}/manifest.json"), name))
-        gone["with_deleted_notes"] = list(
-            forget_deleted_notes(store, newest=f"snapshots/{newest}", dry_run=dry_run).with_deleted_notes
-        )
+        forgotten = forget_deleted_notes(store, newest=f"snapshots/{newest}", dry_run=dry_run)
+        gone |= {"with_deleted_notes": list(forgotten.with_deleted_notes), "doubt": forgotten.doubt}
+        if forgotten.doubt:
+            _log("housekeeping").warning(forgotten.doubt)
     return gone
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from nouns.errors import InputError
+from nouns.snapshot import looks_lost
 from storage.store import MANIFEST, Store
 
 DAY_MS = 86_400_000
@@ -32,6 +33,7 @@ class Removed:
     caches: tuple[str, ...] = ()
     with_deleted_notes: tuple[str, ...] = ()
     orphaned_scratch: int = 0
+    doubt: str = ""  # why nothing was forgotten although notes are gone
     bytes: dict[str, int] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
@@ -130,16 +132,22 @@ def forget_deleted_notes(store: Store, *, newest: str, dry_run: bool = False) ->
     """Remove exports that hold notes which have vanished from X's newest files since; they can be exported again.
 
     `newest`: the snapshot (snapshots/ID) that says which notes still exist. X removes deleted notes from its notes file
-    and keeps them in the status history; a note in neither was never in this window and is left alone.
+    and keeps them in the status history; a note in neither was never in this window and is left alone. Where so many are
+    gone at once that the files look incomplete, nothing is removed and `doubt` says why.
     """
     import polars as pl
 
     if store.manifest(newest) is None:
         raise InputError(f"{newest!r} is not a finished snapshot of {store.root!r}.")
     directory = store.local(newest)
-    alive = set(pl.read_parquet(directory / "notes.parquet", columns=["noteId"])["noteId"].to_list())
-    history = set(pl.read_parquet(directory / "note_status_history.parquet", columns=["noteId"])["noteId"].to_list())
-    deleted = history - alive
+    notes, history = (
+        pl.read_parquet(directory / f"{name}.parquet", columns=["noteId"])["noteId"]
+        for name in ("notes", "note_status_history")
+    )
+    gone = history.filter(~history.is_in(notes.implode()))
+    if doubt := looks_lost(history.to_numpy(), gone.to_numpy()):
+        return Removed(doubt=f"{newest}: {doubt}; no export was removed for a deleted note")
+    deleted = set(gone.to_list())
     touched = []
     for name in store.list("exports"):
         rel = f"exports/{name}"

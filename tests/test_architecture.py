@@ -25,7 +25,7 @@ MAY_IMPORT = {
     "matrix_factorization": {"nouns"},
     "jury": {"nouns", "texts", "matrix_factorization"},
     "synthesis": {"nouns", "texts", "matrix_factorization", "jury"},
-    "feedback": {"nouns", "texts", "matrix_factorization", "jury", "synthesis"},
+    "feedback": {"nouns", "texts", "storage", "matrix_factorization", "jury", "synthesis"},
     "inspector": {"nouns", "texts", "storage"},
     "pipeline": set(ROOMS) - {"dags"},
     "dags": {"pipeline", "nouns"},

@@ -10,7 +10,6 @@ SUPERNOTES_REWARD_JURY, _SNAPSHOT, _PARAMETERS and _CLUSTERS, each the directory
 from __future__ import annotations
 
 import functools
-import json
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -25,6 +24,8 @@ from jury.records import JudgedText, RaterModel
 from jury.settings import JudgeCandidatesSettings
 from nouns.errors import InputError
 from nouns.post import MISLEADING
+from storage.runs import local
+from storage.store import Store
 from synthesis.check.check import check_text, passed
 from synthesis.draft.prompts import read_completion, read_reply
 from synthesis.settings import CheckCandidatesSettings
@@ -241,11 +242,9 @@ def directories_of(given: dict[str, str]) -> dict[str, Path]:
                 f"There is no run {str(run)!r}. Set SUPERNOTES_REWARD_RUN to a run's directory, or to its id and "
                 "SUPERNOTES_REWARD_WORKSPACE to the workspace that holds it."
             )
+        store = Store(str(run.absolute().parent.parent))
         for name, stage in _STAGES.items():
-            pointer = run / stage / "pointer.json"  # says where in the workspace the result stands
-            there = run / stage
-            if pointer.is_file():
-                there = run.parent.parent / json.loads(pointer.read_text(encoding="utf-8"))["path"]
+            there = local(store, run.name, stage)
             if there.is_dir():
                 found.setdefault(name, there)
     missing = [f"SUPERNOTES_REWARD_{name.upper()}" for name in _STAGES if name not in found]

@@ -81,6 +81,20 @@ def test_winners_are_withdrawn_for_a_deleted_source_or_a_note_that_became_helpfu
     assert lines == {"1001": "source_note_deleted", "1002": "note_became_helpful"}
 
 
+def test_nothing_is_withdrawn_for_notes_that_are_lost_rather_than_deleted(run, later, tmp_path):
+    kept = pl.read_parquet(later["snapshot"] / "notes.parquet").sort("noteId").head(1)
+    snapshots.write(later["snapshot"], "notes", kept)
+    out = tmp_path / "out"
+    out.mkdir()
+    counts = learn_outcomes(out, LearnOutcomesSettings(), **later, **run.inputs(*INPUTS))
+    assert counts["rejected"]["lost"] > 3
+    assert "deleted" not in counts["rejected"]
+    assert counts["in"] == counts["out"] + sum(counts["rejected"].values())
+    assert (out / "withdrawals.jsonl").read_text() == ""
+    assert counts["notices"][0]["level"] == "warned"
+    assert "supernotes diff" in counts["notices"][0]["text"]
+
+
 def test_drift_is_said_only_where_it_is_sure():
     def row(error):
         return {"predicted": 0.2 + error, "real": 0.2, "covered": True, "kind": "existing"}

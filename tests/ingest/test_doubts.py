@@ -267,6 +267,7 @@ POST_IDS = [row[3] for row in note_rows()]
         ("p.csv", b"", "refused", "is empty"),
         ("p.jsonl", b'{"tweetId": "1", "text": "a"}\n', "warned", "0 of the 1 posts"),
         ("p.json", b"[]", "warned", "no rows"),
+        ("p.jsonl", f'{{"tweetId": "{POST_IDS[0]}", "text": ""}}\n'.encode(), "warned", "None of the 1 posts"),
         ("p.json", b'[{"tweetId": "5"', "refused", "cut short"),
         ("p.xlsx", b"PK\x03\x04....", "refused", "Excel"),
         ("p.csv", "tweetId,text\n5,x\n".encode("utf-16"), "refused", "UTF-16"),

@@ -291,6 +291,9 @@ class PlantedWriter:
         self.heard: list[str] = []
         self.spent: dict[str, int] = {}
 
+    def refused(self):
+        return {}
+
     def revise(self, asks):
         from synthesis.revise.revise import Written
 

@@ -12,7 +12,7 @@ import time
 import pytest
 
 from pipeline.cli.app import main
-from tests.ingest.test_ingest import RATING_HEADER, folder, rating_rows, tsv
+from tests.ingest.test_ingest import MISLEADING, RATING_HEADER, folder, rating_rows, tsv
 
 
 def called(capsys, *arguments: str) -> tuple[int, str, str]:
@@ -96,3 +96,26 @@ def test_ctrl_c_says_what_is_kept_and_how_to_go_on(capsys, monkeypatch, flags):
     assert "finished stages are kept" in err
     assert "supernotes settings" in err
     assert not flags or json.loads(out)["status"] == "stopped"
+
+
+def test_a_later_snapshot_that_lost_notes_is_warned_of_or_refused_as_set(capsys, tmp_path):
+    start, note, post = 1_700_000_000_000, 1_724_000_000_000_000_123, 1_723_000_000_000_000_123
+    columns = "noteId noteAuthorParticipantId createdAtMillis tweetId classification summary"
+    rows = [(note + k, "A" * 64, start + k, post + k % 9, MISLEADING, f"Text {k}") for k in range(90)]
+    history = tsv("noteId createdAtMillis currentStatus", *[(*row[0:3:2], "NEEDS_MORE_RATINGS") for row in rows])
+    workspace = ["-w", str(tmp_path / "w")]
+    for name, n in (("before", 90), ("after", 40)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "notes-00000.tsv").write_text(tsv(columns, *rows[:n]))
+        (tmp_path / name / "noteStatusHistory-00000.tsv").write_text(history)
+    assert called(capsys, "ingest", "-i", str(tmp_path / "before"), *workspace)[0] == 0
+    later = ["ingest", "-i", str(tmp_path / "after"), *workspace, "--json"]
+    code, out, err = called(capsys, *later)
+    assert code == 0
+    assert any(
+        "50 of 90 notes (56%) are gone at once" in entry["text"] and entry["level"] == "warned"
+        for entry in json.loads(out)["notices"]
+    )
+    code, out, err = called(capsys, *later, "--set", "ingest.shrunk=refused", "--set", "ingest.max_rejected_share=0.1")
+    assert code == 2
+    assert "--set ingest.shrunk=warned" in json.loads(out)["error"]

@@ -135,3 +135,19 @@ def test_an_object_store_is_tidied_too(tmp_path):
     now = int((store.modified("runs/r/run.json") + 200 * 86_400) * 1000)
     assert tidy(store, now=now).unreferenced == ("snapshots/gone",)
     assert store.list("snapshots") == ["kept"]
+
+
+def test_no_export_goes_for_notes_that_look_lost_rather_than_deleted(tmp_path):
+    store = Store(tmp_path)
+    with store.scratch("snapshots/s") as scratch:
+        pl.DataFrame({"noteId": list(range(60))}).write_parquet(scratch / "notes.parquet")
+        pl.DataFrame({"noteId": list(range(100))}).write_parquet(scratch / "note_status_history.parquet")
+        store.publish(scratch, "snapshots/s", stage="ingest", fingerprint="f", code="", settings={}, inputs={}, seed=1, counts={}, seconds=0)  # fmt: skip
+    with store.scratch("exports/e") as scratch:
+        (scratch / "candidates").mkdir()
+        pl.DataFrame({"source_note_ids": [["70"]]}).write_parquet(scratch / "candidates" / "train.parquet")
+        store.publish(scratch, "exports/e", stage="export", fingerprint="e", code="", settings={}, inputs={}, seed=1, counts={}, seconds=0)  # fmt: skip
+    removed = forget_deleted_notes(store, newest="snapshots/s")
+    assert removed.with_deleted_notes == ()
+    assert "gone at once" in removed.doubt
+    assert store.list("exports") == ["e"]

@@ -116,6 +116,6 @@ def test_a_later_snapshot_that_lost_notes_is_warned_of_or_refused_as_set(capsys,
         "50 of 90 notes (56%) are gone at once" in entry["text"] and entry["level"] == "warned"
         for entry in json.loads(out)["notices"]
     )
-    code, out, err = called(capsys, *later, "--set", "ingest.shrunk=refused", "--set", "ingest.max_rejected_share=0.1")
+    code, out, _ = called(capsys, *later, "--set", "ingest.shrunk=refused", "--set", "ingest.max_rejected_share=0.1")
     assert code == 2
     assert "--set ingest.shrunk=warned" in json.loads(out)["error"]

@@ -110,7 +110,7 @@ def test_a_later_snapshot_that_lost_notes_is_warned_of_or_refused_as_set(capsys,
         (tmp_path / name / "noteStatusHistory-00000.tsv").write_text(history)
     assert called(capsys, "ingest", "-i", str(tmp_path / "before"), *workspace)[0] == 0
     later = ["ingest", "-i", str(tmp_path / "after"), *workspace, "--json"]
-    code, out, err = called(capsys, *later)
+    code, out, _ = called(capsys, *later)
     assert code == 0
     assert any(
         "50 of 90 notes (56%) are gone at once" in entry["text"] and entry["level"] == "warned"

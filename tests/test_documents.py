@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import re
-import subprocess
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-FILES = [
-    Path(line)
-    for line in subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
-]
-PAGES = [p for p in FILES if p.suffix == ".md" and not str(p).startswith(("docs/experiments", "CHANGELOG", "data/"))]
+_NOT_OURS = {"workspace", "data", "node_modules", "__pycache__"}
+
+
+def _files(folder: Path) -> list[Path]:
+    found: list[Path] = []
+    for path in sorted(folder.iterdir()):
+        if path.is_dir() and not path.name.startswith(".") and path.name not in _NOT_OURS:
+            found += _files(path)
+        elif path.is_file():
+            found.append(path.relative_to(ROOT))
+    return found
+
+
+FILES = _files(ROOT)
+PAGES = [p for p in FILES if p.suffix == ".md" and not str(p).startswith(("docs/experiments", "CHANGELOG"))]
 _MADE_BY_A_RUN = {"data_dictionary.md", "trl_grpo.yaml", "synthesis/check/NAME.py", "supernotes.toml"}
 
 

@@ -376,7 +376,7 @@ def put_draft(
     decisions.save_draft(site.engine, user.name, run_id, post["post_id"], base, body.text, site.now())
 
 
-@router.get("/decisions", response_model=list[DecisionOut])
+@router.get("/decisions", response_model=list[DecisionOut])  # type: ignore[valid-type]
 def list_decisions(
     request: Request,
     site: Here,

@@ -22,7 +22,7 @@ from starlette.staticfiles import StaticFiles
 from inspector import api
 from inspector.pages import accounts, posts, queue, reports, runs, texts
 from inspector.settings import InspectorSettings
-from inspector.site import ROOM, Building, NeedSignIn, Site, Who, allowed_hosts, now_ms
+from inspector.site import ROOM, Building, NeedSignIn, Site, Who, allowed_hosts, now_ms, path_of
 from nouns.errors import Conflict, Refused
 
 CSP = (
@@ -162,8 +162,7 @@ def _answer_errors(app: FastAPI, site: Site) -> None:
     """Every refusal as a page for people and as JSON for programs; never a traceback."""
 
     def answer(request: Request, status: int, title: str, message: str, **more: Any) -> Response:
-        base = request.scope.get("root_path", "").rstrip("/")
-        if request.url.path.removeprefix(base).startswith("/api/"):
+        if path_of(request).startswith("/api/"):
             headers = {"WWW-Authenticate": "Bearer"} if status == 401 else {}
             return JSONResponse({"detail": message}, status, headers=headers)
         return site.render(
@@ -172,8 +171,7 @@ def _answer_errors(app: FastAPI, site: Site) -> None:
 
     @app.exception_handler(NeedSignIn)
     def sign_in(request: Request, _error: NeedSignIn) -> Response:
-        base = request.scope.get("root_path", "").rstrip("/")
-        path = request.url.path.removeprefix(base)
+        path = path_of(request)
         if path.startswith("/api/"):
             return answer(request, 401, "", "Sign in, or send an API token.")
         if site.who:
@@ -191,7 +189,7 @@ def _answer_errors(app: FastAPI, site: Site) -> None:
     def building(request: Request, error: Building) -> Response:
         base = request.scope.get("root_path", "").rstrip("/")
         message = f"The index of run {error.run_id} is being built. This takes about a minute per 100,000 posts."
-        if request.url.path.removeprefix(base).startswith("/api/"):
+        if path_of(request).startswith("/api/"):
             return JSONResponse({"detail": message}, 503, headers={"Retry-After": "5"})
         response = site.render(request, "building.html", 503, run_id=error.run_id, message=message)
         response.headers["Refresh"] = "3"
@@ -210,9 +208,7 @@ def _answer_errors(app: FastAPI, site: Site) -> None:
         }
         reload = ""
         if isinstance(error, Conflict):
-            reload = request.url.path.removeprefix(request.scope.get("root_path", "").rstrip("/")).removesuffix(
-                "/decisions"
-            )
+            reload = path_of(request).removesuffix("/decisions")
         response = answer(request, error.status, titles.get(error.status, "Not possible"), error.message, reload=reload)
         if error.status == 429:
             response.headers["Retry-After"] = str(site.settings.login_window)
@@ -231,8 +227,7 @@ def _answer_errors(app: FastAPI, site: Site) -> None:
 
     @app.exception_handler(RequestValidationError)
     def invalid(request: Request, error: RequestValidationError) -> Response:
-        base = request.scope.get("root_path", "").rstrip("/")
-        if request.url.path.removeprefix(base).startswith("/api/"):
+        if path_of(request).startswith("/api/"):
             problems = [{"where": [str(part) for part in e["loc"]], "message": e["msg"]} for e in error.errors()]
             return JSONResponse({"detail": "The request does not fit.", "problems": problems}, 422)
         return answer(request, 404, "Not found", "There is no such page.")

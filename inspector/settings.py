@@ -53,6 +53,11 @@ class InspectorSettings:
             raise InputError("single_user and proxy_user_header exclude each other; give one of them.")
 
     @property
+    def brake(self) -> tuple[int, int]:
+        """(failures, seconds): so many failed sign-ins within so long, and further tries wait."""
+        return self.login_failures, self.login_window
+
+    @property
     def home(self) -> Path:
         """Where the inspector keeps what it can make again: the index, and the first account's code."""
         from storage.store import Store

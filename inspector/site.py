@@ -225,14 +225,14 @@ class Site:
 
     def _shared(self, request: Request) -> dict[str, Any]:
         """What every template is given."""
-        base = request.scope.get("root_path", "").rstrip("/")
+        base = base_of(request)
         session = getattr(request.state, "session", None)
         return {
             "run_name": self.run_name,
             "base": base,
             "user": session.user if session else None,
             "csrf": session.csrf if session else "",
-            "here": request.url.path.removeprefix(base),
+            "here": path_of(request),
             "version": _static_version(),
         }
 
@@ -243,19 +243,28 @@ class Site:
         return response
 
     def set_cookie(self, request: Request, response: Response, name: str, value: str, seconds: int) -> None:
-        path = request.scope.get("root_path", "").rstrip("/") or "/"
+        path = base_of(request) or "/"
         response.set_cookie(
             name, value, max_age=seconds, path=path, httponly=True, samesite="lax", secure=self.settings.https
         )
 
     def redirect(self, request: Request, path: str, **query: Any) -> Response:
         """Go to a page of this app after a form (303). `path` begins with '/' and never leaves the app."""
-        base = request.scope.get("root_path", "").rstrip("/")
         values = {key: value for key, value in query.items() if value not in ("", None)}
         path = path.rstrip("?")
         joint = "&" if "?" in path else "?"
-        target = f"{base}{path}{joint + urlencode(values) if values else ''}"
+        target = f"{base_of(request)}{path}{joint + urlencode(values) if values else ''}"
         return self.with_cookie(request, RedirectResponse(target, status_code=303))
+
+
+def base_of(request: Request) -> str:
+    """The prefix under which another application has mounted this one; '' if none has."""
+    return request.scope.get("root_path", "").rstrip("/")
+
+
+def path_of(request: Request) -> str:
+    """The path within this app."""
+    return request.url.path.removeprefix(base_of(request))
 
 
 def client_address(request: Request) -> str:

@@ -162,22 +162,27 @@ def change_user(
             connection.execute(api_tokens.delete().where(api_tokens.c.user_id == row.id))
 
 
-def sign_in(engine: Engine, name: str, password: str, address: str, now: int, *, failures: int, window: int) -> User:
+def _failures(engine: Engine, since: int, **where: str) -> int:
+    """How often signing in failed since then, for this name or address or both."""
+    query = sa.select(sa.func.count()).select_from(login_failures).where(login_failures.c.at > since)
+    with engine.connect() as connection:
+        return connection.execute(query.filter_by(**where)).scalar_one()
+
+
+def sign_in(engine: Engine, name: str, password: str, address: str, now: int, *, brake: tuple[int, int]) -> User:
     """The user, if name and password fit. Raises `Refused` 401 if not, 429 after too many failures.
 
     Failures are counted in the store per name-and-address and, four times as many, per address: one person's
-    mistyping does not lock out others, and several server processes share the count.
+    mistyping does not lock out others, and several server processes share the count. `brake`: failures, seconds.
     """
     name = name.strip()[:80]
+    failures, window = brake
     since = now - window * 1000
-    with engine.connect() as connection:
-        recent = sa.select(sa.func.count()).select_from(login_failures).where(login_failures.c.at > since)
-        here = recent.where(login_failures.c.address == address)
-        same = connection.execute(here.where(login_failures.c.name == name)).scalar_one()
-        any_name = connection.execute(here).scalar_one()
-        row = connection.execute(sa.select(users).where(users.c.name == name, users.c.active)).first()
-    if same >= failures or any_name >= 4 * failures:
+    many = _failures(engine, since, address=address, name=name) >= failures
+    if many or _failures(engine, since, address=address) >= 4 * failures:
         raise Refused(f"Too many failed sign-ins. Wait {max(1, window // 60)} minutes, then try again.", 429)
+    with engine.connect() as connection:
+        row = connection.execute(sa.select(users).where(users.c.name == name, users.c.active)).first()
     hashed = row.password_hash if row and row.password_hash else _decoy()
     try:
         _hasher().verify(hashed, password)
@@ -282,7 +287,7 @@ def make_setup_code(engine: Engine) -> str | None:
 
 
 def set_up(
-    engine: Engine, code: str, name: str, password: str | None, address: str, now: int, *, failures: int, window: int
+    engine: Engine, code: str, name: str, password: str | None, address: str, now: int, *, brake: tuple[int, int]
 ) -> User:
     """Make the first account, an admin, with the code printed in the terminal. Works once; guessing is braked.
 
@@ -290,14 +295,10 @@ def set_up(
     """
     if has_passwords(engine):
         raise Refused("The first account exists already; sign in instead.", 409)
-    since = now - window * 1000
+    failures, window = brake
     with engine.connect() as connection:
         stored = connection.execute(sa.select(meta.c.value).where(meta.c.key == "setup_code")).scalar()
-        tried = sa.select(sa.func.count()).select_from(login_failures)
-        tries = connection.execute(
-            tried.where(login_failures.c.at > since, login_failures.c.name == "(setup)")
-        ).scalar_one()
-    if tries >= 4 * failures:
+    if _failures(engine, now - window * 1000, name="(setup)") >= 4 * failures:
         raise Refused("Too many wrong codes. Wait a few minutes, then try again.", 429)
     if stored is None or not hmac.compare_digest(stored, _sha256(code.strip().upper())):
         with writing(engine) as connection:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Annotated
+from collections.abc import Iterable, Sequence
+from typing import Annotated, Any
 
 from fastapi import Depends, Request, Response
 from fastapi.responses import StreamingResponse
 from starlette.datastructures import FormData
 
+from inspector.report.downloads import csv_rows, json_lines
 from inspector.site import Site
 from nouns.errors import Refused
 
@@ -38,12 +39,18 @@ Form = Annotated[FormData, Depends(read_form)]
 PlainForm = Annotated[FormData, Depends(plain_form)]
 
 
-def download(lines: Iterable[str], name: str, media_type: str) -> Response:
-    """A file to keep: never shown in the page, whatever it holds."""
+def table_file(kind: str, name: str, columns: Sequence[str], rows: Iterable[dict[str, Any]]) -> Response:
+    """Rows as a file to keep: never shown in the page, whatever they hold. `kind`: jsonl, or csv with these columns only."""
+    if kind == "jsonl":
+        lines, media_type = json_lines(rows), "application/x-ndjson"
+    elif kind == "csv":
+        lines, media_type = csv_rows(columns, rows), "text/csv; charset=utf-8"
+    else:
+        raise Refused("Downloads are .jsonl or .csv.", 404)
     return StreamingResponse(
         (line.encode("utf-8", "replace") for line in lines),
         media_type=media_type,
-        headers={"Content-Disposition": f'attachment; filename="{name}"'},
+        headers={"Content-Disposition": f'attachment; filename="{name}.{kind}"'},
     )
 
 

@@ -11,7 +11,7 @@ from fastapi import APIRouter, Request, Response
 from inspector.decide import accounts, decisions
 from inspector.pages import Form, Here, PlainForm, field, number
 from inspector.settings import LOOPBACK
-from inspector.site import COOKIE, SIGN_IN_COOKIE, Site, client_address, safe_next
+from inspector.site import COOKIE, SIGN_IN_COOKIE, Site, base_of, client_address, safe_next
 from nouns.errors import Refused
 
 router = APIRouter()
@@ -54,8 +54,7 @@ def login(request: Request, site: Here, form: PlainForm) -> Response:
             field(form, "password"),
             client_address(request),
             site.now(),
-            failures=site.settings.login_failures,
-            window=site.settings.login_window,
+            brake=site.settings.brake,
         )
     except Refused as error:
         response = _sign_in_page(site, request, "login.html", error.status, next=back, message=error.message, name=name)
@@ -72,7 +71,7 @@ def _enter(site: Site, request: Request, user: accounts.User, back: str) -> Resp
         accounts.close_session(site.engine, old)
     request.state.cookie = accounts.open_session(site.engine, user, site.now(), site.settings.session_hours)
     response = site.redirect(request, back)
-    response.delete_cookie(SIGN_IN_COOKIE, path=request.scope.get("root_path", "").rstrip("/") or "/")
+    response.delete_cookie(SIGN_IN_COOKIE, path=base_of(request) or "/")
     return response
 
 
@@ -105,8 +104,7 @@ def setup(request: Request, site: Here, form: PlainForm) -> Response:
             None if alone else field(form, "password"),
             client_address(request),
             site.now(),
-            failures=site.settings.login_failures,
-            window=site.settings.login_window,
+            brake=site.settings.brake,
         )
     except Refused as error:
         return _setup_page(site, request, field(form, "code", 100), error.status, error.message, name)
@@ -117,7 +115,7 @@ def setup(request: Request, site: Here, form: PlainForm) -> Response:
 def logout(request: Request, site: Here, form: Form) -> Response:
     accounts.close_session(site.engine, request.cookies.get(COOKIE, ""))
     response = site.redirect(request, "/login")
-    response.delete_cookie(COOKIE, path=request.scope.get("root_path", "").rstrip("/") or "/")
+    response.delete_cookie(COOKIE, path=base_of(request) or "/")
     return response
 
 
@@ -152,8 +150,7 @@ def change_password(request: Request, site: Here, form: Form) -> Response:
             field(form, "old"),
             client_address(request),
             site.now(),
-            failures=site.settings.login_failures,
-            window=site.settings.login_window,
+            brake=site.settings.brake,
         )
         if field(form, "new") != field(form, "again"):
             raise Refused("The new password and its repetition differ.", 422)

@@ -9,12 +9,11 @@ from fastapi import APIRouter, Request, Response
 
 from inspector.decide import accounts, decisions
 from inspector.decide.decisions import NewDecision
-from inspector.pages import Form, Here, download, field, number
+from inspector.pages import Form, Here, field, number, table_file
 from inspector.pages.posts import store_decision
 from inspector.pages.texts import done_decision
 from inspector.read.reading import Filters, RunIndex
 from inspector.read.why import why_post
-from inspector.report.downloads import csv_rows, json_lines
 from inspector.site import Site, new_key
 from nouns.errors import Refused
 
@@ -119,11 +118,7 @@ def queue_file(request: Request, site: Here, run_id: str, kind: str) -> Response
         {name: str(row[name]) if name in ids and row[name] is not None else row[name] for name in COLUMNS}
         for row in rows
     )
-    if kind == "jsonl":
-        return download(json_lines(plain), f"posts-{run_id}.jsonl", "application/x-ndjson")
-    if kind == "csv":
-        return download(csv_rows(COLUMNS, plain), f"posts-{run_id}.csv", "text/csv; charset=utf-8")
-    raise Refused("Downloads are .jsonl or .csv.", 404)
+    return table_file(kind, f"posts-{run_id}", COLUMNS, plain)
 
 
 @router.post("/runs/{run_id}/views")

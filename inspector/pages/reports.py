@@ -3,37 +3,20 @@
 from __future__ import annotations
 
 import io
-from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
 from inspector.decide import accounts, decisions
-from inspector.pages import Here, download, number
+from inspector.pages import Here, number, table_file
 from inspector.read.reading import RunIndex
 from inspector.report import reports
-from inspector.report.downloads import csv_rows, json_lines
 from inspector.site import Site
-from nouns.errors import Refused
+from nouns.decisions import COLUMNS
 
 router = APIRouter()
 
 HISTORY_PAGE = 100
-DECISION_COLUMNS = (
-    "decision_id",
-    "run_id",
-    "post_id",
-    "kind",
-    "candidate_id",
-    "other_id",
-    "text",
-    "text_sha256",
-    "reasons",
-    "comment",
-    "blind",
-    "undoes",
-    "analyst",
-    "created_at",
-)
+DECISION_COLUMNS = [name for name in COLUMNS if name not in ("seq", "other_sha256", "based_on", "assessment")]
 
 
 def _indexes(site: Site, run_id: str) -> list[RunIndex]:
@@ -121,23 +104,20 @@ def publication_file(request: Request, site: Here, run_id: str, kind: str) -> Re
     site.require(request)
     index = site.index(run_id)
     rows, _ = reports.publication(site.workspace, index, decisions.history(site.engine))
-    if kind == "jsonl":
-        return download(json_lines(rows), f"publication-{run_id}.jsonl", "application/x-ndjson")
     if kind == "csv":
-        flat = [
+        rows = [
             row
             | {f"decision_{k}": v for k, v in row["decision"].items()}
             | {f"provenance_{k}": v for k, v in row["provenance"].items()}
             for row in rows
         ]
-        columns = [
+    columns = [
             "post_id", "text", "text_sha256", "generated", "edited_by_person", "sources", "decision_kind", "decision_analyst",
             "decision_created_at", "decision_decision_id", "decision_comment", "provenance_run_id", "provenance_candidate_id",
             "provenance_source_note_ids", "provenance_writer", "provenance_prompt_version", "provenance_score", "provenance_lower",
             "provenance_upper",
         ]  # fmt: skip
-        return download(csv_rows(columns, flat), f"publication-{run_id}.csv", "text/csv; charset=utf-8")
-    raise Refused("Downloads are .jsonl or .csv.", 404)
+    return table_file(kind, f"publication-{run_id}", columns, rows)
 
 
 @router.get("/decisions.{kind}")
@@ -156,9 +136,4 @@ def decisions_file(request: Request, site: Here, kind: str) -> Response:
             media_type="application/vnd.apache.parquet",
             headers={"Content-Disposition": 'attachment; filename="decisions.parquet"'},
         )
-    plain: list[dict[str, Any]] = [row.to_json() for row in rows]
-    if kind == "jsonl":
-        return download(json_lines(plain), "decisions.jsonl", "application/x-ndjson")
-    if kind == "csv":
-        return download(csv_rows(DECISION_COLUMNS, plain), "decisions.csv", "text/csv; charset=utf-8")
-    raise Refused("Downloads are .parquet, .jsonl or .csv.", 404)
+    return table_file(kind, "decisions", DECISION_COLUMNS, [row.to_json() for row in rows])

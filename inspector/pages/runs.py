@@ -14,7 +14,7 @@ from inspector.pages import Here
 from inspector.read.columns import BIN_EDGES
 from inspector.read.runs import file_within, read_json
 from inspector.report import reports
-from inspector.site import Site
+from inspector.site import Site, base_of
 from nouns.notices import notices_of
 
 router = APIRouter()
@@ -111,7 +111,7 @@ def run_map(request: Request, site: Here, run_id: str) -> Response:
     """Every winner in the plane with a line from the best existing note, and winners with intervals against the line."""
     site.require(request)
     index = site.index(run_id)
-    base = f"{request.scope.get('root_path', '').rstrip('/')}/runs/{run_id}/posts/"
+    base = f"{base_of(request)}/runs/{run_id}/posts/"
     moves = index.moves()[:500]
     rows = sorted((m for m in moves if m["score"] is not None), key=lambda m: -m["score"])[:60]
     lines = [

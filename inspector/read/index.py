@@ -32,6 +32,7 @@ import pyarrow as pa
 from inspector.read.columns import BIN_EDGES, write_columns
 from inspector.read.runs import Workspace
 from nouns.decisions import text_sha256
+from nouns.tables import arrow
 
 VERSION = 4
 """Part of the fingerprint: raise it when the files' content changes, and every index is built again."""
@@ -77,55 +78,22 @@ CREATE INDEX posts_decided ON posts (decided_seq) WHERE decided_seq IS NOT NULL;
 ANALYZE;
 """
 
-CANDIDATE_SCHEMA: dict[str, Any] = {
-    "candidate_id": pl.String,
-    "post_id": pl.Int64,
-    "cluster_id": pl.String,
-    "text": pl.String,
-    "language": pl.String,
-    "classification": pl.String,
-    "source_note_ids": pl.List(pl.Int64),
-    "writer": pl.String,
-    "prompt_version": pl.String,
-    "seed": pl.Int64,
-    "parent_id": pl.String,
-    "round": pl.Int32,
-    "request_id": pl.String,
+
+def _columns_of(table: str, *names: str, of: str = "run") -> dict[str, Any]:
+    """Columns of a declared table with their types; all of them if none is named."""
+    schema = pl.DataFrame(arrow(table, of).empty_table()).schema
+    return {name: schema[name] for name in names or schema}
+
+
+CANDIDATE_SCHEMA = _columns_of("candidates")
+_IDS = {"candidate_id": pl.String, "post_id": pl.Int64}
+VERDICT_SCHEMA = {
+    name: kind
+    for name, kind in _columns_of("verdicts").items()
+    if name not in _IDS and not name.startswith(("score_", "net_helpful_"))
 }
-REASON = pl.List(pl.Struct({"side": pl.String, "tag": pl.String, "probability": pl.Float32}))
-VERDICT_SCHEMA: dict[str, Any] = {
-    "score": pl.Float64,
-    "lower": pl.Float64,
-    "upper": pl.Float64,
-    "factor": pl.Float64,
-    "helpful_negative": pl.Float64,
-    "helpful_middle": pl.Float64,
-    "helpful_positive": pl.Float64,
-    "reasons": REASON,
-    "aggregator": pl.String,
-    "n_jurors": pl.Int32,
-    "unjudged_reason": pl.String,
-    "sd": pl.Float32,
-    "sd_within": pl.Float32,
-    "curve": pl.List(pl.Float32),
-    "helpful_chance": pl.Float64,  # of reaching Helpful, where the jury says it
-}
-_CHECK: dict[str, Any] = {
-    "check": pl.String,
-    "outcome": pl.String,
-    "reason": pl.String,
-    "start": pl.Int32,
-    "end": pl.Int32,
-    "principle": pl.String,
-}
-CHECK = pl.Struct(_CHECK)
-CHECKS_SCHEMA: dict[str, Any] = {"candidate_id": pl.String, "post_id": pl.Int64, **_CHECK}
-LOSER_SCHEMA: dict[str, Any] = {
-    "candidate_id": pl.String,
-    "post_id": pl.Int64,
-    "decided_by": pl.String,
-    "reason": pl.String,
-}
+CHECKS_SCHEMA = _columns_of("checks")
+CHECK = pl.Struct({name: kind for name, kind in CHECKS_SCHEMA.items() if name not in _IDS})
 CANDIDATE_COLUMNS: dict[str, Any] = {
     **CANDIDATE_SCHEMA,
     **VERDICT_SCHEMA,
@@ -235,21 +203,7 @@ def _further_aggregators(directory: Path | None) -> list[str]:
 def _post_frame(workspace: Workspace, run_id: str) -> pl.DataFrame:
     """One row per post of the run: every post of `cluster_notes`, with its selection and text where they exist."""
     directory = {stage: workspace.directory(run_id, stage) for stage in ("ingest", "cluster_notes", "select_winners")}
-    posts = _scan(
-        directory["cluster_notes"],
-        "posts.parquet",
-        {
-            "post_id": pl.Int64,
-            "language": pl.String,
-            "n_notes": pl.Int64,
-            "n_clusters": pl.Int64,
-            "n_ratings": pl.Int64,
-            "eligible": pl.Boolean,
-            "reason_code": pl.String,
-            "reason": pl.String,
-            "story_id": pl.String,
-        },
-    ).collect()
+    posts = _scan(directory["cluster_notes"], "posts.parquet", _columns_of("clustered_posts")).collect()
     selection_schema = {
         "post_id": pl.Int64,
         "outcome": pl.String,
@@ -271,18 +225,10 @@ def _post_frame(workspace: Workspace, run_id: str) -> pl.DataFrame:
     else:
         selections = pl.DataFrame(schema=selection_schema)
     selections = selections.unique("post_id", keep="last", maintain_order=True)
-    texts = _scan(
-        directory["ingest"],
-        "posts.parquet",
-        {
-            "tweetId": pl.Int64,
-            "text": pl.String,
-            "altText": pl.String,
-            "quotedText": pl.String,
-            "mediaTypes": pl.String,
-            "createdAtMillis": pl.Int64,
-        },
-    ).rename({"tweetId": "post_id", "text": "post_text"})
+    columns = _columns_of(
+        "posts", "tweetId", "text", "altText", "quotedText", "mediaTypes", "createdAtMillis", of="snapshot"
+    )
+    texts = _scan(directory["ingest"], "posts.parquet", columns).rename({"tweetId": "post_id", "text": "post_text"})
     joined = posts.join(selections, on="post_id", how="full", coalesce=True, suffix="_selected").sort("post_id")
     texts_frame = texts.unique("post_id").collect()
     joined = joined.join(texts_frame, on="post_id", how="left").sort("post_id")
@@ -402,7 +348,7 @@ def _candidate_rows(workspace: Workspace, run_id: str, posts: pl.DataFrame, aggr
     verdicts = both(
         "judge_candidates",
         "verdicts.parquet",
-        {"candidate_id": pl.String, "post_id": pl.Int64, **VERDICT_SCHEMA, **other_columns},
+        {**_IDS, **VERDICT_SCHEMA, **other_columns},
     ).unique("candidate_id", keep="last", maintain_order=True)
     verdicts = verdicts.with_columns(
         (
@@ -417,7 +363,8 @@ def _candidate_rows(workspace: Workspace, run_id: str, posts: pl.DataFrame, aggr
         pl.struct("check", "outcome", "reason", "start", "end", "principle").filter(bad).alias("problems"),
         pl.col("check").filter(~bad).alias("passed"),
     )
-    losers = _scan(directory["select_winners"], "losers.parquet", LOSER_SCHEMA).filter(here).collect()
+    lost = _columns_of("losers", "candidate_id", "post_id", "decided_by", "reason")
+    losers = _scan(directory["select_winners"], "losers.parquet", lost).filter(here).collect()
     losers = losers.unique("candidate_id", keep="last").select(
         "candidate_id", "decided_by", pl.col("reason").alias("lost_because")
     )
@@ -487,22 +434,9 @@ class _NoteReader:
             for stage in ("ingest", "fit_raters", "cluster_notes", "judge_candidates")
         }
         self.judged = directory["judge_candidates"]
-        clusters = {
-            "post_id": pl.Int64,
-            "note_id": pl.Int64,
-            "cluster_id": pl.String,
-            "stance": pl.String,
-            "duplicate_of": pl.Int64,
-            "borrowed": pl.Boolean,
-        }
+        clusters = _columns_of("clusters", "post_id", "note_id", "cluster_id", "stance", "duplicate_of", "borrowed")
         members = _scan(directory["cluster_notes"], "clusters.parquet", clusters).collect()
-        texts = {
-            "noteId": pl.Int64,
-            "tweetId": pl.Int64,
-            "summary": pl.String,
-            "classification": pl.String,
-            "createdAtMillis": pl.Int64,
-        }
+        texts = _columns_of("notes", "noteId", "tweetId", "summary", "classification", "createdAtMillis", of="snapshot")
         of_posts = pl.col("tweetId").is_in(posts["post_id"].implode()) | pl.col("noteId").is_in(
             members["note_id"].implode()
         )
@@ -525,14 +459,8 @@ class _NoteReader:
             return frame.join(ours, on="note_id", how="semi").collect().unique("note_id", keep="last")
 
         status = {"noteId": pl.Int64, "currentStatus": pl.String}
-        fitted = {
-            "noteId": pl.Int64,
-            "intercept": pl.Float64,
-            "factor1": pl.Float64,
-            "lower": pl.Float64,
-            "upper": pl.Float64,
-            "active_rules": pl.List(pl.String),
-        }
+        fitted = _columns_of("notes", "intercept", "factor1", "lower", "upper", "active_rules")
+        fitted["noteId"] = pl.Int64
         self.notes = (
             wanted.join(members, on=["post_id", "note_id"], how="left")
             .join(notes.drop("tweetId"), on="note_id", how="left")

@@ -187,7 +187,6 @@ def _answer_errors(app: FastAPI, site: Site) -> None:
 
     @app.exception_handler(Building)
     def building(request: Request, error: Building) -> Response:
-        base = request.scope.get("root_path", "").rstrip("/")
         message = f"The index of run {error.run_id} is being built. This takes about a minute per 100,000 posts."
         if path_of(request).startswith("/api/"):
             return JSONResponse({"detail": message}, 503, headers={"Retry-After": "5"})

@@ -1,7 +1,7 @@
 """What the jury costs and how well it predicts: `python -m benchmarks.jury [--data DIR] [--encoder minilm|hashing|none]`.
 
-JSON lines, one per measurement. Without `--data`: speed of the rater model's response (embedding and reading of the texts apart) and of the
-paper's network rebuilt in float32, 1,000 jurors x 101 texts. With `--data` (the folder that holds birdwatch-2021, notes-2025-26, ...):
+JSON lines, one per measurement. Without `--data`: speed of the rater model's response (embedding and reading of the texts apart),
+1,000 jurors x 101 texts. With `--data` (the folder that holds birdwatch-2021, notes-2025-26, ...):
 
 - `forward`: train on birdwatch-2021 before T, judge posts first noted after T, raters refitted without them, siblings by their ratings only;
 - `grouped`: five folds of notes-2025-26 by post, trained on the rest and on the other folders; labelled optimistic (X's rater parameters saw
@@ -66,8 +66,8 @@ def best_of(work, repeats: int) -> float:
     return min(seconds)
 
 
-def speed(n_jurors: int = 1000, n_texts: int = 101, paper: bool = True) -> None:
-    """Response of 1,000 jurors to 101 texts, with and without reasons; judging the texts; the paper's network."""
+def speed(n_jurors: int = 1000, n_texts: int = 101) -> None:
+    """Response of 1,000 jurors to 101 texts, with and without reasons; judging the texts."""
     from tests.jury.model.planted import make_world
 
     world = make_world(seed=1)
@@ -103,28 +103,13 @@ def speed(n_jurors: int = 1000, n_texts: int = 101, paper: bool = True) -> None:
         target_seconds=0.010,
         **size,
     )
-    if paper:
-        from jury.model.paper import WIDTHS, PaperModel
-
-        layers, before = [], 770
-        for width in WIDTHS:
-            layers.append((rng.normal(0, 0.02, (width, before)).astype(np.float32), np.zeros(width, np.float32)))
-            before = width
-        network = PaperModel(layers, NoEncoder()).seat(jury)
-        vectors = rng.normal(size=(n_texts, 768)).astype(np.float32)
-        emit(
-            name="paper_network_float32",
-            seconds=best_of(lambda: network.rate_vectors(vectors), 2),
-            target_seconds=4.0,
-            **size,
-        )
 
 
-def forward(data_dir: Path, encoder: Encoder, share: float, bootstrap: int, paper: bool = True) -> None:
+def forward(data_dir: Path, encoder: Encoder, share: float, bootstrap: int) -> None:
     """The clean test: forward in time on birdwatch-2021."""
     folder = read_folder(data_dir / "birdwatch-2021")
     data = replace(folder, source=["snapshot"] * len(folder))
-    settings = TrainJurySettings(held_out_share=share, bootstrap=bootstrap, paper_baseline=paper)
+    settings = TrainJurySettings(held_out_share=share, bootstrap=bootstrap)
     options = fit_options(settings)
     report, _, _, _ = held_out_report(data, settings, encoder, options)
     emit(name="forward", encoder=encoder.name, protocol=report["protocol"], gate=report["gate"], **report["evaluation"])
@@ -320,14 +305,13 @@ def main() -> None:
     parser.add_argument("--share", type=float, default=0.3, help="share of posts after T in the forward test")
     parser.add_argument("--bootstrap", type=int, default=300)
     parser.add_argument("--no-baselines", action="store_true")
-    parser.add_argument("--no-paper", action="store_true")
     args = parser.parse_args()
     if args.data is None:
-        speed(paper=not args.no_paper)
+        speed()
         return
     encoder = make_encoder(args.encoder, args.cache)
     if "forward" in args.tests:
-        forward(args.data, encoder, args.share, args.bootstrap, not args.no_paper)
+        forward(args.data, encoder, args.share, args.bootstrap)
     if "best_of_n" in args.tests:
         best_of_n(args.data, encoder, args.posts)
     if "grouped" in args.tests:

@@ -99,11 +99,6 @@ class TrainJurySettings:
     gate_min_posts: int = 30
     # Fit the raters again without the held-out posts for the report, where the snapshot has enough ratings. Ratings, at most.
     refit_limit: int = 3_000_000
-    # Train the paper's network for the report as well: 0.1 TFLOP for every 1,000 ratings, so minutes for 30,000 ratings on two
-    # busy cores. Off here, on in `benchmarks.jury`.
-    paper_baseline: bool = False
-    # Epochs of the paper's network, where it is trained.
-    paper_epochs: int = 4
     # Resamples of posts for the report's intervals.
     bootstrap: int = 300
     # Start of every random stream of this stage.

@@ -202,7 +202,7 @@ def save_baselines(models: Mapping[str, BaselineModel], directory: Path) -> None
 
 
 def load_baselines(directory: Path, encoder: Encoder | None = None) -> dict[str, BaselineModel]:
-    """The baselines trained with a jury, in the order of BASELINES, and the paper's network where it was trained."""
+    """The baselines trained with a jury, in the order of BASELINES."""
     path = Path(directory) / "baselines.json"
     if not path.is_file():
         return {}
@@ -215,8 +215,4 @@ def load_baselines(directory: Path, encoder: Encoder | None = None) -> dict[str,
         for name, products in BASELINES.items()
         if name in content
     }
-    if (Path(directory) / "paper.safetensors").is_file():
-        from jury.model.paper import load_paper_model
-
-        models["paper"] = load_paper_model(Path(directory), encoder)
     return models

@@ -185,9 +185,7 @@ def held_out_report(
         report["gate"] = {"passed": True, "reason": f"Not tested: without the held-out posts {problem}"}
         return report, None, evaluation, everything
     model = HierarchicalModel(trial.weights, encoder)
-    baselines: dict[str, Any] = dict(train_baselines(train, encoder))
-    if settings.paper_baseline:
-        baselines["paper"] = train_paper(train, encoder, settings, progress)
+    baselines = train_baselines(train, encoder)
     seats = Raters(
         train.rater_ids, *_rater_table(train), np.zeros(len(train.rater_ids), dtype=np.int64)
     ).take(np.unique(train.rater))  # fmt: skip
@@ -351,23 +349,6 @@ def train_baselines(data: TrainingData, encoder: Encoder) -> dict[str, BaselineM
     texts, place = training_texts(data)
     return fit_baselines(
         texts, place, data.rater_intercept, data.rater_factor, data.value, data.global_intercept, encoder
-    )
-
-
-def train_paper(data: TrainingData, encoder: Encoder, settings: TrainJurySettings, progress=lambda *a, **k: None):
-    from jury.model.paper import train_paper_model
-
-    texts, place = training_texts(data)
-    return train_paper_model(
-        texts,
-        place,
-        data.rater_intercept,
-        data.rater_factor,
-        data.value,
-        encoder,
-        epochs=settings.paper_epochs,
-        seed=settings.seed,
-        progress=progress,
     )
 
 

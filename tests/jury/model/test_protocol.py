@@ -10,9 +10,8 @@ import pytest
 from jury.model.encoders import NoEncoder
 from jury.model.features import FORM_NAMES, MISLEADING, form_features, read_text
 from jury.model.hierarchical import HierarchicalModel
-from jury.model.paper import WIDTHS, PaperModel
 from jury.model.topics import topic_of, topics_of_posts
-from jury.records import JudgedText, Jury
+from jury.records import JudgedText
 from jury.train.data import merge
 from jury.train.evaluate import EvaluationSet, Hidden, slices
 from jury.train.fit import FitOptions, fit_hierarchical
@@ -227,30 +226,3 @@ def test_a_report_is_sliced_by_given_topics_or_else_by_words(world):
     vaccine = np.array(["vaccine" in t for t in data.text])
     assert by_words["topic: health"][vaccine].mean() > 0.9
     assert not by_words["topic: health"][~vaccine].any()
-
-
-def test_passing_most_of_the_papers_first_layer_as_three_rows_changes_no_answer():
-    """Twin: the network row by row in float64, with weights that leave units on, off and in between."""
-    rng = np.random.default_rng(0)
-    layers, before = [], 18
-    for width in WIDTHS:
-        layers.append((
-            rng.normal(0, np.sqrt(2 / before), (width, before)).astype(np.float32),
-            rng.normal(0, 0.3, width).astype(np.float32),
-        ))  # fmt: skip
-        before = width
-    jury = Jury(("",) * 7, rng.normal(0, 0.2, 7), rng.uniform(-0.5, 0.5, 7), 0.17, "test", 0)
-    vectors = rng.normal(size=(4, 16)).astype(np.float32)
-    fast = PaperModel(layers, NoEncoder()).seat(jury).rate_vectors(vectors).probabilities
-    raters = np.stack([jury.factor, jury.intercept], axis=1)
-    hidden = np.concatenate([np.repeat(raters[:, None], 4, axis=1), np.repeat(vectors[None], 7, axis=0)], axis=2)
-    on = []
-    for k, (weight, bias) in enumerate(layers):
-        hidden = hidden @ weight.T.astype(np.float64) + bias
-        if k == 0:
-            on = [(hidden > 0).all(axis=0).mean(), (hidden <= 0).all(axis=0).mean()]
-        hidden = np.maximum(hidden, 0) if k < len(layers) - 1 else hidden
-    assert 0.1 < on[0] < 0.9
-    assert 0.1 < on[1] < 0.9
-    share = np.exp(hidden - hidden.max(axis=2, keepdims=True))
-    np.testing.assert_allclose(fast, share / share.sum(axis=2, keepdims=True), atol=2e-5)

@@ -68,6 +68,8 @@ class JudgedText:
     `source_note_ids` are the siblings a candidate merges (empty for a note written by a person).
     `own_ratings` are real ratings of this very text: empty for a candidate; for an existing note they turn the prediction
     into a posterior. Never fill them when the model is being evaluated on that note.
+    `published`: a note that somebody put their name to, whose links raters meet as they are. In any other text, a candidate, a link counts only
+    where something speaks for it (model/content.py).
     """
 
     id: str
@@ -79,6 +81,7 @@ class JudgedText:
     siblings: tuple[Sibling, ...] = ()
     source_note_ids: tuple[int, ...] = ()
     own_ratings: Ratings = field(default_factory=Ratings)
+    published: bool = False
 
 
 @dataclass(frozen=True)

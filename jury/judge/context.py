@@ -91,7 +91,7 @@ class PostContext:
         (this,) = [sibling for sibling in self.siblings if sibling.note_id == note_id]
         others = tuple(sibling for sibling in self.siblings if sibling.note_id != note_id)
         known = JudgedText(str(note_id), this.text, this.classification, self.post_id, self.text, self.language, others)
-        return replace(known, own_ratings=this.ratings)
+        return replace(known, own_ratings=this.ratings, published=True)
 
 
 def read_contexts(

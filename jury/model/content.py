@@ -4,9 +4,10 @@ Form can be put on any text; these columns cannot. They ask whether the words ar
 an order in which people write, whether a sentence says the opposite of what another note says, whether the text only repeats the post. Every one is
 bounded and counts only material about the matter, so that adding anything else cannot raise it.
 
-A link counts as a source only where something speaks for it: the words of its address are those of the text, the post or the other notes, or another
-note gives the same address. `reading` takes the other links out before any column is made. On real notes two thirds of the links stay,
-of links of other posts' notes one in thirty.
+In a text that nobody has published a link counts as a source only where something speaks for it: the words of its address are those of the text, the post or the other notes or lie as
+near to them, by the encoder, as hardly ever those of a link that belongs elsewhere, or another note gives the same address. `reading` takes the other
+links out before any column is made. On real notes seven in ten links stay, of links of other posts' notes one in thirty; the rest of the
+real ones have no words in their address.
 """
 
 from __future__ import annotations
@@ -16,10 +17,12 @@ import math
 import re
 import zlib
 from collections import Counter
-from collections.abc import Iterable, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
+from random import Random
 from typing import Any
+from urllib.parse import unquote
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +36,9 @@ Array = NDArray[Any]
 CONTENT_NAMES = (
     "about_post", "about_others", "about_nothing", "matter", "beside_the_matter", "order", "contradicts", "repeats_post", "insults", "new_numbers", "aside",
 )  # fmt: skip
+READ_NAMES = (*CONTENT_NAMES, "far", "strays")
+"""What `reading` gives: CONTENT_NAMES, and what only guards see, because raters do not mind it. far: how little the text resembles the post and every
+other note, 0 where an embedding finds it among them, 1 where it is as far as half of the texts about something else. strays: 1 where a link was taken out."""
 """Columns of `reading`. about_post, about_others: share of the text's words (weighed by rarity) that the post, the other notes have, up to ENOUGH.
 about_nothing: 1 where it shares nothing rarer with either. matter, beside_the_matter: words shared with them and not shared, up to a ceiling.
 order: mean surplus of neighbouring words over chance, up to what notes usually have. contradicts: the likeness of the likest sentence of another
@@ -42,9 +48,9 @@ ENOUGH = 0.30
 SPEAKS = 0.55
 """Rarity of shared words from which on they speak for a link: one rare word, or two or three common ones."""
 GUARD_NAMES = (
-    "nothing", "disorder", "contradicts", "repeats", "insults", "aside", "numbers", "shouted", "unended", "denials", "hearsay", "sourced",
+    "nothing", "disorder", "contradicts", "repeats", "insults", "aside", "numbers", "shouted", "unended", "denials", "hearsay", "strays",
 )  # fmt: skip
-"""Columns of `guards`, 0 to 1 each. All but the last can only lower a score: they are at work where hardly a real note is."""
+"""Columns of `guards`, 0 to 1 each. They can only lower a score: they are at work where hardly a real note is."""
 BUCKETS = 65536
 COMMON = 20  # times a word was written from which on it stands for itself in the order of words
 _COMPARED = 240  # sentences of other notes a text is compared with, at most: a crowded post must not cost the square of its notes
@@ -61,6 +67,50 @@ _HEARSAY = re.compile(
 )  # fmt: skip
 _WORD = re.compile(r"[^\W\d_]+|\d+|[.,!?;:]")
 _ADDRESS = re.compile(r"[A-Z]?[a-zà-öø-ÿ]{2,}|[A-Z]{2,}|[^\W\d_]{2,}|\d{4,}")
+_PATH_WORDS = frozenset(
+    [
+        "the",
+        "and",
+        "for",
+        "with",
+        "from",
+        "that",
+        "this",
+        "news",
+        "article",
+        "articles",
+        "story",
+        "stories",
+        "post",
+        "posts",
+        "index",
+        "html",
+        "htm",
+        "php",
+        "aspx",
+        "www",
+        "com",
+        "org",
+        "amp",
+        "pdf",
+        "wiki",
+        "status",
+        "watch",
+        "reel",
+        "http",
+        "https",
+        "utm",
+        "source",
+        "share",
+        "uploads",
+        "content",
+        "media",
+        "images",
+        "image",
+        "files",
+        "file",
+    ]
+)
 _SENTENCE = re.compile(r"(?<=[.!?。！？])\s+")
 
 
@@ -78,6 +128,16 @@ def address_stems(url: str) -> frozenset[str]:
 
 
 @lru_cache(maxsize=65536)
+def address_phrase(url: str) -> str:
+    """The words of an address' path, to be read by an encoder; empty where it has none."""
+    path = re.sub(r"^\w+://[^/]*", "", unquote(url))
+    words = [
+        w for w in re.findall(r"[A-Z]?[^\W\d_A-Z]+|[A-Z]{2,}", path) if len(w) > 2 and w.lower() not in _PATH_WORDS
+    ]
+    return " ".join(words)
+
+
+@lru_cache(maxsize=65536)
 def _sentences(text: str) -> tuple[tuple[frozenset[str], int], ...]:
     """Content stems and parity of negations of every sentence."""
     return tuple((stems(s), len(_NEGATIONS.findall(s)) % 2) for s in _SENTENCE.split(strip_links(text)) if s)
@@ -89,6 +149,11 @@ def _links(text: str) -> tuple[tuple[int, int, str], ...]:
     return tuple((u.start, u.end, canonical_url(u.text)) for u in find_urls(clean_text(text)))
 
 
+def addresses_of(text: str) -> list[str]:
+    """Canonical forms of a text's links, in order."""
+    return [url for _, _, url in _links(text)]
+
+
 @lru_cache(maxsize=262144)
 def _bucket(key: str) -> int:
     return zlib.crc32(key.encode("utf-8", "replace")) % BUCKETS
@@ -97,13 +162,18 @@ def _bucket(key: str) -> int:
 @dataclass(frozen=True)
 class Lexicon:
     """What words are worth: `rarity` (BUCKETS,) by hashed stem, 0 in every note to 1 in none; `pairs` (BUCKETS,) counts of neighbouring words,
-    `singles` (BUCKETS,) of words, by hash. No word of anybody's text is in it. `usual_order`, `low_order`: median and tenth part of the order of the notes it was made from."""
+    `singles` (BUCKETS,) of words, by hash. No word of anybody's text is in it. `usual_order`: median order of the notes it was made from, `no_order` of the same with their words shuffled, `low_order` below nearly all notes.
+    By the encoder, from `set_borders`: `link_border`, the cosine a link must reach; `near_low`, `near_high`, cosines of texts about something else."""
 
     rarity: NDArray[np.float32]
     pairs: NDArray[np.float32]
     singles: NDArray[np.float32]
     usual_order: float = 0.0
     low_order: float = 0.0
+    no_order: float = 0.0
+    link_border: float = math.inf
+    near_low: float = 0.0
+    near_high: float = 0.0
     _orders: dict[tuple[str, bool], float] = field(default_factory=dict, compare=False, repr=False)
 
     def mass(self, words: Iterable[str]) -> float:
@@ -171,15 +241,31 @@ def make_lexicon(texts: Sequence[str], most: int = 8000) -> Lexicon:
         np.add.at(singles, [_bucket(w) for w in words if not lexicon.common(w)], 1)
         np.add.at(pairs, [_bucket(f"{a} {b}") for a, b in itertools.pairwise(words)], 1)
     made = replace(lexicon, singles=singles)
-    orders = [made.order(t, seen=True) for t in texts[:: max(len(texts) // 2000, 1)]]
-    low, usual = np.quantile(orders, [0.1, 0.5]) if orders else (0.0, 0.0)
-    return replace(made, usual_order=float(usual), low_order=float(low))
+    some = texts[:: max(len(texts) // 1000, 1)]
+    if not some:
+        return made
+    low, usual = np.quantile([made.order(t, seen=True) for t in some], [0.05, 0.5])
+    rng = Random(0)
+    mixed = [" ".join(rng.sample(w, len(w))) for w in (strip_links(t).split() for t in some)]
+    none = float(np.median([made.order(t) for t in mixed]))
+    # Notes of another year use other words and seem less in order than those it was made from: the border keeps a distance from these.
+    return replace(made, usual_order=float(usual), low_order=none + 0.75 * max(float(low) - none, 0.0), no_order=none)
 
 
 class Around:
-    """What stands beside a text: the post, and the other notes of the post with their stances (the text itself may be among them)."""
+    """What stands beside a text: the post, and the other notes of the post with their stances (the text itself may be among them).
 
-    def __init__(self, post_text: str | None, texts: Sequence[str], stances: Sequence[int]) -> None:
+    `unit` (n, E) are the embeddings of the texts, `post_unit` (E,) that of the post; E may be 0.
+    """
+
+    def __init__(
+        self,
+        post_text: str | None,
+        texts: Sequence[str],
+        stances: Sequence[int],
+        unit: Array | None = None,
+        post_unit: Array | None = None,
+    ) -> None:
         self.post = stems(post_text) if post_text and post_text.strip() else frozenset()
         self.texts = Counter((said(t), int(s)) for t, s in zip(texts, stances, strict=True))
         self.words = Counter(w for t in texts for w in stems(t))
@@ -188,12 +274,33 @@ class Around:
         self.sentences = [
             (said(t), int(s), words, parity) for t, s in zip(texts, stances, strict=True) for words, parity in _sentences(t)
         ][:_COMPARED]  # fmt: skip
+        self._whose = [(said(t), int(s)) for t, s in zip(texts, stances, strict=True)] + [("", -1)]
+        width = 0 if unit is None else unit.shape[1]
+        beside = np.zeros((len(texts) + 1, width), np.float32)
+        if width and unit is not None:
+            beside[:-1] = unit
+            if self.post and post_unit is not None:
+                beside[-1] = post_unit
+        self._beside = beside
+
+    def besides(self, me: str, stance: int) -> Array:
+        """Embeddings of the post and the other notes, the text itself left out, (k, E)."""
+        return self._beside[[w != (me, stance) for w in self._whose]]
 
 
-def reading(text: str, stance: int, around: Around, lexicon: Lexicon, seen: bool = False) -> tuple[str, Array]:
-    """The text without the links nothing speaks for, and its CONTENT_NAMES, (11,); not a number where there is nothing to compare with.
+def reading(
+    text: str,
+    stance: int,
+    around: Around,
+    lexicon: Lexicon,
+    seen: bool = False,
+    unit: Array | None = None,
+    addresses: Mapping[str, Array] | None = None,
+    published: bool = False,
+) -> tuple[str, Array]:
+    """The text without the links nothing speaks for, and its READ_NAMES, (13,); not a number where there is nothing to compare with.
 
-    `seen`: the text is one of those the lexicon was made from.
+    `seen`: the text is one of those the lexicon was made from. `unit` (E,) is its embedding, `addresses` those of its links' `address_phrase`. A `published` note keeps its links.
     """
     own, me = stems(text), said(text)
     itself = around.texts[me, stance]
@@ -203,9 +310,23 @@ def reading(text: str, stance: int, around: Around, lexicon: Lexicon, seen: bool
     shared = others | (own & around.post)
     mass, of_matter = lexicon.mass(own), lexicon.mass(shared)
     compared = bool(around.post) or has_others
+    beside = around.besides(me, stance)
+    far = 1.0
+    if unit is not None and len(unit) and compared:
+        near = float((beside @ unit).max())
+        far = 1.0 - float(
+            np.clip((near - lexicon.near_low) / max(lexicon.near_high - lexicon.near_low, 1e-6), 0.0, 1.0)
+        )
     # What a text says of something else speaks for no link.
-    pruned = _supported(text, own if of_matter >= SPEAKS or not compared else shared, around, less, lexicon)
-    out = np.full(len(CONTENT_NAMES), np.nan)
+    trusted = not compared or of_matter >= SPEAKS or far < 0.5
+    if unit is not None and trusted:
+        beside = np.vstack([beside, unit])
+    near_links = {
+        url for url, its in (addresses or {}).items() if float((beside @ its).max(initial=0.0)) >= lexicon.link_border
+    }
+    pruned = text if published else _supported(text, own if trusted else shared, around, less, lexicon, near_links)
+    out = np.full(len(READ_NAMES), np.nan)
+    out[11:] = far, float(pruned != text)
     if around.post:
         out[0] = min(lexicon.mass(own & around.post) / max(mass, 1.0), ENOUGH)
     if has_others:
@@ -231,19 +352,19 @@ def reading(text: str, stance: int, around: Around, lexicon: Lexicon, seen: bool
     return pruned, out
 
 
-def guards(read: str, row: Array, near: float, lexicon: Lexicon) -> list[float]:
-    """GUARD_NAMES of one text from what `reading` gave of it, (12,), 0 where nobody can tell; `near`: mean cosine to the stance's other notes.
+def guards(read: str, row: Array, lexicon: Lexicon) -> list[float]:
+    """GUARD_NAMES of one text from what `reading` gave of it, (12,), 0 where nobody can tell.
 
-    One real note in ten shares no rarer word with the others and is received like the rest: it says the same in other words, which an embedding sees.
+    One real note in four shares no rarer word with post and other notes and is received like the rest: it says the same in other words, which an
+    embedding sees.
     """
-    far = 1.0 - min(max((near - 0.10) / 0.25, 0.0), 1.0) if math.isfinite(near) else 1.0
-    known = dict(zip(CONTENT_NAMES, np.nan_to_num(row).tolist(), strict=True))
+    known = dict(zip(READ_NAMES, np.nan_to_num(row).tolist(), strict=True))
     body, links = strip_links(read), len(_links(read))
     capitals = sum(c.isupper() for c in body) / max(sum(c.isalpha() for c in body), 1)
     denied = max((len(_NEGATIONS.findall(s)) for s in _SENTENCE.split(body)), default=0)
     return [
-        far * max(known["about_nothing"] - 0.4, 0.0) / 0.6,
-        min(max(lexicon.low_order - known["order"], 0.0), 0.5) / 0.5,
+        known["far"] * max(known["about_nothing"] - 0.4, 0.0) / 0.6,
+        float(np.clip((lexicon.low_order - known["order"]) / max(lexicon.low_order - lexicon.no_order, 0.1), 0.0, 1.0)),
         known["contradicts"],
         min(known["repeats_post"], 1.0),
         known["insults"],
@@ -253,11 +374,11 @@ def guards(read: str, row: Array, near: float, lexicon: Lexicon) -> list[float]:
         float(body[-1:].isalnum() and not links),
         min(max(denied - 1, 0), 2) / 2.0,
         float(not links and _HEARSAY.search(body) is not None),
-        min(links, 2) / 2.0,
+        known["strays"],
     ]
 
 
-def _supported(text: str, own: Set[str], around: Around, less: int, lexicon: Lexicon) -> str:
+def _supported(text: str, own: Set[str], around: Around, less: int, lexicon: Lexicon, near: Set[str]) -> str:
     found = _links(text)
     if not found:
         return text
@@ -265,7 +386,7 @@ def _supported(text: str, own: Set[str], around: Around, less: int, lexicon: Lex
     for begin, end, url in found:
         words = address_stems(url)
         spoken = {w for w in words if w in own or w in around.post or around.words[w] > less}
-        if around.links[url] > less or lexicon.mass(spoken) >= SPEAKS:
+        if url in near or around.links[url] > less or lexicon.mass(spoken) >= SPEAKS:
             continue
         kept.append(cleaned[position:begin])
         position = end

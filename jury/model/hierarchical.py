@@ -16,7 +16,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from jury.model.content import CONTENT_NAMES, GUARD_NAMES, Around, Lexicon, guards, no_lexicon, reading
+from jury.model.content import (
+    CONTENT_NAMES,
+    GUARD_NAMES,
+    READ_NAMES,
+    Around,
+    Lexicon,
+    address_phrase,
+    addresses_of,
+    guards,
+    no_lexicon,
+    reading,
+)
 from jury.model.encoders import Encoder
 from jury.model.features import (
     FORM_NAMES,
@@ -92,7 +103,7 @@ class Design:
     ) -> Array:
         """(n, d) design matrix; `unit` (n, E) are the texts' embeddings, `related` (n, 6) is what `relate` says (None: no other notes).
 
-        With the block of content, `texts` are without links nothing speaks for, and `content` (n, 11) is the rest of what `reading` says.
+        With the block of content, `texts` are without links nothing speaks for, and `content` (n, 13) is the rest of what `reading` says.
         """
         n = len(texts)
         made: dict[str, Array] = {"constant": np.ones((n, 1))}
@@ -117,13 +128,12 @@ class Design:
             # than the outermost of them is believed.
             scaled = np.clip((raw - self.relation_centre) / self.relation_scale, -3.0, 3.0)
             made["relations"] = np.where(np.isfinite(scaled), scaled, 0.0)
+        content = np.full((n, len(READ_NAMES)), np.nan) if content is None else content
         if "content" in self.blocks:
-            away = (np.full((n, len(CONTENT_NAMES)), np.nan) if content is None else content) - self.content_centre
+            away = content[:, : len(CONTENT_NAMES)] - self.content_centre
             made["content"] = np.where(np.isfinite(away), away, 0.0)
         if "guards" in self.blocks:
-            raw = np.full((n, len(CONTENT_NAMES)), np.nan) if content is None else content
-            near = np.full(n, np.nan) if related is None else related[:, 1] + related[:, 2]
-            rows = [guards(t, row, c, self.lexicon) for t, row, c in zip(texts, raw, near.tolist(), strict=True)]
+            rows = [guards(t, row, self.lexicon) for t, row in zip(texts, content, strict=True)]
             made["guards"] = np.array(rows).reshape(n, len(GUARD_NAMES))
         if "trees" in self.blocks:
             read = [made[b] for b in FOREST_READS if b in made] or [np.zeros((n, 0))]
@@ -304,11 +314,33 @@ class Known:
 
 
 def read_all(
-    texts: Sequence[str], classifications: Sequence[str], around: Around, lexicon: Lexicon, seen: bool = False
+    texts: Sequence[str],
+    classifications: Sequence[str],
+    unit: NDArray[np.float32],
+    around: Around,
+    lexicon: Lexicon,
+    encoder: Encoder,
+    published: Sequence[bool],
+    seen: bool = False,
 ) -> tuple[list[str], Array]:
-    """`reading` of texts that stand beside the same notes: the texts as read, and what they say of content, (n, 11)."""
-    found = [reading(t, stance_index(c), around, lexicon, seen) for t, c in zip(texts, classifications, strict=True)]
-    return [t for t, _ in found], np.array([row for _, row in found]).reshape(len(found), len(CONTENT_NAMES))
+    """`reading` of texts, embedded as `unit` (n, E), that stand beside the same notes: the texts as read, and their READ_NAMES, (n, 13)."""
+    addresses = [{url: p for url in addresses_of(t) if (p := address_phrase(url))} for t in texts]
+    phrases = sorted({p for of_text in addresses for p in of_text.values()}) if unit.shape[1] else []
+    vectors = dict(zip(phrases, encoder.encode(phrases), strict=True))
+    found = [
+        reading(
+            t,
+            stance_index(c),
+            around,
+            lexicon,
+            seen,
+            u,
+            {url: vectors[p] for url, p in its.items() if p in vectors},
+            known,
+        )
+        for t, c, u, its, known in zip(texts, classifications, unit, addresses, published, strict=True)
+    ]
+    return [t for t, _ in found], np.array([row for _, row in found]).reshape(len(found), len(READ_NAMES))
 
 
 def published_noise(n_ratings: Array, rating_variance: float, factor_second_moment: float) -> Array:
@@ -433,13 +465,15 @@ class HierarchicalModel:
         read = [t.text for t in texts]
         content = None
         if "content" in self.weights.design.blocks:
-            read, content = read_all(read, [t.classification for t in texts], around, self.weights.design.lexicon)
+            kinds = [x.classification for x in texts]
+            known = [getattr(x, "published", True) for x in texts]  # siblings are notes
+            read, content = read_all(read, kinds, unit, around, self.weights.design.lexicon, self.encoder, known)
         return self.weights.design.columns(
             read,
             [t.classification for t in texts],
             [post_text] * len(texts),
             unit,
-            self._related(texts, unit, siblings, read, around),
+            self._related(texts, unit, siblings, read),
             content,
         )
 
@@ -448,19 +482,15 @@ class HierarchicalModel:
         texts: Sequence[JudgedText | Sibling],
         unit: NDArray[np.float32],
         siblings: Sequence[Sibling],
-        read: Sequence[str] | None = None,
-        around: Around | None = None,
+        read: Sequence[str],
     ) -> Array:
-        """(n, 6): how the texts, embedded and `read` (None: as they are), stand to the siblings (model/relations.py); not a number where that is not used."""
+        """(n, 6): how the texts, embedded and `read`, stand to the siblings (model/relations.py); not a number where that is not used."""
         out = np.full((len(texts), len(RELATION_NAMES)), np.nan)
         own = [s for s in siblings if not s.borrowed]
         if "relations" not in self.weights.design.blocks or not own:
             return out
         words = [s.text for s in own]
         encoded = self.encoder.encode(words)
-        read = [t.text for t in texts] if read is None else read
-        if around is not None and "content" in self.weights.design.blocks:
-            words, _ = read_all(words, [s.classification for s in own], around, self.weights.design.lexicon)
         others = describe(words, [s.classification for s in own], encoded)
         here = [k for k, t in enumerate(texts) if not getattr(t, "borrowed", False)]
         chosen = describe([read[k] for k in here], [texts[k].classification for k in here], unit[here])
@@ -491,7 +521,8 @@ class HierarchicalModel:
         n = len(texts)
         unit = self.encoder.encode(texts)
         stance = np.array([stance_index(s.classification) for s in siblings], dtype=np.int64)
-        around = Around(post_text, texts, stance.tolist())
+        post_unit = self.encoder.encode([post_text or ""])[0]
+        around = Around(post_text, texts, stance.tolist(), unit, post_unit)
         prior = self._columns(siblings, unit, siblings, post_text, around) @ w.beta.T if n else np.zeros((0, 2))
         information, score = np.zeros((n, 2, 2)), np.zeros((n, 2))
         for k, sibling in enumerate(siblings):

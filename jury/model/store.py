@@ -24,6 +24,8 @@ LEXICON = (
     "singles",
 )  # absent from juries trained before content was read; those read on as they did
 
+BORDERS = ("usual_order", "low_order", "no_order", "link_border", "near_low", "near_high")
+
 
 def save_weights(weights: Weights, directory: Path, name: str = "model") -> None:
     """Write `name.npz` and `name.json` into an existing directory."""
@@ -54,7 +56,7 @@ def save_weights(weights: Weights, directory: Path, name: str = "model") -> None
         "encoder": weights.encoder,
         "blocks": list(d.blocks),
         "forest_scale": d.forest_scale,
-        "order": [d.lexicon.usual_order, d.lexicon.low_order],
+        "order": [getattr(d.lexicon, name) for name in BORDERS],
         "kernels": {k: asdict(v) for k, v in zip(("intercept", "factor"), weights.kernels, strict=True)},
         "response": asdict(weights.response),
         "history": asdict(weights.history),

@@ -291,8 +291,9 @@ class Hidden:
             if j not in left_out and (written is None or written[j] < limit)
         )
         return JudgedText(
-            str(d.note_id[k]), d.text[k], d.classification[k], int(d.post[k]), d.post_text[k], d.language[k], others
-        )
+            str(d.note_id[k]), d.text[k], d.classification[k], int(d.post[k]), d.post_text[k], d.language[k], others,
+            published=True,
+        )  # fmt: skip
 
 
 def predict(model: RaterModel, hidden: Hidden, targets: NDArray[np.int64], standard_jury: Jury) -> Predictions:

@@ -11,6 +11,8 @@ Order of events in `fit_hierarchical` (README, section 4):
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -19,7 +21,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jury.judge.chance import HELPFUL_INTERCEPT, LARGEST_FACTOR, fit_chance, helpful_chance
-from jury.model.content import CONTENT_NAMES, GUARD_NAMES, Around, Lexicon, make_lexicon, no_lexicon
+from jury.model.content import (
+    CONTENT_NAMES,
+    GUARD_NAMES,
+    READ_NAMES,
+    Around,
+    Lexicon,
+    address_phrase,
+    addresses_of,
+    make_lexicon,
+    no_lexicon,
+)
 from jury.model.encoders import Encoder
 from jury.model.features import (
     FORM_NAMES,
@@ -201,6 +213,8 @@ _GRID = {
 _TOGETHER = ("form", "embedding", "words", "letters")
 CONTENT_PENALTY = 100.0
 """Ridge precision of the columns of content: ten of them, bounded, and none a matter of form."""
+LOOSE_LINKS = 0.04
+"""Share of links moved from other posts that may pass for a text's own by what their addresses say."""
 CALIBRATING_RATINGS = 1000
 """Ratings of the snapshot's own from which on they alone decide the level of what is predicted."""
 MIN_LABELLED_NOTES = 12
@@ -219,12 +233,11 @@ def deal_folds(post: Ints, folds: int, seed: int) -> Ints:
 
 @dataclass(frozen=True)
 class NotesRead:
-    """Labelled notes as the model reads them beside all notes of their posts: `text` (n,), relations (n, 6), content (n, 11).
+    """Labelled notes as the model reads them beside all notes of their posts: relations (n, 6), content (n, 13).
 
     `all`: the table's notes as read (those of posts without a label as they stand), for texts that are put beside them.
     """
 
-    text: list[str]
     related: Array
     content: Array
     lexicon: Lexicon
@@ -237,32 +250,69 @@ def read_notes(data: TrainingData, labelled: NDArray[np.bool_], encoder: Encoder
     lexicon = (
         make_lexicon([data.text[k] for k in np.flatnonzero(labelled)]) if "content" in options.blocks else no_lexicon()
     )
-    text, content = list(data.text), np.full((len(data), len(CONTENT_NAMES)), np.nan)
+    content = np.full((len(data), len(READ_NAMES)), np.nan)
     stance = data.stance()
-    order = where[np.argsort(data.post[where], kind="stable")]
-    for rows in np.split(order, np.flatnonzero(np.diff(data.post[order])) + 1) if "content" in options.blocks else []:
-        words, kinds = [data.text[k] for k in rows], [data.classification[k] for k in rows]
-        around = Around(data.post_text[rows[0]], words, stance[rows].tolist())
-        read, content[rows] = read_all(words, kinds, around, lexicon, seen=True)
-        for k, t in zip(rows, read, strict=True):
-            text[k] = t
     width = encoder.encode([]).shape[1]
     unit = np.zeros((len(data), width), dtype=np.float32)
     unit[where] = encoder.encode([data.text[k] for k in where])
+    if "content" in options.blocks:
+        order = where[np.argsort(data.post[where], kind="stable")]
+        posts = np.split(order, np.flatnonzero(np.diff(data.post[order])) + 1)
+        post_units = encoder.encode([data.post_text[rows[0]] or "" for rows in posts])
+        arounds = [
+            Around(data.post_text[rows[0]], [data.text[k] for k in rows], stance[rows].tolist(), unit[rows], its)
+            for rows, its in zip(posts, post_units, strict=True)
+        ]
+        lexicon = set_borders(lexicon, data, unit, posts, arounds, encoder, options.seed)
+        for rows, around in zip(posts, arounds, strict=True):
+            words, kinds = [data.text[k] for k in rows], [data.classification[k] for k in rows]
+            known = [True] * len(rows)
+            _, content[rows] = read_all(words, kinds, unit[rows], around, lexicon, encoder, known, seen=True)
     # Nothing is read of posts without a label.
     beside = np.isin(np.arange(len(data)), where)
-    described = describe([t if b else "" for t, b in zip(text, beside, strict=True)], data.classification, unit)
+    described = describe([t if b else "" for t, b in zip(data.text, beside, strict=True)], data.classification, unit)
     related = np.full((len(data), len(RELATION_NAMES)), np.nan)
     related[where] = relate_by_post(data.post[where], described.take(where))
     at = np.flatnonzero(labelled)
-    return NotesRead([text[k] for k in at], related[at], content[at], lexicon, described)
+    return NotesRead(related[at], content[at], lexicon, described)
+
+
+def set_borders(
+    lexicon: Lexicon,
+    data: TrainingData,
+    unit: NDArray[np.float32],
+    posts: Sequence[Ints],
+    arounds: Sequence[Around],
+    encoder: Encoder,
+    seed: int,
+) -> Lexicon:
+    """The lexicon with the cosines from which on a link or a text belongs to a post, read off links and texts moved from other posts.
+
+    Of moved links LOOSE_LINKS reach `link_border`; of moved texts half lie below `near_low`, one in twenty above `near_high`. Without embeddings, or
+    on a single post, everything stays as it is.
+    """
+    if unit.shape[1] == 0 or len(posts) < 2:
+        return lexicon
+    rng = np.random.default_rng(seed)
+    texts: list[float] = []
+    links: list[float] = []
+    for home in rng.permutation(len(posts))[:600]:
+        away = posts[(home + rng.integers(1, len(posts))) % len(posts)]
+        k, j = int(rng.choice(posts[home])), int(rng.choice(away))
+        beside = arounds[home].besides("", -2)
+        texts.append(float((beside @ unit[j]).max()))
+        phrases = [p for url in addresses_of(data.text[j]) if (p := address_phrase(url))]
+        links += (encoder.encode(phrases) @ np.vstack([beside, unit[k]]).T).max(axis=1).tolist() if phrases else []
+    low, high = np.quantile(texts, [0.5, 0.95])
+    border = float(np.quantile(links, 1.0 - LOOSE_LINKS)) if len(links) >= 50 else math.inf
+    return replace(lexicon, link_border=border, near_low=float(low), near_high=float(high))
 
 
 def make_design(data: TrainingData, unit: NDArray[np.float32], options: FitOptions, read: NotesRead) -> Design:
-    """Scaling of the form block and main axes of the embedding, from the training notes' texts as read (labels play no part)."""
+    """Scaling of the form block and main axes of the embedding, from the training notes' texts (labels play no part)."""
     related = read.related
     form = np.array(
-        [form_features(t, c, p) for t, c, p in zip(read.text, data.classification, data.post_text, strict=True)],
+        [form_features(t, c, p) for t, c, p in zip(data.text, data.classification, data.post_text, strict=True)],
         dtype=np.float64,
     ).reshape(len(data), len(FORM_NAMES))
     scale = form.std(axis=0)
@@ -276,8 +326,9 @@ def make_design(data: TrainingData, unit: NDArray[np.float32], options: FitOptio
     )
     sparse: dict[str, Any] = {}
     if "content" in blocks:
-        known = np.isfinite(read.content)
-        centre = np.where(known, read.content, 0.0).sum(axis=0) / np.maximum(known.sum(axis=0), 1)
+        counted = read.content[:, : len(CONTENT_NAMES)]
+        known = np.isfinite(counted)
+        centre = np.where(known, counted, 0.0).sum(axis=0) / np.maximum(known.sum(axis=0), 1)
         sparse |= {"lexicon": read.lexicon, "content_centre": centre}
     if "relations" in blocks:
         known = np.isfinite(related)
@@ -290,7 +341,7 @@ def make_design(data: TrainingData, unit: NDArray[np.float32], options: FitOptio
     wanted = min(options.word_axes, max(len(data) // 10, 1))
     for block, size in (("words", N_WORD_BUCKETS), ("letters", N_LETTER_BUCKETS)):
         if block in blocks:
-            counts = sparse_block([getattr(read_text(t), block) for t in read.text], size)
+            counts = sparse_block([getattr(read_text(t), block) for t in data.text], size)
             rarity = np.log((1.0 + len(counts)) / (1.0 + (counts != 0).sum(axis=0))) + 1.0
             name = block[:-1]
             sparse |= {f"{name}_rarity": rarity, f"{name}_axes": _main_axes(weighed(counts, rarity), wanted)}
@@ -345,7 +396,7 @@ def fit_guards(
 ) -> Array:
     """Weights of the guards, (12,), with which twins of the notes fare as expected beside what `beta` (d,) makes of them; zeros without twins.
 
-    Least squares with signs: every guard but the last can only lower, the last (sources) only raise. Nothing else is learnt from twins: with their rows
+    Least squares with a sign: a guard can only lower. Nothing else is learnt from twins: with their rows
     in the regression itself the order of real notes suffered (0.67 to 0.60 of same-stance pairs of posts left out).
     """
     from scipy.optimize import nnls
@@ -353,9 +404,8 @@ def fit_guards(
     twins = make_twins(
         notes.text, notes.post_text, unit, design.lexicon, encoder, options.seed, options.twins, options.twins // 3
     )
-    sign = np.append(-np.ones(len(GUARD_NAMES) - 1), 1.0)
     if not twins:
-        return np.zeros(len(sign))
+        return np.zeros(len(GUARD_NAMES))
     at = np.flatnonzero(labelled)
     order = np.argsort(data.post, kind="stable")
     edges = data.post[order]
@@ -375,11 +425,12 @@ def fit_guards(
             data.stance(),
             read.all,
             design.lexicon,
+            encoder,
         )
     )
     change = both[1::2] - both[0::2]
     missing = np.array([t.expected for t in twins]) - change @ beta
-    return sign * nnls(change[:, design.where("guards")] * sign, missing)[0]
+    return -nnls(-change[:, design.where("guards")], missing)[0]
 
 
 def _main_axes(rows: Array, wanted: int) -> Array:
@@ -500,7 +551,7 @@ def fit_hierarchical(
     read = read_notes(data, labelled, encoder, options)
     unit = encoder.encode(notes.text)
     design = make_design(notes, unit, options, read)
-    columns = design.columns(read.text, notes.classification, notes.post_text, unit, read.related, read.content)
+    columns = design.columns(notes.text, notes.classification, notes.post_text, unit, read.related, read.content)
     # Folders differ in level (who was selected, which fit): each but the commonest gets a column of its own, used in training only.
     sources = np.unique(np.array(notes.source))
     named, counts = np.unique(np.array(notes.source)[complete], return_counts=True)

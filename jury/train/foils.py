@@ -163,7 +163,7 @@ def foil(kind: Foil, judged: JudgedText, elsewhere: Sequence[str], rng: Random) 
     if kind.name == "negated":
         siblings = (*siblings, Sibling(None, judged.text, judged.classification, ratings=judged.own_ratings))
     start = judged.text if kind.name == "rival_content" else bare
-    base = replace(judged, text=start, siblings=siblings, own_ratings=Ratings())
+    base = replace(judged, text=start, siblings=siblings, own_ratings=Ratings(), published=False)
     return base, replace(base, text=made)
 
 
@@ -225,7 +225,14 @@ def _sibling(judged: JudgedText, k: int) -> JudgedText:
     """The k-th sibling as the jury sees an existing note: with its ratings, the others as siblings."""
     this = judged.siblings[k]
     rest = judged.siblings[:k] + judged.siblings[k + 1 :]
-    return replace(judged, text=this.text, classification=this.classification, siblings=rest, own_ratings=this.ratings)
+    return replace(
+        judged,
+        text=this.text,
+        classification=this.classification,
+        siblings=rest,
+        own_ratings=this.ratings,
+        published=True,
+    )
 
 
 def notes_to_edit(texts: Sequence[JudgedText], most: int, seed: int = 0) -> list[JudgedText]:

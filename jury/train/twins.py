@@ -2,8 +2,7 @@
 
 A note that another post's sentence was appended to, that was put out of order or turned into its contrary is received no better than the note
 itself, and one about something else much worse. Each twin is one row for the linear part: columns of the twin less columns of the note, and
-the difference of intercepts that is expected. One kind is better: the note with its own links, worth a tenth by regression on real ratings, against
-the same without. Twins are made of the notes at hand, by kinds and words other than those of the test bench
+the difference of intercepts that is expected. Twins are made of the notes at hand, by kinds and words other than those of the test bench
 (foils.py), so that the bench shows what was learnt and not what was remembered.
 """
 
@@ -17,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from jury.model.content import Around, Lexicon, stems
+from jury.model.content import Around, Lexicon, addresses_of, stems
 from jury.model.encoders import Encoder
 from jury.model.features import strip_links
 from jury.model.hierarchical import read_all
@@ -73,6 +72,7 @@ def make_twins(
     empty = sorted(short, key=lambda k: (lexicon.mass(stems(texts[k])) / (1 + len(bare[k].split())), k))[:60]
     if not able or not empty:
         return []
+    cited = sorted({url for t in texts for url in addresses_of(t)}) or ["https://example.com/about"]
     insults = dict(zip(_INSULTS, encoder.encode(_INSULTS), strict=True))
 
     def sentence(k: int) -> str:
@@ -106,7 +106,7 @@ def make_twins(
         "figures": (encoded, -0.05, lambda r, k: (f"{sentence(k)} {r.choice(_FIGURES).format(r.randint(3, 2020))}", None)),
         "doubled": (each, -0.06, lambda r, k: (f"One cannot say it is wrong that {bare[k]}", unit[k])),
         "cut": (encoded, -0.06, lambda r, k: (bare[k][: len(bare[k]) * 6 // 10].rsplit(" ", 1)[0], None)),
-        "sourced": (each, 0.08, lambda r, k: (texts[k], unit[k])),
+        "strayed": (each, -0.015, lambda r, k: (f"{bare[k]} {r.choice(cited)}", unit[k])),
         "repeated": (encoded, -0.25, lambda r, k: (strip_links(post_texts[k] or "")[:240], None)),
     }  # fmt: skip
     jobs = []
@@ -134,6 +134,7 @@ def twin_rows(
     stance: NDArray[np.int64],
     read: Described,
     lexicon: Lexicon,
+    encoder: Encoder,
 ) -> dict[str, Any]:
     """What `Design.columns` is asked of note and twin, note first: 2 n entries of texts as read, classifications, posts, embeddings, relations, content.
 
@@ -144,9 +145,11 @@ def twin_rows(
     for twin in twins:
         k = twin.of
         rest = [j for j in neighbours(k) if j != k or twin.beside]
-        around = Around(post_texts[k], [texts[j] for j in rest], stance[rest].tolist())
-        both, content = read_all([strip_links(texts[k]), twin.text], [classifications[k]] * 2, around, lexicon)
+        post_unit = encoder.encode([post_texts[k] or ""])[0]
+        around = Around(post_texts[k], [texts[j] for j in rest], stance[rest].tolist(), unit[rest], post_unit)
         vectors = np.stack([unit[k], twin.unit])
+        words = [strip_links(texts[k]), twin.text]
+        both, content = read_all(words, [classifications[k]] * 2, vectors, around, lexicon, encoder, [False] * 2)
         out["texts"] += both
         out["classifications"] += [classifications[k]] * 2
         out["posts"] += [post_texts[k]] * 2

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from jury.model.content import CONTENT_NAMES, Around, make_lexicon, reading
+from jury.model.content import READ_NAMES, Around, address_phrase, guards, make_lexicon, reading
 from jury.model.encoders import HashingEncoder
 from jury.train.twins import make_twins
 
@@ -25,7 +27,7 @@ def lexicon():
 
 def read(text, lexicon, texts=(OTHER,), post=POST):
     pruned, row = reading(text, 0, Around(post, texts, [0] * len(texts)), lexicon)
-    return pruned, dict(zip(CONTENT_NAMES, row.tolist(), strict=True))
+    return pruned, dict(zip(READ_NAMES, row.tolist(), strict=True))
 
 
 def test_a_link_stays_where_its_address_speaks_of_the_matter_or_another_note_gives_it(lexicon):
@@ -35,6 +37,42 @@ def test_a_link_stays_where_its_address_speaks_of_the_matter_or_another_note_giv
     shared = "The bridge was closed. https://council.example.org/minutes-2024"
     assert read(shared, lexicon)[0] == shared
     assert read("https://bit.ly/3xYz Closed.", lexicon)[0] == " Closed."
+
+
+def test_a_link_stays_where_an_encoder_finds_its_address_near_the_text_or_what_is_beside_it(lexicon):
+    sure = replace(lexicon, link_border=0.8)
+    east, north = np.eye(2, dtype=np.float32)
+    text = "Crossing shut. https://roads.example.net/viaduct-maintenance"
+    url = "https://roads.example.net/viaduct-maintenance"
+    between = np.array([0.9, 0.44], np.float32)
+    for its, unit, beside, stays in (
+        (east, between, north, True),  # near the text, which is about the matter
+        (east, north, east, True),  # near what stands beside it
+        (east, east, north, False),  # near a text that is about something else
+        (east, north, north, False),
+    ):
+        around = Around(POST, [OTHER], [0], np.stack([beside]), beside)
+        found, row = reading(text, 0, around, sure, unit=unit, addresses={url: its})
+        assert (found == text) == stays
+        assert row[READ_NAMES.index("strays")] == float(not stays)
+
+
+def test_a_text_that_shares_no_word_but_lies_near_is_not_about_nothing(lexicon):
+    borders = replace(lexicon, near_low=0.2, near_high=0.4)
+    text = "The singer never gave that concert in Lisbon."
+    for cosine, nothing in ((0.1, 1.0), (0.3, 0.5), (0.9, 0.0)):
+        beside = np.array([cosine, np.sqrt(1 - cosine**2)], np.float32)
+        around = Around(POST, [OTHER], [0], np.stack([beside]), beside)
+        _, row = reading(text, 0, around, borders, unit=np.array([1, 0], np.float32))
+        assert guards(text, row, borders)[0] == pytest.approx(nothing, abs=1e-5)
+
+
+def test_the_phrase_of_an_address_is_its_path_in_words():
+    assert (
+        address_phrase("https://www.city.example.org/news/2024/alder-bridge_Repairs%20done.html")
+        == "alder bridge Repairs done"
+    )
+    assert address_phrase("https://bit.ly/3") == ""
 
 
 def test_what_is_about_something_else_shares_nothing(lexicon):

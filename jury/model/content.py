@@ -38,7 +38,7 @@ CONTENT_NAMES = (
 )  # fmt: skip
 READ_NAMES = (*CONTENT_NAMES, "far", "strays")
 """What `reading` gives: CONTENT_NAMES, and what only guards see, because raters do not mind it. far: how little the text resembles the post and every
-other note, 0 where an embedding finds it among them, 1 where it is as far as half of the texts about something else. strays: 1 where a link was taken out."""
+other note, 0 where an embedding finds it among them, 1 where it is as far as the farther of the texts about something else. strays: 1 where a link was taken out."""
 """Columns of `reading`. about_post, about_others: share of the text's words (weighed by rarity) that the post, the other notes have, up to ENOUGH.
 about_nothing: 1 where it shares nothing rarer with either. matter, beside_the_matter: words shared with them and not shared, up to a ceiling.
 order: mean surplus of neighbouring words over chance, up to what notes usually have. contradicts: the likeness of the likest sentence of another
@@ -249,7 +249,7 @@ def make_lexicon(texts: Sequence[str], most: int = 8000) -> Lexicon:
     mixed = [" ".join(rng.sample(w, len(w))) for w in (strip_links(t).split() for t in some)]
     none = float(np.median([made.order(t) for t in mixed]))
     # Notes of another year use other words and seem less in order than those it was made from: the border keeps a distance from these.
-    return replace(made, usual_order=float(usual), low_order=none + 0.75 * max(float(low) - none, 0.0), no_order=none)
+    return replace(made, usual_order=float(usual), low_order=none + 0.6 * max(float(low) - none, 0.0), no_order=none)
 
 
 class Around:
@@ -368,7 +368,7 @@ def guards(read: str, row: Array, lexicon: Lexicon) -> list[float]:
         known["contradicts"],
         min(known["repeats_post"], 1.0),
         known["insults"],
-        known["aside"],
+        max(known["aside"] - 0.3, 0.0) / 0.7,
         known["new_numbers"],
         max(capitals - 0.3, 0.0) / 0.7,
         float(body[-1:].isalnum() and not links),

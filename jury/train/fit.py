@@ -288,7 +288,7 @@ def set_borders(
 ) -> Lexicon:
     """The lexicon with the cosines from which on a link or a text belongs to a post, read off links and texts moved from other posts.
 
-    Of moved links LOOSE_LINKS reach `link_border`; of moved texts half lie below `near_low`, one in twenty above `near_high`. Without embeddings, or
+    Of moved links LOOSE_LINKS reach `link_border`; of moved texts four in ten lie below `near_low`, three in twenty above `near_high`. Without embeddings, or
     on a single post, everything stays as it is.
     """
     if unit.shape[1] == 0 or len(posts) < 2:
@@ -303,7 +303,7 @@ def set_borders(
         texts.append(float((beside @ unit[j]).max()))
         phrases = [p for url in addresses_of(data.text[j]) if (p := address_phrase(url))]
         links += (encoder.encode(phrases) @ np.vstack([beside, unit[k]]).T).max(axis=1).tolist() if phrases else []
-    low, high = np.quantile(texts, [0.5, 0.95])
+    low, high = np.quantile(texts, [0.4, 0.85])
     border = float(np.quantile(links, 1.0 - LOOSE_LINKS)) if len(links) >= 50 else math.inf
     return replace(lexicon, link_border=border, near_low=float(low), near_high=float(high))
 

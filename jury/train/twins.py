@@ -93,13 +93,13 @@ def make_twins(
         return negate(bare[k], language if language in ("es", "pt", "de") else "en")
 
     kinds: dict[str, tuple[int, float, Callable[[Random, int], tuple[str | None, Any]]]] = {
-        "other": (each, -0.20, lambda r, k: (bare[j := r.choice(short)], unit[j])),
-        "empty": (each, -0.25, lambda r, k: (bare[j := r.choice(empty)], unit[j])),
-        "disordered": (each, -0.20, lambda r, k: (shuffled(bare[k], r), unit[k])),
-        "negated": (each, -0.12, lambda r, k: (contrary(k), unit[k])),
+        "other": (each, -0.15, lambda r, k: (bare[j := r.choice(short)], unit[j])),
+        "empty": (each, -0.18, lambda r, k: (bare[j := r.choice(empty)], unit[j])),
+        "disordered": (each, -0.14, lambda r, k: (shuffled(bare[k], r), unit[k])),
+        "negated": (each, -0.08, lambda r, k: (contrary(k), unit[k])),
         "appended": (each, -0.08, lambda r, k: appended(k, r.choice(short))),
         "padded": (each, -0.06, lambda r, k: appended(k, r.choice(empty))),
-        "insulted": (each, -0.12, lambda r, k: insulted(k, r.choice(_INSULTS))),
+        "insulted": (each, -0.10, lambda r, k: insulted(k, r.choice(_INSULTS))),
         "shouted": (each, -0.06, lambda r, k: (bare[k].upper(), unit[k])),
         "attributed": (encoded, -0.05, lambda r, k: (f"{sentence(k)[:-1]}, according to {r.choice(_OUTLETS)}.", None)),
         "said": (encoded, -0.05, lambda r, k: (f"{r.choice(_OUTLETS).capitalize()} said: {bare[k]}", None)),
@@ -107,7 +107,7 @@ def make_twins(
         "doubled": (each, -0.06, lambda r, k: (f"One cannot say it is wrong that {bare[k]}", unit[k])),
         "cut": (encoded, -0.06, lambda r, k: (bare[k][: len(bare[k]) * 6 // 10].rsplit(" ", 1)[0], None)),
         "strayed": (each, -0.015, lambda r, k: (f"{bare[k]} {r.choice(cited)}", unit[k])),
-        "repeated": (encoded, -0.25, lambda r, k: (strip_links(post_texts[k] or "")[:240], None)),
+        "repeated": (encoded, -0.20, lambda r, k: (strip_links(post_texts[k] or "")[:240], None)),
     }  # fmt: skip
     jobs = []
     for kind, (count, expected, make) in kinds.items():

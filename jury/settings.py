@@ -68,7 +68,7 @@ class TrainJurySettings:
     encoder: str = "minilm"
     # Encoder of the gold model; another one than the proxy's, or a text that fools one fools both. Literature.md 11.3.
     gold_encoder: str = "hashing"
-    # Blocks of features: any of 'form', 'embedding', 'words', 'letters', 'domains', 'relations', 'content', 'trees'. Measured, see docs/experiments.
+    # Blocks of features: any of 'form', 'embedding', 'words', 'letters', 'relations', 'content', 'trees'. Measured, see docs/experiments.
     blocks: tuple[str, ...] = ("form", "embedding", "words", "letters", "relations", "content", "trees")
     # Regression trees on form and embedding, whose mean answer is one column beside the others. Trees; more cost seconds and change little.
     trees: int = 60

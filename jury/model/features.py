@@ -3,12 +3,12 @@
 Everything here is a pure function of the text (and the post's text); nothing that is known only afterwards - rating counts,
 status, times, ids, author, writer - can enter, because it is not an argument.
 
-Four blocks come out, each with its own ridge penalty in the model (README, eq. 2):
+What comes out (README, eq. 2):
 
 - *form*: `FORM_NAMES`, numbers a person could count: length as X counts it, links, kinds of sources, tone, and style (`models/style.py`);
 - *words*: hashed words, marks and pairs of them, every link read as the word "url" (no vocabulary is stored);
 - *letters*: hashed groups of two to four characters, which see style where words see subject;
-- *domains*: hashed registered domains of the links, divided by the square root of their number.
+- *domains*: hashed registered domains of the links, by which notes that share a source are found (`model/relations.py`).
 
 Words and letters are sparse counts; the model weighs buckets by rarity and keeps their main axes (`Design` in `models/hierarchical.py`).
 
@@ -17,7 +17,6 @@ Embeddings are a fourth block and live in `jury/model/encoders.py`.
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import math
 import re
@@ -180,12 +179,6 @@ class TextParts:
     body: str
 
 
-def _bucket(key: str, size: int) -> tuple[int, float]:
-    """A stable bucket and sign for a string (blake2b: equal on every machine and in every process)."""
-    digest = int.from_bytes(hashlib.blake2b(key.encode("utf-8", "replace"), digest_size=8).digest(), "little")
-    return digest % size, 1.0 if (digest >> 60) & 1 else -1.0
-
-
 def _saturate(count: int) -> float:
     """Counts with a ceiling: the third "false" says little more than the second. 0, 1, 1.58, 2, ... (log2)."""
     return math.log2(1 + min(count, 7))
@@ -283,11 +276,8 @@ def read_text(text: str) -> TextParts:
     marks = _MARKED.findall(worded)
     words = _hashed([*marks, *(f"{a} {b}" for a, b in itertools.pairwise(marks))], N_WORD_BUCKETS)
     groups = _hashed_letters(" ".join(worded.split()))
-    site: dict[int, float] = {}
-    for domain in sorted(set(domains)):
-        bucket, sign = _bucket("d:" + domain, N_DOMAIN_BUCKETS)
-        site[bucket] = site.get(bucket, 0.0) + sign / math.sqrt(len(set(domains)))
-    return TextParts(form, words, groups, tuple(sorted(site.items())), body)
+    sites = sorted({(zlib.crc32(d.encode("utf-8", "replace")) % N_DOMAIN_BUCKETS, 1.0) for d in domains})
+    return TextParts(form, words, groups, tuple(sites), body)
 
 
 def _hashed(grams: Sequence[str], size: int) -> tuple[tuple[int, float], ...]:

@@ -31,7 +31,6 @@ from jury.model.content import (
 from jury.model.encoders import Encoder
 from jury.model.features import (
     FORM_NAMES,
-    N_DOMAIN_BUCKETS,
     N_LETTER_BUCKETS,
     N_WORD_BUCKETS,
     form_features,
@@ -43,12 +42,11 @@ from jury.model.features import (
 from jury.model.gaussian import Kernel, SiblingPosterior, condition, difference_variance, predict
 from jury.model.relations import LIKENESS, RELATION_NAMES, describe, relate
 from jury.model.trees import Forest, no_forest
-from jury.records import SIDES, JudgedText, Jury, RatedTexts, Ratings, Sibling, side_of
+from jury.records import JudgedText, Jury, RatedTexts, Ratings, Sibling, side_of
 
 Array = NDArray[Any]
 REMEMBERED_NUMBERS = 4_000_000
 """What a model remembers of siblings at once, in numbers of eight bytes: some thousand ordinary posts, or one of a thousand notes."""
-BLOCKS = ("constant", "form", "embedding", "words", "letters", "domains", "relations", "content", "guards", "trees")
 FOREST_READS = ("form", "embedding", "content")
 
 
@@ -84,7 +82,6 @@ class Design:
             "embedding": self.embedding_axes.shape[1],
             "words": self.word_axes.shape[1],
             "letters": self.letter_axes.shape[1],
-            "domains": N_DOMAIN_BUCKETS,
             "relations": len(RELATION_NAMES),
             "content": len(CONTENT_NAMES),
             "guards": len(GUARD_NAMES),
@@ -120,8 +117,6 @@ class Design:
         if "letters" in self.blocks:
             counts = sparse_block([read_text(t).letters for t in texts], N_LETTER_BUCKETS)
             made["letters"] = weighed(counts, self.letter_rarity) @ self.letter_axes
-        if "domains" in self.blocks:
-            made["domains"] = sparse_block([read_text(t).domains for t in texts], N_DOMAIN_BUCKETS)
         if "relations" in self.blocks:
             raw = np.full((n, len(RELATION_NAMES)), np.nan) if related is None else related
             # Nothing to compare with is neither near nor far. A merged text may stand nearer to the notes than any note ever did: no further
@@ -697,16 +692,3 @@ class SeatedHierarchical:
             for juror, entries in own.items():
                 shift[juror, rows] = h.carried([e[1] for e in entries], stance[[e[0] for e in entries]], target)
         return shift
-
-
-__all__ = [
-    "BLOCKS",
-    "SIDES",
-    "HierarchicalModel",
-    "History",
-    "Judgement",
-    "Response",
-    "SeatedHierarchical",
-    "TagModel",
-    "Weights",
-]

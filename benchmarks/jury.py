@@ -39,8 +39,9 @@ from jury.train.evaluate import (
     standard_jury,
 )
 from jury.train.extra_data import read_folder
-from jury.train.fit import FitOptions, TrainingData, deal_folds, fit_hierarchical
+from jury.train.fit import deal_folds, fit_hierarchical
 from jury.train.stage import fit_options, held_out_report, train_baselines
+from jury.train.table import FitOptions, TrainingData
 
 ALL = ("notes-2025-26", "birdwatch-2021", "notes-2021-23", "posts-2025", "camps-2026")
 

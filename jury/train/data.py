@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from jury.train.fit import TrainingData
+from jury.train.table import TrainingData
 from nouns.errors import InputError
 from nouns.snapshot import read_table
 from nouns.x import RATING_TAGS, X_GLOBAL_INTERCEPT

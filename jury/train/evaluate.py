@@ -21,7 +21,7 @@ from jury.judge.chance import AS_IS, helpful_chance
 from jury.model.hierarchical import HierarchicalModel
 from jury.model.topics import as_labels, topics_of_posts
 from jury.records import SIDES, JudgedText, Jury, RaterModel, Ratings, Sibling, side_of
-from jury.train.fit import PAIR_GAP, TrainingData
+from jury.train.certainty import PAIR_GAP
 from jury.train.foils import foil_table, notes_to_edit
 from jury.train.measures import (
     EMPTY,
@@ -31,6 +31,7 @@ from jury.train.measures import (
     mean_measure,
     spearman_measure,
 )
+from jury.train.table import TrainingData
 from nouns.errors import InputError
 from nouns.x import X_GLOBAL_INTERCEPT
 

@@ -23,7 +23,7 @@ import numpy as np
 import polars as pl
 
 from jury.train.data import assemble
-from jury.train.fit import TrainingData
+from jury.train.table import TrainingData
 from matrix_factorization.model.objective import Regularisation
 from matrix_factorization.model.ratings import drop_repeated, rating_table
 from matrix_factorization.solve.exact import ExactSolver

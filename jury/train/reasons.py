@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jury.records import side_of
-from jury.train.fit import TrainingData
+from jury.train.table import TrainingData
 
 SHARED_RATIO = 1.5
 MIN_TICKS = 20

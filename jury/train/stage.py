@@ -30,19 +30,14 @@ from jury.model.store import save_weights
 from jury.model.topics import topics_of_posts
 from jury.records import JudgedText
 from jury.settings import TrainJurySettings
+from jury.train.answers import without_own_post
+from jury.train.certainty import folded_error, rating_variances
 from jury.train.data import merge, read_global_intercept, read_raters, read_snapshot_data
 from jury.train.evaluate import EvaluationSet, Hidden, Predictions, evaluate_models, foils_of, standard_jury
-from jury.train.fit import (
-    MIN_LABELLED_NOTES,
-    FitOptions,
-    TrainingData,
-    fit_hierarchical,
-    folded_error,
-    rating_variances,
-    without_own_post,
-)
+from jury.train.fit import MIN_LABELLED_NOTES, fit_hierarchical
 from jury.train.reasons import values_report
 from jury.train.report import write_html, write_plots
+from jury.train.table import FitOptions, TrainingData
 from jury.train.threads import on_one_thread
 from nouns.errors import GateFailed, InputError
 from nouns.run import Run

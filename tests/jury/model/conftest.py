@@ -4,7 +4,8 @@ import pytest
 
 from jury.model.encoders import NoEncoder
 from jury.model.hierarchical import HierarchicalModel
-from jury.train.fit import FitOptions, Fitted, fit_hierarchical
+from jury.train.fit import Fitted, fit_hierarchical
+from jury.train.table import FitOptions
 from tests.jury.model.planted import World, make_world
 
 OPTIONS = FitOptions(blocks=("form",))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from jury.model.features import MISLEADING, NOT_MISLEADING
-from jury.train.fit import TrainingData
+from jury.train.table import TrainingData
 from nouns.x import RATING_TAGS
 
 _SUBJECTS = (

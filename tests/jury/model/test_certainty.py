@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from jury.train.fit import within_scale
+from jury.train.certainty import within_scale
 from jury.train.stage import gate, order_earned
 
 

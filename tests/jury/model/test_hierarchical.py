@@ -14,8 +14,9 @@ from jury.model.gaussian import Kernel, batch_posts, condition, leave_one_out, p
 from jury.model.hierarchical import HierarchicalModel
 from jury.model.store import load_model, save_weights
 from jury.records import JudgedText, Jury, Ratings, Sibling
+from jury.train.answers import without_own_post
 from jury.train.evaluate import EvaluationSet, evaluate_models, standard_jury
-from jury.train.fit import fit_hierarchical, without_own_post
+from jury.train.fit import fit_hierarchical
 from tests.jury.model.conftest import OPTIONS
 from tests.jury.model.planted import make_world
 

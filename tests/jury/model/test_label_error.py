@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from jury.model.hierarchical import published_noise
-from jury.train.fit import folded_error, rating_variances
+from jury.train.certainty import folded_error, rating_variances
 from jury.train.stage import pool_labels
 from matrix_factorization.foldin import fold_in_notes
 from matrix_factorization.model.objective import RaterParameters, Regularisation

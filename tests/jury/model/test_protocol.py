@@ -14,7 +14,8 @@ from jury.model.topics import topic_of, topics_of_posts
 from jury.records import JudgedText
 from jury.train.data import merge
 from jury.train.evaluate import EvaluationSet, Hidden, slices
-from jury.train.fit import FitOptions, fit_hierarchical
+from jury.train.fit import fit_hierarchical
+from jury.train.table import FitOptions
 from nouns.errors import InputError
 from tests.jury.model.planted import make_world
 

@@ -13,8 +13,10 @@ from jury.model.hierarchical import HierarchicalModel
 from jury.model.relations import RELATION_NAMES, describe, relate, relate_by_post
 from jury.model.store import load_weights, save_weights
 from jury.records import JudgedText, Sibling
+from jury.train.answers import earlier_ratings, fit_history
 from jury.train.evaluate import EvaluationSet, Hidden
-from jury.train.fit import FitOptions, earlier_ratings, fit_hierarchical, fit_history
+from jury.train.fit import fit_hierarchical
+from jury.train.table import FitOptions
 from tests.jury.model.planted import make_world
 
 TEXTS = [

@@ -477,9 +477,9 @@ class HierarchicalModel:
         texts: Sequence[JudgedText | Sibling],
         unit: NDArray[np.float32],
         siblings: Sequence[Sibling],
-        read: Sequence[str],
+        read: Sequence[str] | None = None,
     ) -> Array:
-        """(n, 6): how the texts, embedded and `read`, stand to the siblings (model/relations.py); not a number where that is not used."""
+        """(n, 6): how the texts, embedded and `read` (None: as they are), stand to the siblings (model/relations.py); not a number where that is not used."""
         out = np.full((len(texts), len(RELATION_NAMES)), np.nan)
         own = [s for s in siblings if not s.borrowed]
         if "relations" not in self.weights.design.blocks or not own:
@@ -488,7 +488,8 @@ class HierarchicalModel:
         encoded = self.encoder.encode(words)
         others = describe(words, [s.classification for s in own], encoded)
         here = [k for k, t in enumerate(texts) if not getattr(t, "borrowed", False)]
-        chosen = describe([read[k] for k in here], [texts[k].classification for k in here], unit[here])
+        here_read = [texts[k].text if read is None else read[k] for k in here]
+        chosen = describe(here_read, [texts[k].classification for k in here], unit[here])
         out[here] = relate(chosen, others)
         merged = [(k, getattr(texts[k], "source_note_ids", ())) for k in here]
         if any(ids for _, ids in merged):

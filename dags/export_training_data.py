@@ -18,9 +18,10 @@ from __future__ import annotations
 from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator
 from airflow.sdk import dag
 
+from nouns.stages import stages_of
 from pipeline.airflow.events import take_events
 from pipeline.airflow.links import linked
-from pipeline.airflow.parts import RUN, SELECTIONS, WORKSPACE, every_dag, find_run, stage_task
+from pipeline.airflow.parts import RUN, SELECTIONS, WORKSPACE, every_dag, find_run, stage_tasks
 
 PARAMS = {"workspace": WORKSPACE, "run": RUN}
 
@@ -39,8 +40,10 @@ def export_training_data():
         },
         skip_when_already_exists=True,
     )
-    pairs, export = stage_task("build_pairs"), stage_task("export")
-    take_events(SELECTIONS) >> find_run() >> pairs >> export >> ask
+    # Pairs again: the decisions made meanwhile enter them.
+    first, *_, last = stage_tasks(["build_pairs", *stages_of("export_training_data")])
+    take_events(SELECTIONS) >> find_run() >> first
+    last >> ask
 
 
 linked(export_training_data())

@@ -35,7 +35,7 @@ def learn_outcomes():
     @as_airflow_says()
     def learn() -> str:
         context = get_current_context()
-        return tasks.learn_outcomes(context["params"], {"event": [event_of(context)]})
+        return tasks.learn_outcomes(context["params"], event_of(context))
 
     take_events(JURY, run_is="later") >> learn()
 

@@ -23,6 +23,7 @@ from __future__ import annotations
 
 from airflow.sdk import Param, dag, get_current_context, task, task_group
 
+from nouns.stages import stages_of
 from pipeline import tasks
 from pipeline.airflow.events import event_of, take_events
 from pipeline.airflow.links import linked
@@ -37,6 +38,7 @@ from pipeline.airflow.parts import (
     moment_of,
     options,
     stage_task,
+    stage_tasks,
     starts_on,
     text,
 )
@@ -64,15 +66,17 @@ def refresh_jury():
     @as_airflow_says()
     def describe_run() -> dict[str, str]:
         context = get_current_context()
-        return tasks.describe_run(context["params"], {"event": [event_of(context)]}, moment_of(context))
+        return tasks.describe_run(context["params"], event_of(context), moment_of(context))
+
+    ingest, *others = stages_of("refresh_jury")
 
     @task_group(prefix_group_id=False)
     def snapshot() -> None:
-        WaitForInput(task_id="wait_for_input", interval=60) >> describe_run() >> stage_task("ingest")
+        WaitForInput(task_id="wait_for_input", interval=60) >> describe_run() >> stage_task(ingest)
 
     @task_group(prefix_group_id=False)
     def jury() -> None:
-        stage_task("fit_raters") >> stage_task("train_jury", outlets=(JURY,))
+        stage_tasks(others, outlets=(JURY,))
 
     take_events(SNAPSHOT) >> snapshot() >> jury()
 

@@ -20,9 +20,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from airflow.sdk import dag, get_current_context, task, task_group
+from airflow.sdk import chain, dag, get_current_context, task, task_group
 
-from nouns.stages import SHARDED_STAGES
+from nouns.stages import SHARDED_STAGES, stages_of
 from pipeline import tasks
 from pipeline.airflow.events import take_events
 from pipeline.airflow.links import linked
@@ -35,7 +35,7 @@ from pipeline.airflow.parts import (
     every_dag,
     find_run,
     options,
-    stage_task,
+    stage_tasks,
     starts_on,
     work_of,
 )
@@ -77,14 +77,10 @@ def synthesize_supernotes():
             before >> group
             before = group
 
-    (
-        take_events(JURY)
-        >> find_run()
-        >> stage_task("cluster_notes")
-        >> every_post()
-        >> stage_task("build_pairs")
-        >> report()
-    )
+    stages = stages_of("synthesize_supernotes")
+    place = stages.index(SHARDED_STAGES[0])
+    before, after = stages[:place], [stage for stage in stages[place:] if stage not in SHARDED_STAGES]
+    chain(take_events(JURY), find_run(), *stage_tasks(before), every_post(), *stage_tasks(after), report())
 
 
 linked(synthesize_supernotes())

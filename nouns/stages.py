@@ -168,6 +168,11 @@ FEEDBACK_STAGES: tuple[str, ...] = tuple(name for name in ALL_STAGES if name not
 SHARDED_STAGES: tuple[str, ...] = tuple(stage.name for stage in STAGES if stage.per_post)
 
 
+def stages_of(dag: str) -> list[str]:
+    """The names of the stages that a DAG runs, in their order."""
+    return [stage.name for stage in STAGES if stage.dag == dag]
+
+
 def stage_named(name: str) -> Stage:
     """The record of a stage. Raises `InputError` naming the known ones."""
     if name not in BY_NAME:

@@ -33,56 +33,60 @@ POOL = "default_pool" if os.environ.get("SUPERNOTES_POOL") is None else os.envir
 """The pool that bounds tasks using the model server; operators create one and name it in SUPERNOTES_POOL."""
 
 
-def describe_run(
-    params: Mapping[str, Any], events: Mapping[Any, Any] | None = None, moment: Any = None
-) -> dict[str, str]:
+def describe_run(params: Mapping[str, Any], event: Mapping[str, Any], moment: Any = None) -> dict[str, str]:
     """Write down what the run is asked to do; returns its workspace and id. A retry finds the same run again.
 
-    `events`: the asset events that triggered the DAG; their `input`, `posts`, `as_of` serve where a parameter is empty.
+    `event`: what the asset event says that the DAG run serves; its `input`, `posts`, `as_of` serve where a parameter is empty.
     `moment`: what `as_of` means by 'logical_date' (a datetime), so that a backfill knows only what was known that day.
     """
-    from pathlib import Path
-
     from nouns.errors import InputError
     from pipeline.console import as_of
     from pipeline.plan import RunRequest, create_run
-    from pipeline.settings import load_settings
-    from storage.store import Store
 
-    params = _event_extra(events or {}) | {
-        name: value for name, value in dict(params).items() if value not in (None, "")
-    }
+    params = dict(event) | {name: value for name, value in dict(params).items() if value not in (None, "")}
     if params.get("as_of") == "logical_date":
         params["as_of"] = moment.isoformat()
-    source = params.get("input") or os.environ.get("SUPERNOTES_INPUT")
+    source = input_of(params, {})
     if not source:
         raise InputError(
             "No input is named: set the DAG's parameter `input` or SUPERNOTES_INPUT in the workers' environment."
         )
     request = RunRequest(
-        source=str(source),
+        source=source,
         posts=params.get("posts") or os.environ.get("SUPERNOTES_POSTS") or None,
-        raters=params.get("raters") or None,
-        jury=params.get("jury") or None,
         as_of=as_of(str(params["as_of"])) if params.get("as_of") else None,
-        recorded=params.get("recorded") or None,
-        decisions=params.get("decisions") or None,
         extra=tuple(params.get("extra") or ()),
+        raters=params.get("raters"),
+        jury=params.get("jury"),
+        recorded=params.get("recorded"),
+        decisions=params.get("decisions"),
     )
-    config = Path(params["config"]) if params.get("config") else None
-    workspace = workspace_of(params)
     flags = list(params.get("set") or ())
     if params.get("age_window_days") is not None:
         flags.insert(0, f"cluster_notes.age_window_days={float(params['age_window_days'])}")
-    return {"workspace": workspace, "run_id": create_run(Store(workspace), request, load_settings(config, flags=flags))}
+    workspace = workspace_of(params)
+    run_id = create_run(_store(workspace), request, _settings(params | {"set": flags}))
+    return {"workspace": workspace, "run_id": run_id}
 
 
-def _event_extra(events: Mapping[Any, Any]) -> dict[str, Any]:
-    """What the newest of the events says; what others say is logged, because nobody else serves them."""
-    extras = [dict(event.extra) for group in events.values() for event in group if event.extra]
-    for passed_over in extras[:-1]:
-        _log("events").warning("not served here, a newer event came with it: %s", passed_over)
-    return extras[-1] if extras else {}
+def _settings(params: Mapping[str, Any]) -> Any:
+    from pathlib import Path
+
+    from pipeline.settings import load_settings
+
+    return load_settings(Path(params["config"]) if params.get("config") else None, flags=params.get("set") or ())
+
+
+def _store(workspace: str) -> Any:
+    from storage.store import Store
+
+    return Store(workspace)
+
+
+def _plan(work: Mapping[str, str]) -> Any:
+    from pipeline.plan import Plan
+
+    return Plan(_store(work["workspace"]), work["run_id"])
 
 
 def run_stage(work: Mapping[str, str], stage: str) -> str:
@@ -90,11 +94,9 @@ def run_stage(work: Mapping[str, str], stage: str) -> str:
     import logging
 
     from nouns.notices import notices_of
-    from pipeline.plan import Plan
-    from storage.store import Store
 
-    store = Store(work["workspace"])
-    plan = Plan(store, work["run_id"])
+    plan = _plan(work)
+    store = plan.store
     with contextlib.ExitStack() as stack:
         if stage in ("build_pairs", "export") and not plan.request.decisions:
             found = stack.enter_context(decisions_so_far(store))
@@ -167,19 +169,12 @@ def tell_measures(store: Any, run_id: str, stage: str, *, ran: bool) -> None:
 
 def shard_indices(work: Mapping[str, str]) -> list[int]:
     """The numbers of the shards of eligible posts."""
-    from pipeline.plan import Plan
-    from storage.store import Store
-
-    return list(range(len(Plan(Store(work["workspace"]), work["run_id"]).shards())))
+    return list(range(len(_plan(work).shards())))
 
 
 def run_shard(work: Mapping[str, str], stage: str, index: int) -> str:
     """One shard of a per-post stage; progress goes to the task's log."""
-    from pipeline.plan import Plan
-    from storage.store import Store
-
-    plan = Plan(Store(work["workspace"]), work["run_id"])
-    result = plan.run_shard(stage, index, _logging(stage))
+    result = _plan(work).run_shard(stage, index, _logging(stage))
     _log(stage).info("%s", log_line(result, f"shard {index} of run {work['run_id']} of {work['workspace']}"))
     return result.path
 
@@ -187,16 +182,14 @@ def run_shard(work: Mapping[str, str], stage: str, index: int) -> str:
 def newest_run_of(workspace: str) -> str:
     """The run described last in a workspace."""
     from pipeline.console import newest_run
-    from storage.store import Store
 
-    return newest_run(Store(workspace))
+    return newest_run(_store(workspace))
 
 
-def run_to_continue(params: Mapping[str, Any], events: Mapping[Any, Any]) -> dict[str, str]:
+def run_to_continue(params: Mapping[str, Any], event: Mapping[str, Any]) -> dict[str, str]:
     """Workspace and run to continue: from the parameters, else from the event that triggered, else the newest run."""
-    extra = _event_extra(events)
-    workspace = params.get("workspace") or extra.get("workspace") or workspace_of(params)
-    run_id = params.get("run") or extra.get("run_id") or newest_run_of(workspace)
+    workspace = params.get("workspace") or event.get("workspace") or workspace_of(params)
+    run_id = params.get("run") or event.get("run_id") or newest_run_of(workspace)
     return {"workspace": str(workspace), "run_id": str(run_id)}
 
 
@@ -226,19 +219,15 @@ def is_there(target: str) -> bool:
 
 def writer_address(workspace: str, run_id: str) -> str | None:
     """The address that says whether the run's writing model is being served; None if it needs no server."""
-    from pipeline.plan import Plan
-    from storage.store import Store
-
-    draft = Plan(Store(workspace), run_id).settings.draft_candidates
+    draft = _plan({"workspace": workspace, "run_id": run_id}).settings.draft_candidates
     return f"{draft.base_url.rstrip('/')}/models" if draft.backend == "openai" else None
 
 
 def report(work: Mapping[str, str]) -> str:
     """Write the run's report page; returns its path, below the workspace's URL if that is remote."""
     from pipeline.show.page import write_report
-    from storage.store import Store
 
-    path = write_report(Store(work["workspace"]), work["run_id"])
+    path = write_report(_store(work["workspace"]), work["run_id"])
     _log("report").info("the report of run %s: %s", work["run_id"], path)
     return path
 
@@ -247,30 +236,23 @@ def publish_export(work: Mapping[str, str], path: str | None = None) -> str:
     """Name `path` (None: the run's export) as the workspace's current export, in one step; returns it."""
     import json
 
-    from pipeline.plan import Plan
-    from storage.store import Store
-
-    store = Store(work["workspace"])
-    path = path or Plan(store, work["run_id"]).where("export")
-    store.write_text("exports/current.json", json.dumps({"path": path, "run_id": work["run_id"]}) + "\n")
+    path = path or _plan(work).where("export")
+    _store(work["workspace"]).write_text(
+        "exports/current.json", json.dumps({"path": path, "run_id": work["run_id"]}) + "\n"
+    )
     return path
 
 
-def input_of(params: Mapping[str, Any], events: Mapping[Any, Any] | None = None) -> str | None:
+def input_of(params: Mapping[str, Any], event: Mapping[str, Any]) -> str | None:
     """The directory or URL of X's files that `describe_run` will read; None if nobody named one."""
-    extra = _event_extra(events or {})
-    return str(params.get("input") or extra.get("input") or os.environ.get("SUPERNOTES_INPUT") or "") or None
+    return str(params.get("input") or event.get("input") or os.environ.get("SUPERNOTES_INPUT") or "") or None
 
 
 def files_of_day(params: Mapping[str, Any], date: str) -> list[str]:
     """Addresses that all answer once X has published a day."""
-    from pathlib import Path
-
     from ingest.fetch import first_files
-    from pipeline.settings import load_settings
 
-    config = Path(params["config"]) if params.get("config") else None
-    return first_files(load_settings(config, flags=params.get("set") or ()).fetch_snapshot, date)
+    return first_files(_settings(params).fetch_snapshot, date)
 
 
 def fetch_snapshot(params: Mapping[str, Any], date: str) -> dict[str, str]:
@@ -282,16 +264,12 @@ def fetch_snapshot(params: Mapping[str, Any], date: str) -> dict[str, str]:
     from pathlib import Path
 
     from ingest.fetch import fetch_snapshot as fetch
-    from pipeline.settings import load_settings
-    from storage.store import Store
 
     workspace = workspace_of(params)
-    config = Path(params["config"]) if params.get("config") else None
     target = str(params.get("target") or "").rstrip("/") or f"{workspace.rstrip('/')}/downloads"
-    settings = load_settings(config, flags=params.get("set") or ()).fetch_snapshot
     remote = "://" in target
-    out = Store(workspace).home / "downloads" / date if remote else Path(target) / date
-    fetch(out, settings, date=date, progress=_logging("fetch_snapshot"))
+    out = _store(workspace).home / "downloads" / date if remote else Path(target) / date
+    fetch(out, _settings(params).fetch_snapshot, date=date, progress=_logging("fetch_snapshot"))
     source = str(out.resolve())
     if remote:
         source = f"{target}/{date}"
@@ -316,9 +294,8 @@ def _move_to(folder: Any, address: str) -> None:
 def tidy_workspace(params: Mapping[str, Any], now_ms: int) -> dict[str, Any]:
     """Housekeeping of one workspace at a given moment; returns what went."""
     from storage.housekeeping import forget_deleted_notes, tidy
-    from storage.store import Store
 
-    store = Store(workspace_of(params))
+    store = _store(workspace_of(params))
     dry_run = bool(params.get("dry_run"))
     gone = tidy(
         store, now=now_ms, keep_days=int(params["keep_days"]), keep_runs=int(params["keep_runs"]), dry_run=dry_run
@@ -360,17 +337,12 @@ def _logging(stage: str) -> Any:
     return progress
 
 
-def learn_outcomes(params: Mapping[str, Any], events: Mapping[Any, Any]) -> str:
+def learn_outcomes(params: Mapping[str, Any], event: Mapping[str, Any]) -> str:
     """How the texts of the run `params["run"]` were received, seen from the run `later` (or that of the event)."""
-    from pipeline.plan import Plan
-    from storage.store import Store
-
-    extra = _event_extra(events)
-    workspace = params.get("workspace") or extra.get("workspace") or workspace_of(params)
-    later = params.get("later") or extra.get("run_id") or newest_run_of(workspace)
-    store = Store(workspace)
-    run_id = params.get("run") or _last_selected_before(store, str(later))
-    return Plan(store, str(run_id)).run("learn_outcomes", _logging("learn_outcomes"), str(later)).path
+    work = run_to_continue({**params, "run": params.get("later")}, event)
+    later = work["run_id"]
+    run_id = params.get("run") or _last_selected_before(_store(work["workspace"]), later)
+    return _plan(work | {"run_id": str(run_id)}).run("learn_outcomes", _logging("learn_outcomes"), later).path
 
 
 def _last_selected_before(store: Any, later: str) -> str:
@@ -385,23 +357,11 @@ def _last_selected_before(store: Any, later: str) -> str:
     return str(max(runs, key=lambda run: (store.modified(f"runs/{run}/run.json"), run)))
 
 
-def _feedback_plan(params: Mapping[str, Any], work: Mapping[str, str]) -> tuple[Any, Any, Any]:
-    from pathlib import Path
-
-    from pipeline.plan import Plan
-    from pipeline.promote import with_feedback_settings
-    from pipeline.settings import load_settings
-    from storage.store import Store
-
-    config = Path(params["config"]) if params.get("config") else None
-    settings = load_settings(config, flags=params.get("set") or ())
-    store = Store(work["workspace"])
-    return store, settings, with_feedback_settings(Plan(store, work["run_id"]), settings)
-
-
 def tune_writer(params: Mapping[str, Any], work: Mapping[str, str]) -> str:
     """A writer tuned on a run's export; returns models/writer-ID."""
-    _, _, plan = _feedback_plan(params, work)
+    from pipeline.promote import with_feedback_settings
+
+    plan = with_feedback_settings(_plan(work), _settings(params))
     return plan.run("tune_writer", _logging("tune_writer")).path
 
 
@@ -409,13 +369,12 @@ def compare_writers(params: Mapping[str, Any], work: Mapping[str, str], writer: 
     """The tuned writer against the current one; returns the comparison's decision, reason and measures."""
     from pipeline.promote import compare_adapter
 
-    store, settings, _ = _feedback_plan(params, work)
+    store, settings = _store(work["workspace"]), _settings(params)
     return compare_adapter(store, work["run_id"], f"{writer}/adapter", settings, _logging("compare_writers"))
 
 
 def promote_writer(work: Mapping[str, str], writer: str, comparison: dict[str, Any]) -> dict[str, Any]:
     """Make a tuned writer the workspace's current one; refused when the comparison did not say promote."""
     from pipeline.promote import promote_writer as promote
-    from storage.store import Store
 
-    return promote(Store(work["workspace"]), writer, comparison)
+    return promote(_store(work["workspace"]), writer, comparison)

@@ -67,6 +67,7 @@ def take_events(asset: Asset, run_is: str = "run") -> Any:
         context = get_current_context()
         given = (context.get("triggering_asset_events") or {}).get(asset, ())
         if not given:
+            context["ti"].xcom_push("event", {})
             return []
         ti, dag_id, own = context["ti"], context["dag"].dag_id, context["dag_run"].run_id
         since = min(event.timestamp for event in given)
@@ -84,8 +85,7 @@ def take_events(asset: Asset, run_is: str = "run") -> Any:
         logging.getLogger("supernotes.events").info(
             "events: %s is served by this run; runs of their own: %s", mine.id if mine else "none", told
         )
-        ti.xcom_push("served", mine is None)
-        ti.xcom_push("event", {"id": mine.id, "extra": mine.extra} if mine else None)
+        ti.xcom_push("event", {"id": mine.id, "extra": mine.extra} if mine else {"served_elsewhere": True})
         return [
             {
                 "trigger_run_id": event.run_id,
@@ -109,16 +109,10 @@ def _as_params(extra: dict[str, Any], run_is: str, params: Any) -> dict[str, Any
     return {name: value for name, value in said.items() if name in params and value}
 
 
-@dataclass(frozen=True)
-class Served:
-    """The event that a DAG run serves; `extra` is empty where a person or the clock started it."""
-
-    extra: dict[str, Any]
-
-
-def event_of(context: Any) -> Served:
-    """What this DAG run's event says. Skips the task where other runs serve every event that started this one."""
-    if context["ti"].xcom_pull(task_ids="take_events", key="served"):
+def event_of(context: Any) -> dict[str, Any]:
+    """What this DAG run's event says; empty where a person or the clock started it. Skips the task where other runs serve
+    every event that started this one."""
+    event = context["ti"].xcom_pull(task_ids="take_events", key="event") or {}
+    if event.get("served_elsewhere"):
         raise AirflowSkipException("Each event that started this run is served by a run of its own.")
-    event = context["ti"].xcom_pull(task_ids="take_events", key="event")
-    return Served(dict((event or {}).get("extra") or {}))
+    return dict(event.get("extra") or {})

@@ -30,7 +30,8 @@ class RunLink(BaseOperatorLink):
         from airflow.sdk.execution_time.xcom import XCom
 
         base = os.environ.get("SUPERNOTES_INSPECTOR_URL", PREFIX).rstrip("/")
-        for first in ("find_run", "describe_run"):
+        before = {operator.task_id, *operator.get_flat_relative_ids(upstream=True)}
+        for first in sorted({"find_run", "describe_run"} & before):
             found = XCom.get_one(key="return_value", dag_id=ti_key.dag_id, task_id=first, run_id=ti_key.run_id)
             if run := run_in(found):
                 return f"{base}/runs/{run}{self.page}"

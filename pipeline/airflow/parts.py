@@ -8,11 +8,11 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import timedelta
 from typing import Any
 
-from airflow.sdk import Asset, AssetOrTimeSchedule, CronTriggerTimetable, Param, get_current_context, task
+from airflow.sdk import Asset, AssetOrTimeSchedule, CronTriggerTimetable, Param, chain, get_current_context, task
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from nouns.errors import GateFailed, InputError, NothingToDo
@@ -115,6 +115,14 @@ def stage_task(stage: str, outlets: tuple[Asset, ...] = ()) -> Any:
     return run()
 
 
+def stage_tasks(stages: Iterable[str], outlets: tuple[Asset, ...] = ()) -> list[Any]:
+    """The tasks of whole stages, each after the one before; `outlets` hear of the last one's result."""
+    names = list(stages)
+    made = [stage_task(name, outlets if name == names[-1] else ()) for name in names]
+    chain(*made)
+    return made
+
+
 def starts_on(dag_id: str, *assets: Asset) -> Any:
     """A schedule: an event of every asset named, and besides the times of SUPERNOTES_CRON_<DAG ID> (UTC) if that is set.
 
@@ -138,7 +146,7 @@ def find_run() -> dict[str, str]:
     from pipeline.airflow.events import event_of
 
     context = get_current_context()
-    return tasks.run_to_continue(context["params"], {"event": [event_of(context)]})
+    return tasks.run_to_continue(context["params"], event_of(context))
 
 
 def work_of(context: Any) -> dict[str, str]:

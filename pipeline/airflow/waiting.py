@@ -133,7 +133,7 @@ class WaitForInput(_Wait):
     """Waits until the directory or URL of X's files exists that the run is to read; what names none is refused later."""
 
     def targets(self, context: Any) -> list[str]:
-        source = tasks.input_of(context["params"], {"event": [event_of(context)]})
+        source = tasks.input_of(context["params"], event_of(context))
         return [source] if source else []
 
 

@@ -28,7 +28,7 @@ from synthesis.check.support import Nli, check_support
 from synthesis.check.whole import check_whole
 from synthesis.settings import REQUIRE_LINK, CheckCandidatesSettings
 from synthesis.spec import note_spec
-from texts.note import canonical_urls, find_urls, note_length
+from texts.note import note_length
 
 CHEAP = (
     "length", "links", "injection", "style", "neutrality", "language", "facts", "support", "whole", "claim", "consistency", "conduct", "lent", "rubric",
@@ -272,71 +272,4 @@ def check_text_json(line: Mapping, settings: CheckCandidatesSettings | None = No
             }
             for r in results
         ],
-    }
-
-
-# --------------------------------------------------------------------------------------------------- X's admission bars
-
-
-def admission_report(
-    texts: Sequence[str],
-    results: Sequence[Sequence[CheckResult]],
-    alive: Sequence[bool | None] | None = None,
-    last: int = 50,
-) -> dict:
-    """Where a batch of notes stands against X's bar for AI writers (Guide, api/overview), over its `last` notes.
-
-    X asks of the last 50 test notes: at least 30 % high and at most 30 % low on 'addresses the claim without opinion', at least 95 %
-    with all links valid, at least 98 % not harassing. Our stand-ins: *high* = neutrality and relevance pass with a relation score of
-    0.5 or more, *low* = an opinion was found; a note's links are valid if it has any, all are safe and from its sources, and none is known to
-    be dead (`alive` per note, None where nobody looked); *harassing* = loaded wording. Shares are None for an empty batch.
-    """
-    rows = list(zip(texts, results, alive if alive is not None else [None] * len(texts), strict=True))[-last:]
-    n = len(rows)
-
-    def share(predicate: Callable[[str, Sequence[CheckResult], bool | None], bool]) -> float | None:
-        return sum(predicate(*row) for row in rows) / n if n else None
-
-    def broke(checks: Sequence[CheckResult], *principles: str) -> bool:
-        return any(r.outcome != "passed" and r.principle.startswith(principles) for r in checks)
-
-    def relation(checks: Sequence[CheckResult]) -> float:
-        return next(
-            (
-                float(r.reason.split()[-1])
-                for r in checks
-                if r.principle == "grice.relation" and r.reason.startswith("relation ")
-            ),
-            0.0,
-        )
-
-    bars = {
-        "claim_opinion_high": (
-            share(lambda t, c, a: not broke(c, "neutral.") and relation(c) >= 0.5),
-            0.30,
-            "at_least",
-        ),
-        "claim_opinion_low": (share(lambda t, c, a: broke(c, "neutral.no_opinion")), 0.30, "at_most"),
-        "links_valid": (
-            share(lambda t, c, a: bool(find_urls(t)) and a is not False and not broke(c, "links.")),
-            0.95,
-            "at_least",
-        ),
-        "not_harassing": (share(lambda t, c, a: not broke(c, "neutral.wording")), 0.98, "at_least"),
-    }
-    table = {
-        name: {
-            "value": value,
-            "bar": bar,
-            "direction": direction,
-            "met": None if value is None else (value >= bar if direction == "at_least" else value <= bar),
-        }
-        for name, (value, bar, direction) in bars.items()
-    }
-    return {
-        "n": n,
-        "enough": n >= last,
-        "bars": table,
-        "admitted": bool(n) and n >= last and all(row["met"] for row in table.values()),
-        "distinct_links": len(canonical_urls(t for t, _, _ in rows)),
     }

@@ -11,10 +11,10 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from nouns.post import CheckResult, Completion, Note, Post, Request, TextGenerator
+from nouns.post import CheckResult, Completion, Note, Post, Request
 from synthesis.draft.prompts import judge_request, read_object
 from synthesis.settings import DraftCandidatesSettings
-from synthesis.spec import NoteSpec, note_spec
+from synthesis.spec import NoteSpec
 
 
 @dataclass(frozen=True)
@@ -42,20 +42,6 @@ def questions_for(finalist: Finalist, spec: NoteSpec, settings: DraftCandidatesS
         seed=int(digest[:12], 16),
     )
     return replace(request, prompt_version=f"{request.prompt_version}/spec-{spec.version}")
-
-
-def judge_finalists(
-    finalists: Sequence[Finalist],
-    generator: TextGenerator,
-    spec: NoteSpec | None = None,
-    settings: DraftCandidatesSettings | None = None,
-) -> tuple[list[CheckResult], list[Completion]]:
-    """One row per finalist and question (check 'judge'), in the finalists' order, and the completions for the record."""
-    spec = spec or note_spec()
-    requests = [questions_for(finalist, spec, settings or DraftCandidatesSettings()) for finalist in finalists]
-    completions = generator.generate(requests) if requests else []
-    by_id = {completion.request_id: completion for completion in completions}
-    return read_verdicts(finalists, requests, by_id, spec), list(completions)
 
 
 def read_verdicts(

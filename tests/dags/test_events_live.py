@@ -28,7 +28,7 @@ def serves():
     @task
     def serve():
         context = get_current_context()
-        event = event_of(context).extra.get("run_id") or context["params"]["run"]
+        event = event_of(context).get("run_id") or context["params"]["run"]
         with open(os.environ["SUPERNOTES_TEST_SERVED"], "a") as stream:
             stream.write(f"{event} {context['dag_run'].run_id}\\n")
 

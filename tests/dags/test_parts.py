@@ -112,7 +112,7 @@ def test_a_snapshot_that_has_not_arrived_is_waited_for_whoever_named_it(tmp_path
             self.event = {"id": 1, "extra": {"input": named}} if named else None
 
         def xcom_pull(self, task_ids: str, key: str) -> Any:
-            return {"event": self.event, "served": False}[key]
+            return {"event": self.event}[key]
 
     wait = WaitForInput(task_id="w")
     context: Any = {"params": {"input": ""}, "ti": Ti(str(tmp_path / "2026-11-19"))}

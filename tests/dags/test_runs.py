@@ -173,13 +173,7 @@ def test_a_run_without_a_named_workspace_is_a_clear_error(monkeypatch):
 
 def test_an_events_extra_fills_empty_parameters(sample_run):
     workspace, run_id = sample_run
-
-    class Event:
-        extra = {"workspace": str(workspace), "run_id": run_id}  # noqa: RUF012
-
-    assert tasks.run_to_continue({"workspace": "", "run": ""}, {"asset": [Event()]}) == {
-        "workspace": str(workspace),
-        "run_id": run_id,
-    }
+    said = {"workspace": str(workspace), "run_id": run_id}
+    assert tasks.run_to_continue({"workspace": "", "run": ""}, said) == said
     assert tasks.run_to_continue({"workspace": str(workspace), "run": "other"}, {})["run_id"] == "other"
     assert Path(tasks.run_to_continue({"workspace": str(workspace)}, {})["workspace"]) == workspace

@@ -8,11 +8,11 @@ from nouns.errors import InputError
 from nouns.post import MISLEADING, Completion, Note, Post
 from synthesis.check import check as run_module
 from synthesis.check.base import make_draft
-from synthesis.check.check import Tools, admission_report, check_text, check_text_json, passed
+from synthesis.check.check import Tools, check_text, check_text_json, passed
 from synthesis.check.duplicates import near_duplicates
 from synthesis.check.rubric import score_rubric
 from synthesis.check.support import check_support
-from synthesis.judge.judge import Finalist, judge_finalists, questions_for, read_answers
+from synthesis.judge.judge import Finalist, questions_for, read_answers, read_verdicts
 from synthesis.settings import CheckCandidatesSettings, DraftCandidatesSettings
 from synthesis.spec import note_spec
 from texts.values import dates_agree, numbers_agree, read_dates, read_numbers
@@ -305,9 +305,10 @@ def answers(**changed):
 )
 def test_a_judging_models_reply_is_an_answer_to_what_was_asked_or_unreadable(reply, outcomes):
     finalist = finalist_of(SOURCE)
-    results, completions = judge_finalists([finalist], Scripted(reply))
+    request = questions_for(finalist, note_spec(), DraftCandidatesSettings())
+    (completion,) = Scripted(reply).generate([request])
+    results = read_verdicts([finalist], [request], {request.request_id: completion}, note_spec())
     assert {r.outcome for r in results} == outcomes
-    assert len(completions) == 1
 
 
 def test_a_judges_request_is_equal_for_equal_content_and_frames_the_notes():
@@ -380,19 +381,3 @@ def test_a_line_of_check_text_has_the_documented_shape():
 def test_a_malformed_line_is_refused(line):
     with pytest.raises(InputError):
         check_text_json(line)
-
-
-def test_the_admission_report_counts_the_last_fifty():
-    good = [(GOOD, check_text(GOOD, [SOURCE]))] * 50
-    bad_text = "This ridiculous lie! I think so."
-    bad = [(bad_text, check_text(bad_text, [SOURCE]))]
-    report = admission_report([t for t, _ in good], [r for _, r in good])
-    assert report["admitted"] is True
-    assert report["bars"]["links_valid"]["value"] == 1.0
-    mixed = admission_report([t for t, _ in good + bad * 3], [r for _, r in good + bad * 3])
-    assert mixed["bars"]["links_valid"]["value"] == 0.94
-    assert mixed["bars"]["links_valid"]["met"] is False
-    assert mixed["admitted"] is False
-    assert admission_report([], [])["admitted"] is False
-    dead = admission_report([GOOD] * 50, [good[0][1]] * 50, alive=[False] * 3 + [None] * 47)
-    assert dead["bars"]["links_valid"]["met"] is False

@@ -195,7 +195,7 @@ def _ground(values: Sequence[float]) -> tuple[list[str], Place, Place, float, fl
     body += [
         _text(x(0), top + 15, "Helpful", "region-label"),
         _text(x(0), y(low) - 7, "Not helpful", "region-label"),
-        _text(x(-1) + 6, y(0.18) + 4, "Needs more ratings", "region-label", "start"),
+        _text(x(-1) + 6, y(-0.02) + 4, "Needs more ratings", "region-label", "start"),
     ]
     tick = round(ceil(low * 5 - 1e-9) / 5, 1)
     while tick <= high:

@@ -100,9 +100,9 @@ class Site:
         return None if self.vouched else accounts.make_setup_code(self.engine)
 
     def run_name(self, run_id: str) -> str:
-        """What people call a run: the name they gave it, else its day and its writer; the id where neither is known."""
+        """What people call a run: the name they gave it, else its day and writer, with its id where several share them."""
         given = decisions.names_of_runs(self.engine).get(run_id)
-        return given or self.workspace.title(run_id)
+        return given or self.workspace.titles().get(run_id, run_id)
 
     # -- runs ------------------------------------------------------------------------------------------------------
 

@@ -231,20 +231,21 @@ _rugs: dict[str, list[float]] = {}
 
 def rug(site: Site, run_id: str) -> list[float]:
     """Factors of the raters the run's jury is drawn from; at most 240, evenly through their order."""
-    stage = next((s for s in ("train_jury", "fit_raters") if _table(site, run_id, s, "raters.parquet") is not None), "")
     key = f"{run_id}:{site.workspace.fingerprint(run_id)}"
-    if key not in _rugs and stage:
-        frame = _table(site, run_id, stage, "raters.parquet")
-        names = frame.collect_schema().names()
-        if "pool" in names:
-            frame = frame.filter(pool="proxy")
-        column = next((c for c in ("factor1", "factor") if c in names), None)
-        values = frame.select(column).collect()[column].drop_nulls().sort().to_list() if column else []
+    if key not in _rugs:
+        tables = (_table(site, run_id, stage, "raters.parquet") for stage in ("train_jury", "fit_raters"))
+        frame = next((table for table in tables if table is not None), None)
+        names = frame.collect_schema().names() if frame is not None else []
+        column = next((name for name in ("factor1", "factor") if name in names), None)
+        values = []
+        if frame is not None and column:
+            drawn = frame.filter(pool="proxy") if "pool" in names else frame
+            values = drawn.select(column).collect()[column].drop_nulls().sort().to_list()
         step = max(1, len(values) // 240)
         if len(_rugs) > 50:
             _rugs.clear()
         _rugs[key] = values[step // 2 :: step]
-    return _rugs.get(key, [])
+    return _rugs[key]
 
 
 def further_aggregators(index: RunIndex, row: dict[str, Any] | None) -> list[tuple[str, float | None]]:

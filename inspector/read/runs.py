@@ -7,6 +7,7 @@ import json
 import re
 import threading
 import time
+from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
@@ -54,6 +55,7 @@ class Workspace:
     def __init__(self, root: str) -> None:
         self.store = Store(root)
         self._lock = threading.Lock()
+        self._titles: tuple[float, dict[str, str]] = (0.0, {})
         self._states: dict[str, tuple[float, dict[str, StageState]]] = {}
 
     def runs(self) -> list[str]:
@@ -77,6 +79,16 @@ class Workspace:
         except json.JSONDecodeError:
             return {}
         return value if isinstance(value, dict) else {}
+
+    def titles(self) -> dict[str, str]:
+        """A title for every run, told apart by the id where several would have the same. Remembered for ten seconds."""
+        made, found = self._titles
+        if not found or time.monotonic() - made > 10:
+            plain = {run_id: self.title(run_id) for run_id in self.store.list("runs") if SAFE_NAME.fullmatch(run_id)}
+            many = Counter(plain.values())
+            found = {run: title if many[title] == 1 else f"{title} ({run[:6]})" for run, title in plain.items()}
+            self._titles = time.monotonic(), found
+        return found
 
     def title(self, run_id: str) -> str:
         """The run's day and its writer, e.g. "17 November, Qwen3-8B"; the id of a run of which nothing is known."""

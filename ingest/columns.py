@@ -6,6 +6,7 @@ import difflib
 from dataclasses import dataclass
 
 from ingest.parse import (
+    ANYTHING,
     FLAG,
     ID,
     NUMBER,
@@ -77,13 +78,15 @@ SPECS: dict[str, TableSpec] = {
             Column("helpfulnessLevel", WORD, vocabulary=HELPFULNESS_LEVELS),
             Column("ratedOnTweetId", OPTIONAL_ID),
             Column("ratingSourceBucketed", TEXT),
+            Column("suggestion", ANYTHING),
+            Column("suggestionId", ANYTHING),
             # The tags come first among the check boxes: their bits go into the records as they are.
             # One of them was renamed on 15 December 2021.
             *_flags(RATING_TAGS, {"notHelpfulArgumentativeOrBiased": ("notHelpfulArgumentativeOrInflammatory",)}),
             Column("helpful", FLAG),
             Column("notHelpful", FLAG),
         ),
-        unused=("agree", "disagree", "suggestion", "suggestionId"),
+        unused=("agree", "disagree"),
     ),
     "notes": TableSpec(
         "notes",

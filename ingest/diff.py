@@ -10,9 +10,9 @@ import numpy as np
 
 from nouns import snapshot
 from nouns.errors import InputError
-from nouns.snapshot import FEW_NOTES, MAX_DELETED_SHARE, looks_lost
+from nouns.snapshot import FEW_NOTES, MAX_DELETED_SHARE, SORT_KEYS, looks_lost
 
-_KEYS = {"ratings": ("noteId", "raterParticipantId")}
+_KEYS = {"ratings": ("noteId", "raterParticipantId"), "suggestions": SORT_KEYS["suggestions"]}
 _CONTENT = {"notes": "summary", "note_status_history": "currentStatus", "ratings": "helpfulness", "posts": "text"}
 
 

@@ -31,6 +31,7 @@ WORD = 7  # one of a vocabulary, another word, or nothing
 TEXT = 8  # UTF-8, may be empty
 PARTICIPANT = 9  # 1 .. 128 visible ASCII characters
 OPTIONAL_PARTICIPANT = 10
+ANYTHING = 11  # any bytes: what is wrong with them costs the cell, not the row
 
 # Problems of a line, in REASONS order. The first one found wins, except that a wrong number of cells beats all.
 REASONS: tuple[str, ...] = (
@@ -93,7 +94,7 @@ class Layout:
                 continue
             if kind == WORD:
                 group = "words"
-            elif kind in (TEXT, PARTICIPANT, OPTIONAL_PARTICIPANT):
+            elif kind in (TEXT, PARTICIPANT, OPTIONAL_PARTICIPANT, ANYTHING):
                 group = "spans"
             else:
                 group = "integers"
@@ -529,7 +530,7 @@ def _parse(
                     if kind == TEXT:
                         if not _is_utf8(data, start, end):
                             found = _BAD_TEXT
-                    elif (
+                    elif kind != ANYTHING and (
                         length > _MAX_PARTICIPANT
                         or (length == 0 and kind == PARTICIPANT)
                         or not _is_visible(data, start, end)

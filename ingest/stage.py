@@ -665,6 +665,7 @@ def _ingest_ratings(run: _Run, shards: list[Shard]) -> None:
     """Ratings: too many for memory as text, so they pass through records of numbers (see ingest_ratings)."""
     raters = RaterNumbers()
     runs = RatingRuns(run.scratch, run.settings.run_rows)
+    suggestions = [snapshot.SCHEMAS["suggestions"].empty_table()]
     sources: list[str] = ["DEFAULT", "POPULATION_SAMPLED"]
     assumed: Counter[str] = Counter()
     n_in = 0
@@ -674,6 +675,8 @@ def _ingest_ratings(run: _Run, shards: list[Shard]) -> None:
             _known_words(run, "ratings", lines, rows)
             records = _records(run, shard.label, number, block, lines, matching, rows, raters, sources, assumed)
             runs.add(records)
+            if "suggestion" in matching.kept:
+                suggestions.append(_suggestions(lines, records, block.first_line))
         n_in += run.files[-1]["in"]
     _refuse_unreadable(run, "ratings", n_in, shards)
     _report_words(run, "ratings", n_in)
@@ -684,7 +687,11 @@ def _ingest_ratings(run: _Run, shards: list[Shard]) -> None:
         _one_ahead(_rating_tables(run, runs, raters, sources, [shard.label for shard in shards])),
     )
     rejected = dict(sorted(run.rejects.by_table.get("ratings", {}).items()))
-    run.tables["ratings"] = {"in": n_in, "out": n_out, "rejected": rejected}
+    # A few hundred thousand among hundreds of millions of ratings: they fit into memory.
+    n_suggestions = snapshot.write(
+        run.out, "suggestions", pl.DataFrame(pl.concat(map(pl.DataFrame, suggestions)).unique())
+    )
+    run.tables["ratings"] = {"in": n_in, "out": n_out, "rejected": rejected, "suggestions": n_suggestions}
 
 
 def _records(
@@ -766,6 +773,38 @@ def _records(
     records["version"] = version[pick]
     records["source"] = _source_codes(lines, rows, sources) if "ratingSourceBucketed" in kept else -1
     return records
+
+
+def _suggestions(lines: Lines, records: np.ndarray, first_line: int) -> pa.Table:
+    """The suggestions that came with the good ratings of a block, as rows of the snapshot's `suggestions`."""
+    slot = {
+        name: lines.layout.slot(name)
+        for name in ("suggestion", "suggestionId", "raterParticipantId")
+        if name in lines.layout.names
+    }
+    rows = records["line"].astype(np.int64) - first_line
+    given = lines.span_end[slot["suggestion"]][rows] > lines.span_start[slot["suggestion"]][rows]
+
+    def cells(name: str) -> list[str]:
+        if name not in slot:
+            return [""] * int(given.sum())
+        start, end = (spans[slot[name]][rows[given]].tolist() for spans in (lines.span_start, lines.span_end))
+        return [bytes(lines.data[a:b]).decode("utf-8", "replace") for a, b in zip(start, end, strict=True)]
+
+    ids = [
+        int(cell) if cell.isascii() and cell.isdigit() and 0 < int(cell) < 2**63 else None
+        for cell in cells("suggestionId")
+    ]
+    found = records[given]
+    columns = {
+        "noteId": pa.array(np.ascontiguousarray(found["note_id"])),
+        "createdAtMillis": pa.array(np.ascontiguousarray(found["created_at"])),
+        "raterParticipantId": pa.array(cells("raterParticipantId"), pa.string()),
+        "suggestionId": pa.array(ids, pa.int64()),
+        "suggestion": pa.array(cells("suggestion"), pa.string()),
+        "helpfulness": pa.array(found["value"].astype(np.float32) / 2),
+    }
+    return snapshot.conform("suggestions", pa.table(columns))
 
 
 def _source_codes(lines: Lines, rows: np.ndarray, sources: list[str]) -> np.ndarray:

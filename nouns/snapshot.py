@@ -32,6 +32,7 @@ SORT_KEYS: dict[str, tuple[str, ...]] = {
     "notes": ("noteId",),
     "note_status_history": ("noteId",),
     "user_enrollment": ("participantId",),
+    "suggestions": ("noteId", "createdAtMillis", "raterParticipantId", "suggestionId", "suggestion"),
     "note_requests": ("tweetId",),
     "posts": ("tweetId",),
     "rejects": ("table", "file", "line"),

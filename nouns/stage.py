@@ -39,6 +39,8 @@ class Stage:
     dag: str
     needs: tuple[str, ...] = ()
     """Stages whose results it reads."""
+    offered: tuple[str, ...] = ()
+    """Stages whose results it reads where the run has them."""
     makes: tuple[str, ...] = ()
     """The tables it writes, by their names in `nouns.tables`."""
     given: tuple[str, ...] = ()

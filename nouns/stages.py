@@ -18,7 +18,7 @@ STAGES: tuple[Stage, ...] = (
         help="X's public files to a typed snapshot, every row accounted for.",
         dag=JURY,
         given=("source", "posts", "as_of"),
-        makes=("ratings", "notes", "note_status_history", "user_enrollment", "note_requests", "posts", "rejects"),
+        makes=("ratings", "notes", "note_status_history", "user_enrollment", "suggestions", "note_requests", "posts", "rejects"),  # fmt: skip
         keeps="snapshots/{id}",
     ),
     Stage(
@@ -127,6 +127,7 @@ STAGES: tuple[Stage, ...] = (
             "ingest", "fit_raters", "train_jury", "cluster_notes", "draft_candidates", "check_candidates", "judge_candidates",
             "revise_candidates", "select_winners", "build_pairs",
         ),
+        offered=("learn_outcomes",),
         given=("decisions", "run_id"),
         also=("draft_candidates", "judge_candidates"),
         keeps="exports/{id}",
@@ -136,7 +137,7 @@ STAGES: tuple[Stage, ...] = (
         "feedback.outcomes.stage",
         help="How judged notes and published supernotes were really received, from a later snapshot.",
         dag="learn_outcomes",
-        needs=("cluster_notes", "draft_candidates", "judge_candidates", "revise_candidates", "select_winners"),
+        needs=("ingest", "cluster_notes", "draft_candidates", "judge_candidates", "revise_candidates", "select_winners"),
         second=("ingest", "fit_raters"),
     ),
     Stage(

@@ -132,6 +132,14 @@ modelingPopulation string CORE or EXPANSION
 modelingGroup int64 X's group of the rater
 numberOfTimesEarnedOut int64 how often writing was locked
 
+suggestions | snapshots/ID | one suggestion that a rater of a collaborative note made with a rating
+noteId int64! id of the note
+createdAtMillis int64! when the rating was given, in milliseconds since 1970
+raterParticipantId string! X's pseudonym of the rater
+suggestionId int64 X's id of the suggestion; null before 28 May 2026
+suggestion string! what the rater would change, in their words
+helpfulness float! how they rated the note as it stood: 1 helpful, 0.5 somewhat, 0 not
+
 note_requests | snapshots/ID | one post for which people asked for a note
 tweetId int64! id of the post
 sourceLinks string links that people offered, as X writes them

@@ -251,11 +251,14 @@ class Plan:
             after = Plan(self.store, second) if second else self
             other = {name: after.input(name) for name in stage.second}
         return Inputs(
-            {name: self.input(name) for name in stage.needs},
+            {name: self.input(name) for name in (*stage.needs, *filter(self._finished, stage.offered))},
             {name: value for name in stage.given if (value := self._given(name)) is not None},
             other,
             second,
         )
+
+    def _finished(self, stage: str) -> bool:
+        return self.store.manifest(f"runs/{self.run_id}/{stage}") is not None
 
     def _given(self, name: str) -> Input | tuple[Input, ...] | str | int | None:
         """What the request says under a name of `Stage.given`; None where it says nothing."""

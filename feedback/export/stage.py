@@ -9,6 +9,7 @@ import platform
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ from feedback.export.metadata import croissant, write_folder_cards
 from feedback.export.redaction import PostText, beside_notes, notes_in, spoken
 from feedback.export.responses import responses
 from feedback.pairs.stage import effective_by_post, read_history
+from feedback.pairs.versions import Version, feedback_on, gain, series_of
 from feedback.settings import ExportSettings
 from jury.settings import JudgeCandidatesSettings
 from jury.tables import read_jsonl, write_jsonl
@@ -143,6 +145,17 @@ class _Job:
         )
         self.posts: list[int] = posts.filter(pl.col("eligible"))["post_id"].to_list()
         self.deleted_texts, self.deleted_requests = self._deleted(clusters)
+        self.steps: dict[
+            int, list[tuple[Version, Version]]
+        ] = {}  # of collaborative notes, from one version to the next
+        if "hindsight" in settings.formats:
+            for versions in series_of(self.snapshot, posts=self.posts):
+                self.steps.setdefault(versions[0].post_id, []).extend(pairwise(versions))
+        self.intercepts: dict[int, float] = {}
+        if self.steps:
+            fitted = pl.scan_parquet(run.path("fit_raters") / "notes.parquet").select("noteId", "intercept")
+            ids = [version.note_id for steps in self.steps.values() for step in steps for version in step]
+            self.intercepts = dict(fitted.filter(pl.col("noteId").is_in(ids)).collect().iter_rows())
         self.selected = {int(line["post_id"]): line for line in read_jsonl(self.selections / "selections.jsonl")}
 
     def find_copies(self, pairs: Path) -> None:
@@ -276,7 +289,7 @@ class _Job:
         stays = frame.filter(~pl.col("leak")).drop("leak")
         why["post_text_in_prompt"] += frame.height - stays.height
         columns = [name for name in _TEXTS if name in stays.columns]
-        ids = [name for name in ("chosen_id", "rejected_id") if name in stays.columns]
+        ids = [f"{name}_id" for name in columns if f"{name}_id" in stays.columns]
         seen: dict[tuple[int, str], bool] = {}
 
         def leaves(post: int, request: str, said: Any) -> bool:
@@ -512,8 +525,18 @@ def _lineage(chunk: _Chunk) -> pl.DataFrame:
 
 
 def _hindsight(chunk: _Chunk) -> pl.DataFrame:
-    """Feedback on a draft and, where there is one, the better text: from the simulated jury and from analysts."""
-    texts = chunk.candidates.select("candidate_id", "text", "request_id", "cluster_id", "language")
+    """Feedback on a text and, where there is one, the better text: from the simulated jury, from analysts, and what raters suggested
+    for a version of a collaborative note, under the prompt that shows the note.
+    """
+    texts = chunk.candidates.select(
+        "candidate_id",
+        "post_id",
+        "text",
+        "request_id",
+        "cluster_id",
+        "language",
+        pl.col("source_note_ids").cast(pl.List(pl.Int64)),
+    )
     rows = []
     known = {row["candidate_id"]: row for row in texts.iter_rows(named=True)}
     for line in _lineage(chunk).iter_rows(named=True):
@@ -563,6 +586,34 @@ def _hindsight(chunk: _Chunk) -> pl.DataFrame:
                     else f"{text['candidate_id']}-edited-{hashlib.sha256(edited.encode()).hexdigest()[:8]}",
                     "score_before": None,
                     "score_after": None,
+                }
+            )
+    for post in chunk.posts:
+        for before, after in chunk.job.steps.get(post, ()):
+            shown = {before.note_id, after.note_id}
+            at = next(
+                (row for row in known.values() if row["post_id"] == post and shown & set(row["source_note_ids"] or ())),
+                None,
+            )
+            said = feedback_on(before, after)
+            if at is None or not said:
+                continue
+            better = (gain(before, after) or 0.0) > 0
+            rows.append(
+                {name: at[name] for name in ("post_id", "request_id", "cluster_id", "language")}
+                | {
+                    "response": before.text,
+                    "response_id": f"note-{before.note_id}",
+                    "feedback": said,
+                    "feedback_source": "raters",
+                }
+                | {
+                    "improved": after.text if better else None,
+                    "improved_id": f"note-{after.note_id}" if better else None,
+                }
+                | {
+                    "score_before": chunk.job.intercepts.get(before.note_id),
+                    "score_after": chunk.job.intercepts.get(after.note_id) if better else None,
                 }
             )
     if not rows:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from feedback.pairs import versions
 from feedback.pairs.pairs import similarity
 from feedback.settings import LearnOutcomesSettings
 from jury.tables import read_jsonl, write_jsonl, write_rows
@@ -89,8 +90,10 @@ def learn_outcomes(
     write_rows(out / "outcomes.parquet", OUTCOMES, rows)
     write_rows(out / "pairs.parquet", OUTCOME_PAIRS, pairs)
     write_jsonl(out / "withdrawals.jsonl", gone)
+    series = versions.series_of(snapshot, run.path("ingest") if run.has("ingest") else None, posts)
     report = drift(rows, pairs, settings) | {
-        "withdrawals": dict(sorted(Counter(line["reason_code"] for line in gone).items()))
+        "versions": versions.report(series),
+        "withdrawals": dict(sorted(Counter(line["reason_code"] for line in gone).items())),
     }
     (out / "report.json").write_text(
         json.dumps(report, indent=1, sort_keys=True, allow_nan=False) + "\n", encoding="utf-8"

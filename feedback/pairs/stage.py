@@ -14,6 +14,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from feedback.pairs import versions
 from feedback.pairs.pairs import (
     RULES,
     SURFACE,
@@ -100,6 +101,7 @@ def build_pairs(
     _write(out / "ties.parquet", TIES, [_tie_row(pair, why) for pair, why in ties], prompts)
     _write(out / "labels.parquet", LABELS, labels, prompts)
     report = _report(pairs, labels, refused, bars, before, after, settings)
+    report["versions"] = versions.report(versions.series_of(run.path("ingest"), posts=posts))
     report["ties"] = dict(sorted(Counter(why for _, why in ties).items()))
     report["labels"]["left_out_for_balance"] = unbalanced
     (out / "report.json").write_text(json.dumps(report, indent=1, sort_keys=True) + "\n", encoding="utf-8")

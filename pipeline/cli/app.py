@@ -257,6 +257,36 @@ def diff(
     show_notices(found["notices"])
 
 
+@app.command("requests")
+def requests_command(
+    workspace: Workspace = DEFAULT_WORKSPACE,
+    run: RunId = None,
+    limit: Annotated[int, typer.Option(help="Posts shown at most.")] = 20,
+    json: Json = False,
+) -> None:
+    """Posts for which people asked for a note, those that want one most first, with what they suggested."""
+    from ingest.requests import ranked_requests
+    from pipeline.plan import Plan
+    from storage.store import Store
+    from texts.note import clean_text
+
+    store = Store(workspace)
+    rows = ranked_requests(Plan(store, run or newest_run(store)).input("ingest").path)[:limit]
+    if json:
+        emit([row | {"post_id": str(row["post_id"])} for row in rows])
+        return
+    for row in rows:
+        print(
+            f"{row['post_id']}  {row['notes']} notes{', one rated Helpful' if row['helpful'] else ''}, reach {row['reach']} of 6"
+        )
+        for text in row["suggestions"][:3]:
+            print(f"    {clean_text(text)}")
+        for link in row["links"][:3]:
+            print(f"    link offered by a reader, unchecked: {clean_text(link)}")
+    if not rows:
+        print("The snapshot holds no requests.")
+
+
 @app.command("inspect")
 def inspect_command(
     workspace: Workspace = DEFAULT_WORKSPACE,

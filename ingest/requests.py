@@ -1,0 +1,104 @@
+"""Which posts want a note: people's requests in a snapshot, ranked, without copies and spam."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from nouns.snapshot import read_table
+
+MANY_POSTS = 5  # posts under which one and the same text or link is a template, not a request
+FEWEST_LETTERS = 8  # a shorter suggestion says nothing
+
+# The feeds in which X showed a request, the choosiest first: how far it got says how many asked, which X does not publish.
+FEEDS = {
+    "noteRequestFeedEligibleTimestamp": 3,  # shown to note writers in the app
+    "apiSmallFeedEligibleTimestamp": 2,
+    "apiLargeFeedEligibleTimestamp": 1,
+    "apiXlFeedEligibleTimestamp": 0,
+}
+
+
+def ranked_requests(snapshot: Path) -> list[dict[str, Any]]:
+    """The posts for which people asked for a note, those that want one most first.
+
+    A post stands higher without a note that is rated Helpful, the choosier the feeds that X showed the request in, the more
+    different suggestions and links it has (each 1, a link 2, both at most 10 a post), and the later it was asked for. The same
+    words or link under `MANY_POSTS` posts count as spam. Per post: `post_id`, `since` (ms), `reach` (0 to 6), `suggestions`,
+    `links` (offered by readers, checked by nobody), `notes`, `helpful` (has a note rated Helpful), `spam` (left out).
+    """
+    table = read_table(snapshot, "note_requests").collect()
+    asked: dict[int, tuple[list[str], list[str]]] = {}
+    posts_of: dict[str, set[int]] = defaultdict(set)
+    for row in table.iter_rows(named=True):
+        said, links = _read(row["suggestions"], row["sourceLinks"])
+        asked[row["tweetId"]] = said, links
+        for text in (*said, *links):
+            posts_of[_key(text)].add(row["tweetId"])
+    notes = read_table(snapshot, "notes", ["noteId", "tweetId"])
+    status = read_table(snapshot, "note_status_history", ["noteId", "currentStatus"])
+    there = notes.join(status, on="noteId", how="left").group_by("tweetId").agg(
+        pl.len(), helpful=(pl.col("currentStatus") == "CURRENTLY_RATED_HELPFUL").any()
+    )  # fmt: skip
+    known = {post: (n, bool(helpful)) for post, n, helpful in there.collect().iter_rows()}
+    found = []
+    for row in table.iter_rows(named=True):
+        post = row["tweetId"]
+        kept, spam = [], 0
+        for texts in asked[post]:
+            distinct = list({_key(text): text for text in reversed(texts)}.values())[::-1]
+            good = [text for text in distinct if len(posts_of[_key(text)]) < MANY_POSTS]
+            spam += len(distinct) - len(good)
+            kept.append(good)
+        times = [row[feed] for feed in FEEDS if row[feed] is not None]
+        n_notes, helpful = known.get(post, (0, False))
+        found.append(
+            {
+                "post_id": post,
+                "since": min(times, default=None),
+                "reach": sum(weight for feed, weight in FEEDS.items() if row[feed] is not None),
+                "suggestions": kept[0],
+                "links": kept[1],
+                "notes": n_notes,
+                "helpful": helpful,
+                "spam": spam,
+            }
+        )
+    return sorted(found, key=_order)
+
+
+def _order(row: dict[str, Any]) -> tuple[Any, ...]:
+    said = min(len(row["suggestions"]) + 2 * len(row["links"]), 10)
+    return row["helpful"], -(row["reach"] + said), -(row["since"] or 0), row["post_id"]
+
+
+def _read(suggestions: str | None, links: str | None) -> tuple[list[str], list[str]]:
+    """What was said and linked, both as X writes them: JSON arrays. What can't be read counts as nothing."""
+    said, linked = [], [link for link in _json(links) if isinstance(link, str)]
+    for entry in _json(suggestions):
+        if isinstance(entry, dict):
+            text, link = (" ".join(str(entry.get(name) or "").split()) for name in ("suggestion", "source_link"))
+            linked += [link] if link else []
+            if sum(map(str.isalpha, text)) >= FEWEST_LETTERS and not re.fullmatch(r"https?://\S+", text):
+                said.append(text)
+    return said, [link for link in linked if re.match(r"https?://", link)]
+
+
+def _json(text: str | None) -> list[Any]:
+    try:
+        value = json.loads(text or "[]")
+    except (ValueError, RecursionError):
+        return []
+    return value if isinstance(value, list) else []
+
+
+def _key(text: str) -> str:
+    """Equal for texts that differ in case, marks and blanks alone, and for a link with and without its query."""
+    if text.startswith("http"):
+        return re.sub(r"[?#].*$", "", text.lower()).rstrip("/")
+    return " ".join(re.findall(r"\w+", text.lower()))

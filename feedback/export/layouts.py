@@ -15,231 +15,71 @@ import pyarrow as pa
 MESSAGES = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
 _S, _F, _B = pa.string(), pa.float64(), pa.bool_()
 
-_REASONS = pa.list_(pa.struct([("side", _S), ("tag", _S), ("probability", _F)]))
 _SIDES = ("negative", "middle", "positive")
 
-_EVIDENCE = [
-    ("score_chosen", _F),
-    ("score_rejected", _F),
-    ("score_gap", _F),
-    ("gap_ci_low", _F),
-    ("gap_ci_high", _F),
-    ("p_flip", _F),
-    ("label_source", _S),
-    ("pair_rule", _S),
-    ("why_chosen", _S),
-    ("stance", _S),
-    ("jury_agrees", _B),
-    *((f"{which}_helpful_{side}", _F) for which in ("chosen", "rejected") for side in _SIDES),
-    ("chosen_reasons", _REASONS),
-    ("rejected_reasons", _REASONS),
-    ("rejected_failed_checks", pa.list_(_S)),
-    ("real_chosen", _F),
-    ("real_rejected", _F),
-    ("pair_id", _S),
-    ("cluster_id", _S),
-    ("post_id", _S),
-    ("chosen_id", _S),
-    ("rejected_id", _S),
-    ("run_id", _S),
-    ("jury_id", _S),
-    ("prompt_sha256", _S),
-    ("prompt_version", _S),
-    ("prompt_redacted", _B),
-    ("reply_form", _S),
-    ("model_id", _S),
-    ("model_revision", _S),
-    ("language", _S),
-    ("split_key", _S),
-]
+# Columns that are no strings, by their type. A name has one type in all configs (but `prompt` in `h4`, which is a string).
+_TYPES: dict[pa.DataType, str] = {
+    MESSAGES: "prompt chosen rejected completion response_a response_b",
+    _F: """score_chosen score_rejected score_gap gap_ci_low gap_ci_high p_flip @helpful_chosen @helpful_rejected @helpful real_chosen
+        real_rejected score score_lower score_upper note_factor score_bridging_intercept score_gaussian score_worst_side
+        score_group_aware score_schulze score_mean score_before score_after rating rating_before rating_after score_a score_b
+        juror_factor juror_intercept p_not_helpful p_somewhat_helpful p_helpful chosen_rating rejected_rating margin""",
+    _B: "jury_agrees prompt_redacted label",
+    pa.int64(): "round n_jurors",
+    pa.list_(pa.struct([("side", _S), ("tag", _S), ("probability", _F)])): "chosen_reasons rejected_reasons reasons",
+    pa.list_(_S): "rejected_failed_checks failed_checks source_note_ids completions candidate_ids",
+    pa.list_(_F): "scores curve",
+    pa.list_(_B): "gate_pass",
+    pa.list_(pa.int64()): "ranks",
+}
 
-_ABOUT_PROMPT = [
-    ("post_id", _S),
-    ("cluster_id", _S),
-    ("request_id", _S),
-    ("run_id", _S),
-    ("jury_id", _S),
-    ("prompt_sha256", _S),
-    ("prompt_version", _S),
-    ("prompt_redacted", _B),
-    ("reply_form", _S),
-    ("language", _S),
-    ("split_key", _S),
-]
+_GROUPS = {
+    "helpful": "helpful_negative helpful_middle helpful_positive",
+    "helpful_chosen": "chosen_helpful_negative chosen_helpful_middle chosen_helpful_positive",
+    "helpful_rejected": "rejected_helpful_negative rejected_helpful_middle rejected_helpful_positive",
+    "gap": "score_gap gap_ci_low gap_ci_high p_flip",
+    "evidence": """score_chosen score_rejected @gap label_source pair_rule why_chosen stance jury_agrees @helpful_chosen
+        @helpful_rejected chosen_reasons rejected_reasons rejected_failed_checks real_chosen real_rejected pair_id cluster_id
+        post_id chosen_id rejected_id run_id jury_id prompt_sha256 prompt_version prompt_redacted reply_form model_id
+        model_revision language split_key""",
+    "about": """post_id cluster_id request_id run_id jury_id prompt_sha256 prompt_version prompt_redacted reply_form language
+        split_key""",
+}
+
+_COLUMNS = {
+    "dpo": "prompt chosen rejected @evidence",
+    "kto": """prompt completion label label_reason label_source score score_lower score_upper @helpful reasons failed_checks
+        candidate_id model_id model_revision @about""",
+    "reward": "chosen rejected @evidence",
+    "grpo": "prompt classification source_note_ids @about",
+    "scored": "prompt completions scores ranks gate_pass candidate_ids @about",
+    "sft": "prompt completion decision_id decision_kind candidate_id @about",
+    "candidates": """candidate_id post_id cluster_id note language classification source_note_ids parent_id round model_id
+        prompt_version request_id outcome decided_by decided_why failed_checks score score_lower score_upper note_factor
+        unjudged_reason run_id jury_id split_key""",
+    "jury": """text_id post_id kind aggregator n_jurors score score_lower score_upper note_factor @helpful
+        score_bridging_intercept score_gaussian score_worst_side score_group_aware score_schulze score_mean curve reasons run_id
+        jury_id split_key""",
+    "hindsight": """prompt response feedback improved feedback_source score_before score_after response_id improved_id @about""",
+    "stable_alignment": """kind prompt draft feedback response rating rating_before rating_after draft_id response_id @about""",
+    "ties": "prompt response_a response_b tie_reason score_a score_b @gap stance pair_id id_a id_b @about",
+    "responses": """text_id post_id juror_id juror_factor juror_intercept p_not_helpful p_somewhat_helpful p_helpful run_id jury_id
+        split_key""",
+    "h4": "prompt prompt_id chosen rejected chosen_rating rejected_rating chosen_model rejected_model post_id split_key",
+}
+
+
+def _names(words: str) -> list[str]:
+    """The column names in a line, groups (`@name`) taken apart."""
+    return [name for word in words.split() for name in (_names(_GROUPS[word[1:]]) if word[0] == "@" else [word])]
+
+
+_TYPE_OF = {name: kind for kind, words in _TYPES.items() for name in _names(words)}
 
 SCHEMAS: dict[str, pa.Schema] = {
-    "dpo": pa.schema([("prompt", MESSAGES), ("chosen", MESSAGES), ("rejected", MESSAGES), *_EVIDENCE]),
-    "kto": pa.schema(
-        [
-            ("prompt", MESSAGES),
-            ("completion", MESSAGES),
-            ("label", _B),
-            ("label_reason", _S),
-            ("label_source", _S),
-            ("score", _F),
-            ("score_lower", _F),
-            ("score_upper", _F),
-            *((f"helpful_{side}", _F) for side in _SIDES),
-            ("reasons", _REASONS),
-            ("failed_checks", pa.list_(_S)),
-            ("candidate_id", _S),
-            ("model_id", _S),
-            ("model_revision", _S),
-            *_ABOUT_PROMPT,
-        ]
-    ),
-    "reward": pa.schema([("chosen", MESSAGES), ("rejected", MESSAGES), *_EVIDENCE]),
-    "grpo": pa.schema(
-        [("prompt", MESSAGES), ("classification", _S), ("source_note_ids", pa.list_(_S)), *_ABOUT_PROMPT]
-    ),
-    "scored": pa.schema(
-        [
-            ("prompt", MESSAGES),
-            ("completions", pa.list_(_S)),
-            ("scores", pa.list_(_F)),
-            ("ranks", pa.list_(pa.int64())),
-            ("gate_pass", pa.list_(_B)),
-            ("candidate_ids", pa.list_(_S)),
-            *_ABOUT_PROMPT,
-        ]
-    ),
-    "sft": pa.schema(
-        [
-            ("prompt", MESSAGES),
-            ("completion", MESSAGES),
-            ("decision_id", _S),
-            ("decision_kind", _S),
-            ("candidate_id", _S),
-            *_ABOUT_PROMPT,
-        ]
-    ),
-    "candidates": pa.schema(
-        [
-            ("candidate_id", _S),
-            ("post_id", _S),
-            ("cluster_id", _S),
-            ("note", _S),
-            ("language", _S),
-            ("classification", _S),
-            ("source_note_ids", pa.list_(_S)),
-            ("parent_id", _S),
-            ("round", pa.int64()),
-            ("model_id", _S),
-            ("prompt_version", _S),
-            ("request_id", _S),
-            ("outcome", _S),
-            ("decided_by", _S),
-            ("decided_why", _S),
-            ("failed_checks", pa.list_(_S)),
-            ("score", _F),
-            ("score_lower", _F),
-            ("score_upper", _F),
-            ("note_factor", _F),
-            ("unjudged_reason", _S),
-            ("run_id", _S),
-            ("jury_id", _S),
-            ("split_key", _S),
-        ]
-    ),
-    "jury": pa.schema(
-        [
-            ("text_id", _S),
-            ("post_id", _S),
-            ("kind", _S),
-            ("aggregator", _S),
-            ("n_jurors", pa.int64()),
-            ("score", _F),
-            ("score_lower", _F),
-            ("score_upper", _F),
-            ("note_factor", _F),
-            ("helpful_negative", _F),
-            ("helpful_middle", _F),
-            ("helpful_positive", _F),
-            ("score_bridging_intercept", _F),
-            ("score_gaussian", _F),
-            ("score_worst_side", _F),
-            ("score_group_aware", _F),
-            ("score_schulze", _F),
-            ("score_mean", _F),
-            ("curve", pa.list_(_F)),
-            ("reasons", _REASONS),
-            ("run_id", _S),
-            ("jury_id", _S),
-            ("split_key", _S),
-        ]
-    ),
-    "hindsight": pa.schema(
-        [
-            ("prompt", MESSAGES),
-            ("response", _S),
-            ("feedback", _S),
-            ("improved", _S),
-            ("feedback_source", _S),
-            ("score_before", _F),
-            ("score_after", _F),
-            ("response_id", _S),
-            ("improved_id", _S),
-            *_ABOUT_PROMPT,
-        ]
-    ),
-    "stable_alignment": pa.schema(
-        [
-            ("kind", _S),
-            ("prompt", MESSAGES),
-            ("draft", _S),
-            ("feedback", _S),
-            ("response", _S),
-            ("rating", _F),
-            ("rating_before", _F),
-            ("rating_after", _F),
-            ("draft_id", _S),
-            ("response_id", _S),
-            *_ABOUT_PROMPT,
-        ]
-    ),
-    "ties": pa.schema(
-        [
-            ("prompt", MESSAGES),
-            ("response_a", MESSAGES),
-            ("response_b", MESSAGES),
-            ("tie_reason", _S),
-            ("score_a", _F),
-            ("score_b", _F),
-            *((name, _F) for name in ("score_gap", "gap_ci_low", "gap_ci_high", "p_flip")),
-            ("stance", _S),
-            ("pair_id", _S),
-            ("id_a", _S),
-            ("id_b", _S),
-            *_ABOUT_PROMPT,
-        ]
-    ),
-    "responses": pa.schema(
-        [
-            ("text_id", _S),
-            ("post_id", _S),
-            ("juror_id", _S),
-            *((name, _F) for name in ("juror_factor", "juror_intercept")),
-            *((name, _F) for name in ("p_not_helpful", "p_somewhat_helpful", "p_helpful")),
-            ("run_id", _S),
-            ("jury_id", _S),
-            ("split_key", _S),
-        ]
-    ),
-    "h4": pa.schema(
-        [
-            ("prompt", _S),
-            ("prompt_id", _S),
-            ("chosen", MESSAGES),
-            ("rejected", MESSAGES),
-            ("chosen_rating", _F),
-            ("rejected_rating", _F),
-            ("chosen_model", _S),
-            ("rejected_model", _S),
-            ("post_id", _S),
-            ("split_key", _S),
-        ]
-    ),
+    config: pa.schema([(name, _TYPE_OF.get(name, _S)) for name in _names(words)]) for config, words in _COLUMNS.items()
 }
+SCHEMAS["h4"] = SCHEMAS["h4"].set(0, pa.field("prompt", _S))
 
 WITH_PROMPT = ("dpo", "kto", "reward", "grpo", "scored", "sft", "hindsight", "stable_alignment", "ties", "h4")
 """Configs whose rows hold a prompt."""

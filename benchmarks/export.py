@@ -1,6 +1,6 @@
 """How fast, and in how much memory, pairs become a dataset folder: `python -m benchmarks.export [--pairs N ...]`.
 
-Makes a run of N pairs (16 a post, prompts of about 1,200 characters, notes of about 230), exports it with the default
+Makes a run of N pairs (16 a post, prompts of about 1,200 characters, notes of about 230, none like another), exports it with the default
 settings and prints one JSON line for each size: seconds, peak resident bytes of the export alone (a process of its own), bytes written.
 """
 
@@ -20,23 +20,8 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-WORDS = [
-    "harbour",
-    "village",
-    "council",
-    "record",
-    "budget",
-    "survey",
-    "bridge",
-    "school",
-    "doctor",
-    "report",
-    "minister",
-    "study",
-    "figure",
-    "river",
-    "museum",
-]
+SYLLABLES = ("ka", "lo", "mi", "ne", "pu", "ra", "so", "ti", "ve", "zu", "ber", "dan", "fil", "gor")
+WORDS = [a + b + c for a in SYLLABLES for b in SYLLABLES for c in SYLLABLES]
 PAIRS_PER_POST = 16
 
 
@@ -88,7 +73,9 @@ def make_run(root: Path, n_pairs: int) -> dict[str, Path]:
     def text(words: int) -> str:
         return " ".join(rng.choice(vocabulary, words)) + ". https://news.example.org/a"
 
-    notes = [text(30) for _ in range(5000)]
+    def notes(n: int) -> list[str]:
+        return [" ".join(words) + ". https://news.example.org/a" for words in rng.choice(vocabulary, (n, 30)).tolist()]
+
     prompts = [[{"role": "system", "content": text(60)}, {"role": "user", "content": text(110)}] for _ in range(2000)]
     for schema, name in ((PAIRS, "pairs"), (LABELS, "labels")):
         with pq.ParquetWriter(
@@ -98,12 +85,12 @@ def make_run(root: Path, n_pairs: int) -> dict[str, Path]:
                 n = min(50_000, n_pairs - start)
                 row = np.arange(start, start + n)
                 post = posts[row // PAIRS_PER_POST]
-                pick = rng.integers(0, len(notes), (2, n))
+                chosen, rejected = notes(n), notes(n)
                 columns = {
                     "pair_id": [f"{i:016x}" for i in row], "candidate_id": [f"{i:016x}" for i in row], "post_id": post, "cluster_id": [f"c{p}" for p in post],
                     "request_id": [f"q{p}" for p in post], "prompt_sha256": ["0" * 64] * n, "prompt_version": ["draft-1"] * n,
                     "prompt": [prompts[p % len(prompts)] for p in post], "chosen_id": [f"a{i}" for i in row], "rejected_id": [f"b{i}" for i in row],
-                    "chosen": [notes[i] for i in pick[0]], "rejected": [notes[i] for i in pick[1]], "text": [notes[i] for i in pick[0]],
+                    "chosen": chosen, "rejected": rejected, "text": chosen,
                     "label": rng.random(n) < 0.5, "reason": ["bar"] * n, "label_source": ["jury"] * n, "pair_rule": ["matched"] * n, "model_id": ["writer"] * n, "language": ["en"] * n,
                 } | {name: rng.random(n) for name in ("score_chosen", "score_rejected", "score_gap", "gap_ci_low", "gap_ci_high", "p_flip", "score", "lower", "upper")}  # fmt: skip
                 arrays = [

@@ -54,11 +54,6 @@ def pick(drafts: Sequence[Draft]) -> Draft | None:
     return max(fit, key=lambda draft: draft.proxy or 0.0, default=None)
 
 
-def best_of(drafts: Sequence[Draft], n: int) -> Draft | None:
-    """The pick among the first `n` drafts."""
-    return pick(drafts[:n])
-
-
 def distinct(texts: Sequence[str], n: int) -> float:
     """Share of different word n-grams among all of them (links apart), in [0, 1]; 0 where there is none."""
     grams: list[tuple[str, ...]] = []

@@ -11,7 +11,7 @@ from feedback.settings import ExportSettings
 from jury.judge.context import read_contexts
 from jury.judge.stage import open_bench, seat_juries
 from jury.settings import JudgeCandidatesSettings
-from nouns.run import Run, read_rows
+from nouns.run import Run
 from nouns.stage import Tools
 
 POSTS_AT_ONCE = 100
@@ -41,15 +41,11 @@ def responses(
             continue
         contexts = read_contexts(run.path("ingest"), parameters, run.path("cluster_notes"), some)
         texts = []
-        for directory in ("draft_candidates", "revise_candidates"):
-            if run.has(directory) and (run.path(directory) / "candidates.parquet").is_file():
-                for row in (
-                    read_rows(run.path(directory), "candidates", some).sort("post_id", "candidate_id").to_dicts()
-                ):
-                    if row["candidate_id"] in ids and row["post_id"] in contexts:
-                        about = (row["classification"], row["language"], row["source_note_ids"] or ())
-                        judged = contexts[row["post_id"]].judged_candidate(row["candidate_id"], row["text"], *about)
-                        texts.append((row["candidate_id"], judged))
+        for row in run.with_posts(some).candidates().filter(pl.col("candidate_id").is_in(ids)).iter_rows(named=True):
+            if row["post_id"] in contexts:
+                about = (row["classification"], row["language"], row["source_note_ids"] or ())
+                judged = contexts[row["post_id"]].judged_candidate(row["candidate_id"], row["text"], *about)
+                texts.append((row["candidate_id"], judged))
         for context in contexts.values():
             texts += [(f"note-{n}", context.judged_note(n)) for n in sorted(context.own) if f"note-{n}" in ids]
         if not texts:

@@ -119,11 +119,7 @@ class _Job:
     """What every part of an export needs to know, read once: splits, deleted notes, post texts."""
 
     def __init__(self, out: Path, settings: ExportSettings, run: Run) -> None:
-        self.out, self.settings, self.snapshot = out, settings, run.path("ingest")
-        self.candidates, self.checks = run.path("draft_candidates"), run.path("check_candidates")
-        self.verdicts, self.selections = run.path("judge_candidates"), run.path("select_winners")
-        revisions = run.path("revise_candidates") if run.has("revise_candidates") else None
-        self.revisions = revisions if revisions and (revisions / "candidates.parquet").is_file() else None
+        self.out, self.settings, self.run, self.snapshot = out, settings, run, run.path("ingest")
         self.jury, clusters = run.path("train_jury"), run.path("cluster_notes")
         self.run_id, self.jury_id = str(run.given.get("run_id", run.run_id)), self.jury.name
         self.form: ReplyForm = "text"
@@ -156,12 +152,14 @@ class _Job:
             fitted = pl.scan_parquet(run.path("fit_raters") / "notes.parquet").select("noteId", "intercept")
             ids = [version.note_id for steps in self.steps.values() for step in steps for version in step]
             self.intercepts = dict(fitted.filter(pl.col("noteId").is_in(ids)).collect().iter_rows())
-        self.selected = {int(line["post_id"]): line for line in read_jsonl(self.selections / "selections.jsonl")}
+        self.selected = {
+            int(line["post_id"]): line for line in read_jsonl(run.path("select_winners") / "selections.jsonl")
+        }
 
     def find_copies(self, pairs: Path) -> None:
         """Which texts of test posts are nearly word for word in train posts too: their rows are left out of test."""
         places = [(pairs / "pairs.parquet", ("chosen", "rejected")), (pairs / "labels.parquet", ("text",))]
-        places += [(directory / "candidates.parquet", ("text",)) for directory in self.directories()]
+        places += [(path, ("text",)) for path in self.candidate_files()]
         known = [(path, columns) for path, columns in places if path.is_file()]
         self.copies = copies_in_train(known, self.keys.select("post_id", "test"))
 
@@ -190,9 +188,9 @@ class _Job:
         )
         ids = [pl.Series([f"note-{note}" for note in gone.to_list()], dtype=pl.String)]
         requests = []
-        for directory in self.directories():
+        for path in self.candidate_files():
             found = (
-                pl.scan_parquet(directory / "candidates.parquet")
+                pl.scan_parquet(path)
                 .filter(pl.col("source_note_ids").list.eval(pl.element().is_in(gone.implode())).list.any())
                 .select("candidate_id", "request_id")
                 .collect()
@@ -201,13 +199,10 @@ class _Job:
             requests.append(found["request_id"])
         return pl.concat(ids), pl.concat(requests).unique()
 
-    def directories(self) -> list[Path]:
-        return [candidates for candidates, _, _ in self.stage_directories()]
-
-    def stage_directories(self) -> list[tuple[Path, Path, Path]]:
-        """Where candidates, checks and verdicts are: of the drafts and, where there are any, of the revisions."""
-        drafts = (self.candidates, self.checks, self.verdicts)
-        return [drafts, (self.revisions,) * 3] if self.revisions else [drafts]
+    def candidate_files(self) -> list[Path]:
+        """The tables of the drafts and, where there are any, of the revisions."""
+        there = [self.run.path(s) for s in ("draft_candidates", "revise_candidates") if self.run.has(s)]
+        return [path for directory in there if (path := directory / "candidates.parquet").is_file()]
 
     def complete(self, frame: pl.DataFrame, prompts: bool) -> tuple[pl.DataFrame, Counter[str]]:
         """Rows ready for a layout: deleted notes' rows gone, texts fit to leave, ids as strings, split known."""
@@ -388,8 +383,9 @@ def _from_posts(
         "stable_alignment": _stable_alignment, "sft": _sft,
     }  # fmt: skip
     records: dict[int, list[dict[str, Any]]] = {}
-    if job.revisions and "stable_alignment" in writers:
-        for record in read_jsonl(Path(job.revisions) / "training_records.jsonl"):
+    revisions = job.run.directories.get("revise_candidates")
+    if revisions and (revisions / "training_records.jsonl").is_file() and "stable_alignment" in writers:
+        for record in read_jsonl(revisions / "training_records.jsonl"):
             records.setdefault(int(record["post_id"]), []).append(record)
     for start in range(0, len(job.posts), POSTS_AT_ONCE):
         chunk = _Chunk(job, job.posts[start : start + POSTS_AT_ONCE], decided, records)
@@ -418,23 +414,18 @@ class _Chunk:
         self.job, self.posts = job, posts
         self.decisions = {post: decided[post] for post in posts if post in decided}
         self.records = [record for post in posts for record in records.get(post, ())]
-        dirs = job.stage_directories()
-        order = ["post_id", "candidate_id"]
-        self.candidates = pl.concat([read_rows(d, "candidates", posts) for d, _, _ in dirs]).sort(order)
-        self.verdicts = pl.concat([read_rows(v, "verdicts", posts) for _, _, v in dirs]).sort(order)
-        self.existing = read_rows(job.verdicts, "existing", posts).sort("post_id", "note_id")
-        checks = pl.concat(
-            [read_rows(c, "checks", posts).select("candidate_id", "check", "outcome") for _, c, _ in dirs]
-        )
+        run = job.run.with_posts(posts)
+        self.candidates = run.candidates()
+        self.verdicts = run.verdicts().sort("post_id", "candidate_id")
+        self.existing = run.table("judge_candidates", "existing").sort("post_id", "note_id")
         self.failed = (
-            checks.filter(pl.col("outcome") != "passed")
+            run.checks()
+            .filter(pl.col("outcome") != "passed")
             .group_by("candidate_id")
             .agg(pl.col("check").unique().sort().alias("failed_checks"))
         )
-        self.losers = read_rows(job.selections, "losers", posts)
-        self.prompts = pl.concat([read_rows(d, "prompts", posts) for d, _, _ in dirs]).unique(
-            "request_id", keep="first", maintain_order=True
-        )
+        self.losers = run.table("select_winners", "losers")
+        self.prompts = run.prompts().unique("request_id", keep="first", maintain_order=True)
 
     def full(self) -> pl.DataFrame:
         """Candidates with verdict, failed checks and what decided against them."""
@@ -518,12 +509,6 @@ def _jury(chunk: _Chunk) -> pl.DataFrame:
     return both.sort("post_id", "text_id").with_columns(score_lower="lower", score_upper="upper", note_factor="factor")
 
 
-def _lineage(chunk: _Chunk) -> pl.DataFrame:
-    if chunk.job.revisions is None:
-        return pl.DataFrame()
-    return read_rows(chunk.job.revisions, "lineage", chunk.posts).sort("post_id", "candidate_id")
-
-
 def _hindsight(chunk: _Chunk) -> pl.DataFrame:
     """Feedback on a text and, where there is one, the better text: from the simulated jury, from analysts, and what raters suggested
     for a version of a collaborative note, under the prompt that shows the note.
@@ -539,7 +524,9 @@ def _hindsight(chunk: _Chunk) -> pl.DataFrame:
     )
     rows = []
     known = {row["candidate_id"]: row for row in texts.iter_rows(named=True)}
-    for line in _lineage(chunk).iter_rows(named=True):
+    revisions = chunk.job.run.directories.get("revise_candidates")
+    lineage = read_rows(revisions, "lineage", chunk.posts, optional=True)
+    for line in sorted(lineage.iter_rows(named=True), key=lambda line: (line["post_id"], line["candidate_id"])):
         parent, child = known[line["parent_id"]], known[line["candidate_id"]]
         shared = {
             "post_id": line["post_id"],
@@ -681,17 +668,14 @@ def _publication(job: _Job, history: Sequence[Decision]) -> list[Withheld]:
     posts = sorted({row.post_id for row in history} & set(job.keys["post_id"].to_list()))
     if not posts:
         return []
-    dirs = job.stage_directories()
-    candidates = pl.concat([read_rows(d, "candidates", posts) for d, _, _ in dirs])
-    scores = pl.concat(
-        [read_rows(v, "verdicts", posts).select("candidate_id", "score", "lower", "upper") for _, _, v in dirs]
-    )
-    checks = pl.concat(
-        [read_rows(c, "checks", posts).select("candidate_id", "check", "outcome", "reason") for _, c, _ in dirs]
-    )
-    failed = checks.filter(pl.col("outcome") != "passed").unique("candidate_id", keep="first", maintain_order=True)
-    full = candidates.join(scores, on="candidate_id", how="left", maintain_order="left").join(
-        failed, on="candidate_id", how="left", maintain_order="left"
+    run = job.run.with_posts(posts)
+    scores = run.verdicts().select("candidate_id", "score", "lower", "upper")
+    failed = run.checks().filter(pl.col("outcome") != "passed").select("candidate_id", "check", "outcome", "reason")
+    failed = failed.unique("candidate_id", keep="first", maintain_order=True)
+    full = (
+        run.candidates()
+        .join(scores, on="candidate_id", how="left", maintain_order="left")
+        .join(failed, on="candidate_id", how="left", maintain_order="left")
     )
     texts: dict[int, list[HeldText]] = {post: [] for post in posts}
     for row in full.iter_rows(named=True):
@@ -718,15 +702,9 @@ def _beside(job: _Job, rows: dict[str, dict[str, int]], pairs: Path) -> None:
     settings = job.settings
     report_path = Path(pairs) / "report.json"
     report = json.loads(report_path.read_text(encoding="utf-8")) if report_path.is_file() else {}
-    frame = pl.concat(
-        [
-            pl.scan_parquet(d / "candidates.parquet").select("writer", "language", "prompt_version")
-            for d in job.directories()
-        ]
-    )
-    writers = frame.select(pl.col("writer").unique().sort()).collect()["writer"].drop_nulls().to_list()
-    languages = frame.select(pl.col("language").unique().sort()).collect()["language"].drop_nulls().to_list()
-    versions = frame.select(pl.col("prompt_version").unique().sort()).collect()["prompt_version"].drop_nulls().to_list()
+    told = [pl.scan_parquet(path).select("writer", "language", "prompt_version") for path in job.candidate_files()]
+    frame = pl.concat(told).unique().collect()
+    writers, languages, versions = (frame[name].drop_nulls().unique().sort().to_list() for name in frame.columns)
     if settings.include_post_text:
         note = "the bytes as sent; where posts have texts, those are in them."
     elif job.redacted:

@@ -16,7 +16,7 @@ from feedback.pairs.pairs import similarity
 from feedback.settings import LearnOutcomesSettings
 from jury.tables import read_jsonl, write_jsonl, write_rows
 from nouns.notices import notice
-from nouns.run import Run, read_rows
+from nouns.run import Run
 from nouns.snapshot import looks_lost, read_table
 from nouns.stage import Counts, Tools
 from nouns.tables import arrow
@@ -39,15 +39,9 @@ def learn_outcomes(
     are gone that the later snapshot looks incomplete, they count as `lost`, no winner is withdrawn for them, and a notice warns.
     """
     snapshot, parameters = run.other().path("ingest"), run.other().path("fit_raters")
-    candidates = run.path("draft_candidates")
-    verdicts, selections = run.path("judge_candidates"), run.path("select_winners")
-    revisions = run.path("revise_candidates") if run.has("revise_candidates") else None
-    existing = read_rows(verdicts, "existing", None).filter(pl.col("unjudged_reason").is_null())
-    winners = {
-        int(line["post_id"]): line
-        for line in read_jsonl(Path(selections) / "selections.jsonl")
-        if line["outcome"] == "winner"
-    }
+    existing = run.table("judge_candidates", "existing").filter(pl.col("unjudged_reason").is_null())
+    lines = read_jsonl(run.path("select_winners") / "selections.jsonl")
+    winners = {int(line["post_id"]): line for line in lines if line["outcome"] == "winner"}
     posts = sorted(set(existing["post_id"].to_list()) | set(winners))
     notes = _later_notes(snapshot, parameters, posts)
     codes: Counter[str] = Counter()
@@ -83,7 +77,8 @@ def learn_outcomes(
             continue
         rows.append(_outcome(line["candidate_id"], "winner", best, line | {"post_id": post}, 0))
     pairs = outcome_pairs(rows, by_id, settings)
-    sources = _sources(candidates, revisions, posts)
+    drafted = run.with_posts(posts).candidates().select("candidate_id", "source_note_ids")
+    sources = {name: list(notes or ()) for name, notes in drafted.iter_rows()}
     if lost:  # nothing is withdrawn for a source that is only missing
         alive |= {note for notes_of in sources.values() for note in notes_of}
     gone = withdrawals(winners, sources, alive, of_post)
@@ -245,12 +240,3 @@ def _later_notes(snapshot: Path, parameters: Path, posts: Sequence[int]) -> pl.D
 
 def _alive(snapshot: Path) -> set[int]:
     return set(read_table(snapshot, "notes", ["noteId"]).collect()["noteId"].to_list())
-
-
-def _sources(candidates: Path, revisions: Path | None, posts: Sequence[int]) -> dict[str, list[int]]:
-    found: dict[str, list[int]] = {}
-    for directory in (candidates, revisions):
-        if directory is not None and (Path(directory) / "candidates.parquet").is_file():
-            frame = read_rows(directory, "candidates", posts).select("candidate_id", "source_note_ids")
-            found |= {name: list(notes or ()) for name, notes in frame.iter_rows()}
-    return found

@@ -61,7 +61,7 @@ def build_pairs(
     hundred at a time; texts of the pairs kept are in memory until the surface test has had its say, prompts never are.
     """
     clusters, candidates, verdicts = (run.path(s) for s in ("cluster_notes", "draft_candidates", "judge_candidates"))
-    selections = run.path("select_winners") if run.has("select_winners") else None
+    selections = run.directories.get("select_winners")
     decisions = run.given.get("decisions")
     unknown = sorted(set(settings.rules) - set(RULES))
     if unknown:
@@ -157,33 +157,30 @@ def materials(
 
     `winners`: the winning text's id by post, read from the run where not given. `decided`: analysts' decisions by post.
     """
-    snapshot, candidates = run.path("ingest"), run.path("draft_candidates")
-    checks, verdicts = run.path("check_candidates"), run.path("judge_candidates")
-    revisions = run.path("revise_candidates") if run.has("revise_candidates") else None
-    selections = run.path("select_winners") if run.has("select_winners") else None
+    snapshot, mine = run.path("ingest"), run.with_posts(posts)
+    selections = run.directories.get("select_winners")
     winners = _winners(selections) if winners is None else winners
     texts: dict[int, list[Text]] = {post: [] for post in posts}
     parents: dict[int, dict[str, str]] = {post: {} for post in posts}
     gates = _gates(selections, posts)
-    same_prompt = _same_prompts(candidates, posts)
-    answers = model_answers(revisions, posts)
+    same_prompt = _same_prompts(run.path("draft_candidates"), posts)
+    answers = model_answers(run.directories.get("revise_candidates"), posts)
     refused = dict.fromkeys(answers.filter(pl.col("outcome") == "failed")["candidate_id"], "judge")
-    for drafted, checked, judged in _dirs(candidates, checks, verdicts, revisions):
-        rows = {row["candidate_id"]: row for row in read_rows(judged, "verdicts", posts).iter_rows(named=True)}
-        failures = _failures(read_rows(checked, "checks", posts))
-        for row in read_rows(drafted, "candidates", posts).sort("candidate_id").iter_rows(named=True):
-            name = row["candidate_id"]
-            row["request_id"] = same_prompt.get(row["request_id"], row["request_id"])
-            failed, doubtful = failures.get(name, ((), False))
-            gate = (failed[0][0] if failed else "") or refused.get(name) or gates.get(name)
-            text = _text(row, rows.get(name), gate, row["parent_id"] is not None)
-            if doubtful and text.status == "judged":
-                text = replace(text, status="unknown")  # a check that could not tell: neither good nor bad
-            said = tuple(f"{check}: {reason}" for check, reason in failed)
-            texts[row["post_id"]].append(replace(text, failed_checks=said))
-            if row["parent_id"] is not None:
-                parents[row["post_id"]][name] = row["parent_id"]
-    existing = read_rows(verdicts, "existing", posts).sort("note_id")
+    rows = {row["candidate_id"]: row for row in mine.verdicts().iter_rows(named=True)}
+    failures = _failures(mine.checks())
+    for row in mine.candidates().sort(pl.col("parent_id").is_not_null(), "candidate_id").iter_rows(named=True):
+        name = row["candidate_id"]
+        row["request_id"] = same_prompt.get(row["request_id"], row["request_id"])
+        failed, doubtful = failures.get(name, ((), False))
+        gate = (failed[0][0] if failed else "") or refused.get(name) or gates.get(name)
+        text = _text(row, rows.get(name), gate, row["parent_id"] is not None)
+        if doubtful and text.status == "judged":
+            text = replace(text, status="unknown")  # a check that could not tell: neither good nor bad
+        said = tuple(f"{check}: {reason}" for check, reason in failed)
+        texts[row["post_id"]].append(replace(text, failed_checks=said))
+        if row["parent_id"] is not None:
+            parents[row["post_id"]][name] = row["parent_id"]
+    existing = mine.table("judge_candidates", "existing").sort("note_id")
     table = read_table(snapshot, "notes", ["noteId", "summary", "classification"])
     notes = table.filter(pl.col("noteId").is_in(existing["note_id"].implode())).collect()
     words = {note: (summary, stance) for note, summary, stance in notes.iter_rows()}
@@ -206,7 +203,7 @@ def materials(
                 "cluster_id": "",
             }
             text = _text(shown | {"writer": "human", "language": languages[post]}, row, None, False)
-            texts[post].append(_as_existing(text))
+            texts[post].append(replace(text, kind="existing"))
     for post in posts:
         yield PostMaterial(
             post,
@@ -276,13 +273,6 @@ def _bound(decision: Mapping[str, Any], texts: Sequence[Text]) -> Mapping[str, A
     return {**decision, "candidate_id": chosen, "other_id": other}
 
 
-def _dirs(candidates: Path, checks: Path, verdicts: Path, revisions: Path | None) -> list[tuple[Path, Path, Path]]:
-    found = [(candidates, checks, verdicts)]
-    if revisions is not None and (Path(revisions) / "candidates.parquet").is_file():
-        found.append((revisions, revisions, revisions))
-    return found
-
-
 def _text(row: Mapping[str, Any], verdict: Mapping[str, Any] | None, gate: str | None, revision: bool) -> Text:
     """A row of candidates (or an existing note in its shape) with its verdict as a `Text`; scores are bridging intercepts."""
     shared = Text(
@@ -312,10 +302,6 @@ def _text(row: Mapping[str, Any], verdict: Mapping[str, Any] | None, gate: str |
         helpful=tuple(verdict[f"helpful_{side}"] for side in SIDES),
         reasons=tuple(verdict["reasons"] or ()),
     )
-
-
-def _as_existing(text: Text) -> Text:
-    return replace(text, kind="existing")
 
 
 def _gates(selections: Path | None, posts: Sequence[int]) -> dict[str, str]:

@@ -21,6 +21,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from json.encoder import encode_basestring
 from pathlib import Path
 from typing import Any, Literal
 
@@ -84,7 +85,8 @@ def reply_form(settings: DraftCandidatesSettings) -> ReplyForm:
 
 def as_reply(text: str, form: ReplyForm) -> str:
     """A note as a writer would have replied with it: what a training target has to look like."""
-    return json.dumps({"note": text}, ensure_ascii=False) if form == "json" else text
+    # What json.dumps gives, seven times as fast: exports write millions.
+    return f'{{"note": {encode_basestring(text)}}}' if form == "json" else text
 
 
 _LANGUAGES = {

@@ -691,7 +691,9 @@ def _ingest_ratings(run: _Run, shards: list[Shard]) -> None:
     n_suggestions = snapshot.write(
         run.out, "suggestions", pl.DataFrame(pl.concat(map(pl.DataFrame, suggestions)).unique())
     )
-    run.tables["ratings"] = {"in": n_in, "out": n_out, "rejected": rejected, "suggestions": n_suggestions}
+    run.tables["ratings"] = {"in": n_in, "out": n_out, "rejected": rejected}
+    if n_suggestions:
+        run.tables["ratings"]["suggestions"] = n_suggestions
 
 
 def _records(

@@ -18,7 +18,7 @@ STAGES: tuple[Stage, ...] = (
         help="X's public files to a typed snapshot, every row accounted for.",
         dag=JURY,
         given=("source", "posts", "as_of"),
-        makes=("ratings", "notes", "note_status_history", "user_enrollment", "suggestions", "note_requests", "posts", "rejects"),  # fmt: skip
+        makes=("ratings", "notes", "note_status_history", "user_enrollment", "suggestions", "note_requests", "posts", "rejects"),
         keeps="snapshots/{id}",
     ),
     Stage(

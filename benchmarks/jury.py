@@ -6,6 +6,7 @@ JSON lines, one per measurement. Without `--data`: speed of the rater model's re
 - `forward`: train on birdwatch-2021 before T, judge posts first noted after T, raters refitted without them, siblings by their ratings only;
 - `grouped`: five folds of notes-2025-26 by post, trained on the rest and on the other folders; labelled optimistic (X's rater parameters saw
   every post, and raters rated every note of a post);
+- `learning`: a tenth to all of the posts of the folders, order on pairs left out and on a folder left out, extrapolated to X's full file;
 - `best_of_n`: on posts of birdwatch-2021 left out of training, up to 1,024 candidates a post recombined from the sentences of its notes; the
   pick of the proxy jury among the first N, as the gold jury (other raters, other encoder) scores it.
 """
@@ -33,6 +34,7 @@ from jury.train.evaluate import (
     EvaluationSet,
     Hidden,
     Predictions,
+    compared_pairs,
     predict,
     score_predictions,
     slices,
@@ -40,6 +42,7 @@ from jury.train.evaluate import (
 )
 from jury.train.extra_data import read_folder
 from jury.train.fit import deal_folds, fit_hierarchical
+from jury.train.measures import mean_measure
 from jury.train.stage import fit_options, held_out_report, train_baselines
 from jury.train.table import FitOptions, TrainingData
 
@@ -154,6 +157,60 @@ def grouped(
         text_only=score_predictions(evaluation, text_only, bootstrap),
         slices=[{"slice": n, "metrics": score_predictions(evaluation, ours, 50, keep=m)} for n, m in slices(evaluation, ours.notes)],
         best_of_post=pick_loss(evaluation, ours, text_only.intercept),
+    )  # fmt: skip
+
+
+def learning(data_dir: Path, encoder: Encoder, folders: tuple[str, ...], judged: str) -> None:
+    """From a tenth to all posts of the folders: order on posts left out by folds and on `judged`, which is left out altogether; extrapolated.
+
+    Two curves through the shares of same-stance pairs left out, straight in the logarithm of the number of posts with several notes and with a
+    ceiling (c - a / sqrt(n)), say between what lies at a hundred thousand of them, as X's full file has.
+    """
+    first, *rest = (f for f in folders if f != judged)
+    own = read_folder(data_dir / first)
+    data = merge([replace(own, source=["snapshot"] * len(own)), *(read_folder(data_dir / f) for f in rest)])
+    other = read_folder(data_dir / judged)
+    evaluation = EvaluationSet(other, *read_status(data_dir / judged, other), other.intercept, other.factor)
+    posts = np.random.default_rng(0).permutation(np.unique(data.post))
+    several, right = [], []
+    for share in (0.1, 0.2, 0.4, 0.7, 1.0):
+        train = data.notes_where(np.isin(data.post, posts[: round(len(posts) * share)]))
+        fitted = fit_hierarchical(train, encoder, fit_options(TrainJurySettings()))
+        notes = train.notes_where(np.isfinite(train.intercept))
+        nothing = (None,) * len(notes)
+        left_out = EvaluationSet(notes, nothing, nothing, notes.intercept, notes.factor)
+        first_of, second_of = compared_pairs(left_out, np.arange(len(notes)))
+        same = notes.stance()[first_of] == notes.stance()[second_of]
+        a, b = first_of[same], second_of[same]
+        cold = fitted.folded.cold[:, 0]
+        hit = mean_measure(
+            notes.post[a], ((cold[a] - cold[b]) * (notes.intercept[a] - notes.intercept[b]) > 0).astype(float)
+        )
+        there = predict(
+            HierarchicalModel(fitted.weights, encoder),
+            Hidden(evaluation),
+            np.arange(len(other)),
+            standard_jury_of(train),
+        )
+        metrics = score_predictions(evaluation, there, 100)
+        crowded = int((np.unique(notes.post, return_counts=True)[1] > 1).sum())
+        several.append(crowded)
+        right.append(hit["value"])
+        emit(
+            name="learning",
+            share=share,
+            posts_with_several_notes=crowded,
+            pairs_left_out=hit,
+            judged=judged,
+            metrics=metrics,
+        )
+    n, y = np.array(several, float), np.array(right, float)
+    far = 100_000
+    straight = np.polyfit(np.log10(n), y, 1, w=np.sqrt(n))
+    ceiling = np.polyfit(1 / np.sqrt(n), y, 1, w=np.sqrt(n))
+    emit(
+        name="learning_extrapolated", posts_with_several_notes=far,
+        straight=float(np.polyval(straight, np.log10(far))), ceiling=float(np.polyval(ceiling, 1 / np.sqrt(far))),
     )  # fmt: skip
 
 
@@ -299,8 +356,9 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, help="where embeddings are remembered")
     parser.add_argument("--folders", nargs="*", default=list(ALL), help="folders to train on in the grouped test")
     parser.add_argument(
-        "--tests", nargs="*", default=["forward", "grouped"], choices=("forward", "grouped", "best_of_n")
+        "--tests", nargs="*", default=["forward", "grouped"], choices=("forward", "grouped", "best_of_n", "learning")
     )
+    parser.add_argument("--judged", default="notes-2025-26", help="folder left out altogether in the test of learning")
     parser.add_argument("--posts", type=int, default=12, help="posts of the best-of-N test")
     parser.add_argument("--folds", type=int, default=5)
     parser.add_argument("--share", type=float, default=0.3, help="share of posts after T in the forward test")
@@ -315,6 +373,8 @@ def main() -> None:
         forward(args.data, encoder, args.share, args.bootstrap)
     if "best_of_n" in args.tests:
         best_of_n(args.data, encoder, args.posts)
+    if "learning" in args.tests:
+        learning(args.data, encoder, tuple(args.folders), args.judged)
     if "grouped" in args.tests:
         grouped(args.data, encoder, tuple(args.folders), args.folds, args.bootstrap, not args.no_baselines)
 

@@ -50,8 +50,3 @@ def open_jury(directory: Path) -> JuryDirectory:
         tuple(frame["pool"].to_list()),
     )
     return JuryDirectory(directory, raters, float(facts["global_intercept"]), facts)
-
-
-def load_raters(directory: Path) -> Raters:
-    """The raters of a jury directory with their pool, sorted by id."""
-    return open_jury(directory).raters

@@ -143,21 +143,6 @@ class RaterModel(Protocol):
 
 
 @dataclass(frozen=True)
-class JuryVerdict:
-    """How a jury received one text: `score` on X's scale with its interval [lower, upper], helpful share per side."""
-
-    candidate_id: str
-    score: float
-    lower: float
-    upper: float
-    factor: float
-    helpful: tuple[float, float, float]
-    reasons: tuple[tuple[str, str, float], ...]
-    aggregator: str
-    n_jurors: int
-
-
-@dataclass(frozen=True)
 class Unjudged:
     """A text without a verdict, and why. Not a zero."""
 

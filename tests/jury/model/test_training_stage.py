@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 from jury.model import load_jury
-from jury.opened import load_raters, open_jury
+from jury.opened import open_jury
 from jury.rate_text import rate_lines
 from jury.settings import TrainJurySettings
 from jury.train.evaluate import Hidden, evaluate_jury, read_evaluation_set
@@ -89,7 +89,7 @@ def test_the_counts_of_the_stage_reconcile(trained, small):
 
 
 def test_the_raters_fall_into_two_disjoint_pools(trained):
-    raters = load_raters(trained[1])
+    raters = open_jury(trained[1]).raters
     assert set(raters.pool) == {"proxy", "gold"}
     assert len(set(raters.rater_ids)) == len(raters.rater_ids)
     proxy = open_jury(trained[1]).pool("proxy")

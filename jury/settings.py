@@ -75,8 +75,8 @@ class TrainJurySettings:
     # Labelled notes from which on trees are grown. With 10,000 they helped, with 1,200 they did no harm; with 234 (the bundled sample) they only kept
     # predictions of merged texts, which have more of everything good than any note had, down at the notes' level (docs/experiments).
     trees_from: int = 1000
-    # Labelled notes from which on content is read. With 234 (the bundled sample) its guards only kept merged texts down: 1 winner instead of 24, and
-    # orders within a post no better than by length and links (docs/experiments). With fewer the report says which foils such a jury does not withstand.
+    # Labelled notes from which on columns of content have weights of their own. With 234 (the bundled sample) these kept merged texts down: 1 winner
+    # (docs/experiments); with fewer, content is read by the guards alone, whose weights come from corrupted twins.
     content_from: int = 1000
     # Corrupted twins of training notes (jury/train/twins.py), of each kind; a third as many of kinds that must be embedded. 0: none.
     twins: int = 60

@@ -347,7 +347,11 @@ def reading(
             for words in parts
         ]
         out[10] = sum(apart) / len(parts) if len(parts) > 1 else 0.0
-        new = {w for w in re.findall(r"\d+", strip_links(text)) if w not in around.numbers} if not less else set()
+        new = (
+            {w for w in re.findall(r"\d+", strip_links(text)) if w not in around.numbers}
+            if not (less or published)
+            else set()
+        )
         out[9] = min(len(new), 3) / 3.0
     return pruned, out
 

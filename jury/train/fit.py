@@ -73,7 +73,7 @@ _GRID = {
 # 1,000,000 from fold to fold of the same notes; together they stay at 30,000, and pairs within posts are ranked no worse (docs/experiments).
 _TOGETHER = ("form", "embedding", "words", "letters")
 CONTENT_PENALTY = 100.0
-"""Ridge precision of the columns of content: ten of them, bounded, and none a matter of form."""
+"""Ridge precision of the columns of content, where there are notes enough to learn their weights: ten of them, bounded, and none a matter of form."""
 CALIBRATING_RATINGS = 1000
 """Ratings of the snapshot's own from which on they alone decide the level of what is predicted."""
 MIN_LABELLED_NOTES = 12
@@ -107,7 +107,7 @@ def _whitened(batches, error, columns: Array, trust: Array, kernel: Kernel) -> t
 
 
 def _choose_penalties(
-    widths, extra, grams, sides, white_x, white_y, fold, folds, intercepts: bool
+    widths, extra, grams, sides, white_x, white_y, fold, folds, intercepts: bool, content: float = CONTENT_PENALTY
 ) -> tuple[dict[str, float], Array]:
     """Penalties of least held-out loss (coordinate descent over the blocks), and the coefficients per fold, (folds, d).
 
@@ -120,7 +120,7 @@ def _choose_penalties(
     blocks = [b for b in widths if b != "constant"]
     # What is said without a direction (nearer, longer, more) cannot say on which side of the factor line a note lies.
     undirected = {} if intercepts else {b: 1e9 for b in blocks if b in ("relations", "content")}
-    undirected |= {"content": CONTENT_PENALTY} if intercepts and "content" in blocks else {}
+    undirected |= {"content": content} if intercepts and "content" in blocks else {}
     undirected |= {"guards": 1e12} if "guards" in blocks else {}
     groups = [[b] for b in blocks if b not in undirected and not (intercepts and b in _TOGETHER)]
     if intercepts and any(b in _TOGETHER for b in blocks):
@@ -185,8 +185,6 @@ def fit_hierarchical(
     complete = complete[labelled]
     if len(notes) < options.trees_from:
         options = replace(options, blocks=tuple(b for b in options.blocks if b != "trees"))
-    if len(notes) < options.content_from:
-        options = replace(options, blocks=tuple(b for b in options.blocks if b != "content"))
     progress("encoding the notes", 0, 5)
     read = read_notes(data, labelled, encoder, options)
     unit = encoder.encode(notes.text)
@@ -260,6 +258,7 @@ def fit_hierarchical(
                     dealt,
                     folds,
                     intercepts=q == 0,
+                    content=CONTENT_PENALTY if len(notes) >= options.content_from else 1e9,
                 )
                 betas += of_folds / len(round_emphases)
                 chosen.append(penalties)

@@ -128,3 +128,14 @@ def test_twins_are_worse_or_no_better_and_the_same_every_time(lexicon):
     assert all((t.expected < 0) == (t.text != texts[t.of]) for t in made[0])
     assert len(made[0]) > 30
     assert make_twins([], [], encoder.encode([]), lexicon, encoder) == []
+
+
+def test_a_published_note_keeps_its_links_and_may_bring_figures_of_its_own(lexicon):
+    text = "The Alder bridge was closed on 14 days of 31. https://bit.ly/3xYz"
+    around = Around(POST, [OTHER], [0])
+    numbers, strays = READ_NAMES.index("new_numbers"), READ_NAMES.index("strays")
+    candidate, row = reading(text, 0, around, lexicon)
+    assert (candidate == text, row[strays]) == (False, 1.0)
+    assert row[numbers] > 0
+    note, row = reading(text, 0, around, lexicon, published=True)
+    assert (note == text, row[strays], row[numbers]) == (True, 0.0, 0.0)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from feedback.export import card
@@ -453,6 +454,8 @@ class _Chunk:
         )
 
     def with_prompt(self, frame: pl.DataFrame) -> pl.DataFrame:
+        if not frame.height:
+            return frame
         columns = self.prompts.select("request_id", "prompt_version", "prompt_sha256", prompt="messages")
         kept = frame.drop([name for name in ("prompt_version", "prompt_sha256", "prompt") if name in frame.columns])
         return kept.join(columns, on="request_id", how="inner", maintain_order="left")
@@ -509,104 +512,62 @@ def _jury(chunk: _Chunk) -> pl.DataFrame:
     return both.sort("post_id", "text_id").with_columns(score_lower="lower", score_upper="upper", note_factor="factor")
 
 
+_ABOUT = ("post_id", "request_id", "cluster_id", "language")
+
+
 def _hindsight(chunk: _Chunk) -> pl.DataFrame:
     """Feedback on a text and, where there is one, the better text: from the simulated jury, from analysts, and what raters suggested
     for a version of a collaborative note, under the prompt that shows the note.
     """
-    texts = chunk.candidates.select(
-        "candidate_id",
-        "post_id",
-        "text",
-        "request_id",
-        "cluster_id",
-        "language",
-        pl.col("source_note_ids").cast(pl.List(pl.Int64)),
-    )
-    rows = []
-    known = {row["candidate_id"]: row for row in texts.iter_rows(named=True)}
-    revisions = chunk.job.run.directories.get("revise_candidates")
-    lineage = read_rows(revisions, "lineage", chunk.posts, optional=True)
+    known = {row["candidate_id"]: row for row in chunk.candidates.iter_rows(named=True)}
+    rows: list[dict[str, Any]] = []
+
+    def add(
+        at: Mapping[str, Any], source: str, feedback: str, text: Any, better: Any, scores: Any = (None, None)
+    ) -> None:
+        """`text` and `better` are (id, wording); without a better text there is no score of it either."""
+        said = {"feedback_source": source, "feedback": feedback, "response_id": text[0], "response": text[1]}
+        improved = (
+            {"improved_id": better[0], "improved": better[1]} if better else {"improved_id": None, "improved": None}
+        )
+        measured = {"score_before": scores[0], "score_after": scores[1] if better else None}
+        rows.append({name: at[name] for name in _ABOUT} | said | improved | measured)
+
+    lineage = read_rows(chunk.job.run.directories.get("revise_candidates"), "lineage", chunk.posts, optional=True)
     for line in sorted(lineage.iter_rows(named=True), key=lambda line: (line["post_id"], line["candidate_id"])):
         parent, child = known[line["parent_id"]], known[line["candidate_id"]]
-        shared = {
-            "post_id": line["post_id"],
-            "request_id": parent["request_id"],
-            "cluster_id": parent["cluster_id"],
-            "language": parent["language"],
-        }
-        improved = {
-            "improved": child["text"] if line["kept"] else None,
-            "improved_id": line["candidate_id"] if line["kept"] else None,
-        }
-        scores = {"score_before": line["score_before"], "score_after": line["score_after"] if line["kept"] else None}
-        rows.append(
-            shared
-            | {
-                "response": parent["text"],
-                "response_id": line["parent_id"],
-                "feedback": line["feedback"],
-                "feedback_source": "jury",
-            }
-            | improved
-            | scores
+        better = (line["candidate_id"], child["text"]) if line["kept"] else None
+        text = line["parent_id"], parent["text"]
+        add(parent, "jury", line["feedback"], text, better, (line["score_before"], line["score_after"]))
+    for decision in (decision for decisions in chunk.decisions.values() for decision in decisions):
+        said = _analyst_feedback(decision)
+        at = known.get(decision["candidate_id"] or "")
+        if at is None or not said:
+            continue
+        edited = decision["text"] if decision["kind"] == "edit" else None
+        name = f"{at['candidate_id']}-edited-{hashlib.sha256((edited or '').encode()).hexdigest()[:8]}"
+        add(at, "analyst", said, (at["candidate_id"], at["text"]), (name, edited) if edited is not None else None)
+    for before, after in (step for post in chunk.posts for step in chunk.job.steps.get(post, ())):
+        shown = {str(before.note_id), str(after.note_id)}
+        under = (
+            r
+            for r in known.values()
+            if r["post_id"] == before.post_id and shown & set(map(str, r["source_note_ids"] or ()))
         )
-    for post, decisions in chunk.decisions.items():
-        for decision in decisions:
-            said = _analyst_feedback(decision)
-            text = known.get(decision["candidate_id"] or "")
-            if text is None or not said:
-                continue
-            edited = decision["text"] if decision["kind"] == "edit" else None
-            rows.append(
-                {
-                    "post_id": post,
-                    "request_id": text["request_id"],
-                    "cluster_id": text["cluster_id"],
-                    "language": text["language"],
-                    "response": text["text"],
-                    "response_id": text["candidate_id"],
-                    "feedback": said,
-                    "feedback_source": "analyst",
-                    "improved": edited,
-                    "improved_id": None
-                    if edited is None
-                    else f"{text['candidate_id']}-edited-{hashlib.sha256(edited.encode()).hexdigest()[:8]}",
-                    "score_before": None,
-                    "score_after": None,
-                }
-            )
-    for post in chunk.posts:
-        for before, after in chunk.job.steps.get(post, ()):
-            shown = {before.note_id, after.note_id}
-            at = next(
-                (row for row in known.values() if row["post_id"] == post and shown & set(row["source_note_ids"] or ())),
-                None,
-            )
-            said = feedback_on(before, after)
-            if at is None or not said:
-                continue
-            better = (gain(before, after) or 0.0) > 0
-            rows.append(
-                {name: at[name] for name in ("post_id", "request_id", "cluster_id", "language")}
-                | {
-                    "response": before.text,
-                    "response_id": f"note-{before.note_id}",
-                    "feedback": said,
-                    "feedback_source": "raters",
-                }
-                | {
-                    "improved": after.text if better else None,
-                    "improved_id": f"note-{after.note_id}" if better else None,
-                }
-                | {
-                    "score_before": chunk.job.intercepts.get(before.note_id),
-                    "score_after": chunk.job.intercepts.get(after.note_id) if better else None,
-                }
-            )
-    if not rows:
-        return pl.DataFrame()
-    schema = {"post_id": pl.Int64, "request_id": pl.String, "cluster_id": pl.String, "language": pl.String, "response": pl.String, "response_id": pl.String, "feedback": pl.String, "feedback_source": pl.String, "improved": pl.String, "improved_id": pl.String, "score_before": pl.Float64, "score_after": pl.Float64}  # fmt: skip
-    return chunk.with_prompt(pl.DataFrame(rows, schema=schema))
+        at, said = next(under, None), feedback_on(before, after)
+        if at is None or not said:
+            continue
+        better = (f"note-{after.note_id}", after.text) if (gain(before, after) or 0.0) > 0 else None
+        scores = [chunk.job.intercepts.get(version.note_id) for version in (before, after)]
+        add(at, "raters", said, (f"note-{before.note_id}", before.text), better, scores)
+    return chunk.with_prompt(_frame("hindsight", rows))
+
+
+def _frame(config: str, rows: list[dict[str, Any]]) -> pl.DataFrame:
+    """Rows of a config as a frame with its types; without rows one without columns."""
+    numbers = {field.name for field in SCHEMAS[config] if field.type == pa.float64()}
+    types = {name: pl.Float64 if name in numbers else pl.String for name in (rows[0] if rows else ())}
+    return pl.DataFrame(rows, schema=types | {"post_id": pl.Int64} if rows else None)
 
 
 def _analyst_feedback(decision: Mapping[str, Any]) -> str:
@@ -621,31 +582,15 @@ def _analyst_feedback(decision: Mapping[str, Any]) -> str:
 
 def _stable_alignment(chunk: _Chunk) -> pl.DataFrame:
     """The records of revise_candidates under the prompt of the draft they begin from."""
-    if not chunk.records:
-        return pl.DataFrame()
     known = {row["candidate_id"]: row for row in chunk.candidates.iter_rows(named=True)}
-    rows = []
-    for record in chunk.records:
-        draft = known[record["draft_id"]]
-        rows.append(
-            {
-                "kind": record["kind"],
-                "post_id": int(record["post_id"]),
-                "request_id": draft["request_id"],
-                "cluster_id": draft["cluster_id"],
-                "language": draft["language"],
-                "draft": record.get("draft"),
-                "feedback": record.get("feedback"),
-                "response": record.get("text", record.get("revision")),
-                "rating": record.get("rating"),
-                "rating_before": record.get("rating_before"),
-                "rating_after": record.get("rating_after"),
-                "draft_id": record["draft_id"],
-                "response_id": record.get("candidate_id"),
-            }
-        )
-    schema = {"kind": pl.String, "post_id": pl.Int64, "request_id": pl.String, "cluster_id": pl.String, "language": pl.String, "draft": pl.String, "feedback": pl.String, "response": pl.String, "rating": pl.Float64, "rating_before": pl.Float64, "rating_after": pl.Float64, "draft_id": pl.String, "response_id": pl.String}  # fmt: skip
-    return chunk.with_prompt(pl.DataFrame(rows, schema=schema))
+    same = ("kind", "draft", "feedback", "rating", "rating_before", "rating_after", "draft_id")
+    rows = [
+        {name: known[record["draft_id"]][name] for name in _ABOUT}
+        | {name: record.get(name) for name in same}
+        | {"response": record.get("text", record.get("revision")), "response_id": record.get("candidate_id")}
+        for record in chunk.records
+    ]
+    return chunk.with_prompt(_frame("stable_alignment", rows))
 
 
 def _sft(chunk: _Chunk) -> pl.DataFrame:
@@ -655,12 +600,10 @@ def _sft(chunk: _Chunk) -> pl.DataFrame:
     for entry in chunk.job.published:
         candidate = known.get(entry.held.candidate_id) if entry.held else None
         if candidate is not None:
-            about = {name: candidate[name] for name in ("request_id", "cluster_id", "language", "candidate_id")}
+            about = {name: candidate[name] for name in (*_ABOUT, "candidate_id")}
             decision = {"decision_id": entry.decision.decision_id, "decision_kind": entry.decision.kind}
-            rows.append({"post_id": entry.post_id, "answer": entry.text} | about | decision)
-    if not rows:
-        return pl.DataFrame()
-    return chunk.with_prompt(pl.DataFrame(rows))
+            rows.append(about | {"answer": entry.text} | decision)
+    return chunk.with_prompt(_frame("sft", rows))
 
 
 def _publication(job: _Job, history: Sequence[Decision]) -> list[Withheld]:

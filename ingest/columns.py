@@ -21,7 +21,7 @@ from ingest.parse import (
     Layout,
 )
 from nouns.errors import InputError
-from nouns.snapshot import MISLEADING, NOT_MISLEADING, SCHEMAS
+from nouns.snapshot import MISLEADING, NOT_MISLEADING
 from nouns.x import MISLEADING_FLAGS, NOT_MISLEADING_FLAGS, RATING_TAGS
 
 HELPFULNESS_LEVELS = ("HELPFUL", "SOMEWHAT_HELPFUL", "NOT_HELPFUL")
@@ -221,12 +221,3 @@ def match_columns(spec: TableSpec, header: tuple[str, ...], label: str) -> Match
         unused=unused,
         unknown=tuple(name for name in rest if name not in unused),
     )
-
-
-def check_specs() -> None:
-    """Every column of the snapshot has a source in `SPECS`, apart from those computed. Used by a test."""
-    computed = {"ratings": {"helpfulness"}}
-    for name, spec in SPECS.items():
-        lacking = set(SCHEMAS[name].names) - {column.name for column in spec.columns} - computed.get(name, set())
-        if lacking:
-            raise ValueError(f"table {name} has no source for {sorted(lacking)}")

@@ -13,6 +13,7 @@ import re
 import zipfile
 import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -297,6 +298,24 @@ def hash_file(path: Path) -> tuple[str, int]:
         return hashing.digest.hexdigest(), hashing.n_bytes
 
 
+@contextmanager
+def _text_of(shard: Shard, raw: _Hashing) -> Iterator[Any]:
+    """The shard's text as a stream of bytes, decompressed."""
+    if shard.compression == "zip":
+        with zipfile.ZipFile(shard.path) as archive, archive.open(shard.member or "") as stream:
+            yield stream
+    elif shard.compression == "parquet":
+        yield _ParquetText(shard)
+    elif shard.compression == "xz":
+        with lzma.LZMAFile(io.BufferedReader(raw)) as stream:
+            yield stream
+    elif shard.compression:
+        with pa.CompressedInputStream(pa.PythonFile(raw, mode="r"), shard.compression) as stream:
+            yield stream
+    else:
+        yield raw
+
+
 def blocks(reading: Reading, block_bytes: int, max_line_bytes: int) -> Iterator[Block]:
     """The data lines of a shard in blocks of about `block_bytes`; fills in `reading` on the way.
 
@@ -307,23 +326,11 @@ def blocks(reading: Reading, block_bytes: int, max_line_bytes: int) -> Iterator[
     try:
         with shard.path.open("rb", buffering=0) as raw:
             hashing = _Hashing(raw)
-            if shard.compression == "zip":
-                with zipfile.ZipFile(shard.path) as archive, archive.open(shard.member or "") as stream:
-                    yield from _cut(stream, reading, block_bytes, max_line_bytes)
+            with _text_of(shard, hashing) as stream:
+                yield from _cut(stream, reading, block_bytes, max_line_bytes)
+            if shard.compression in ("zip", "parquet"):  # not read front to back
                 reading.digest, reading.file_bytes = hash_file(shard.path)
-            elif shard.compression == "parquet":
-                yield from _cut(_ParquetText(shard), reading, block_bytes, max_line_bytes)
-                reading.digest, reading.file_bytes = hash_file(shard.path)
-            elif shard.compression == "xz":
-                with lzma.LZMAFile(io.BufferedReader(hashing)) as stream:
-                    yield from _cut(stream, reading, block_bytes, max_line_bytes)
-                reading.digest, reading.file_bytes = hashing.digest.hexdigest(), hashing.n_bytes
-            elif shard.compression:
-                with pa.CompressedInputStream(pa.PythonFile(hashing, mode="r"), shard.compression) as stream:
-                    yield from _cut(stream, reading, block_bytes, max_line_bytes)
-                reading.digest, reading.file_bytes = hashing.digest.hexdigest(), hashing.n_bytes
             else:
-                yield from _cut(hashing, reading, block_bytes, max_line_bytes)
                 reading.digest, reading.file_bytes = hashing.digest.hexdigest(), hashing.n_bytes
     except (
         OSError,

@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 from collections import Counter, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -92,6 +92,28 @@ class _Run:
 
     def tell(self, text: str) -> None:
         self.notices.append(notice("told", "ingest", text))
+
+    def describe(
+        self,
+        table: str,
+        label: str,
+        about: dict[str, Any],
+        kept: Iterable[str],
+        renamed: dict[str, str],
+        absent: Iterable[str],
+        unknown: Sequence[str],
+        unused: Iterable[str] = (),
+    ) -> None:
+        """Report a file that was read to its end: its size and hash, and what became of its columns."""
+        self.files.append({"file": label, "table": table} | about)
+        left = {"known_and_left_out": list(unused), "unknown_and_left_out": list(unknown)}
+        columns = {"kept": list(kept), "renamed": renamed, "absent": list(absent)}
+        self.columns.append({"file": label, "table": table} | columns | left)
+        if unknown:
+            self.tell(
+                f"{label}: {len(unknown)} unknown column{'s' if len(unknown) > 1 else ''} left out: "
+                f"{', '.join(unknown[:12])}{' ...' if len(unknown) > 12 else ''}"
+            )
 
     def doubt(self, kind: str, text: str) -> None:
         """Say what makes the snapshot doubtful, at the level that the settings give this kind; stop at "refused"."""
@@ -230,32 +252,17 @@ def _parsed(run: _Run, name: str, shard: Shard) -> Iterator[tuple[Reading, Match
             yield reading, matching, ready, future.result()
     if matching is None:
         matching = match_columns(spec, reading.header, shard.label)
-    run.files.append(
-        {
-            "file": shard.label,
-            "table": name,
-            "file_bytes": reading.file_bytes,
-            "text_bytes": reading.bytes,
-            "xxh3_128": reading.digest,
-            "in": reading.data_lines,
-        }
+    about = {"file_bytes": reading.file_bytes, "text_bytes": reading.bytes, "xxh3_128": reading.digest}
+    run.describe(
+        name,
+        shard.label,
+        about | {"in": reading.data_lines},
+        matching.kept,
+        matching.renamed,
+        matching.absent,
+        matching.unknown,
+        matching.unused,
     )
-    run.columns.append(
-        {
-            "file": shard.label,
-            "table": name,
-            "kept": list(matching.kept),
-            "renamed": matching.renamed,
-            "absent": list(matching.absent),
-            "known_and_left_out": list(matching.unused),
-            "unknown_and_left_out": list(matching.unknown),
-        }
-    )
-    if matching.unknown:
-        run.tell(
-            f"{shard.label}: {len(matching.unknown)} unknown column{'s' if len(matching.unknown) > 1 else ''} left out: "
-            f"{', '.join(matching.unknown[:12])}{' ...' if len(matching.unknown) > 12 else ''}"
-        )
     if reading.data_lines == 0:
         run.doubt("empty_table", f"{shard.label} has a header but no data lines")
     elif reading.no_last_break:
@@ -611,23 +618,11 @@ def _ingest_posts(run: _Run, path: Path | None, source: Path) -> None:
                 good = good.filter(pc.invert(later))
             sink.write_table(good.cast(scratch_schema))
     digest, size = hash_file(path)
-    run.files.append(
-        {"file": label, "table": "posts", "file_bytes": size, "text_bytes": size, "xxh3_128": digest, "in": n_in}
-    )
+    about = {"file_bytes": size, "text_bytes": size, "xxh3_128": digest, "in": n_in}
+    renamed = {old: new for new, old in columns.items() if old != new}
+    absent = [name for name in schema.names if name not in columns]
     unknown = [name for name in names if name not in columns.values()]
-    run.columns.append(
-        {
-            "file": label,
-            "table": "posts",
-            "kept": list(columns),
-            "renamed": {old: new for new, old in columns.items() if old != new},
-            "absent": [name for name in schema.names if name not in columns],
-            "known_and_left_out": [],
-            "unknown_and_left_out": unknown,
-        }
-    )
-    if unknown:
-        run.tell(f"{label}: unknown columns left out: {', '.join(unknown[:12])}")
+    run.describe("posts", label, about, columns, renamed, absent, unknown)
     if n_in == 0:
         run.doubt("empty_table", f"The posts file {label} has no rows, so no post has a text")
     shard = Shard("posts", path, "", label)

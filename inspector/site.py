@@ -38,6 +38,7 @@ from inspector.words import (
     show_time,
     side,
     signed,
+    slice_words,
     tag_words,
     thousands,
     words,
@@ -323,6 +324,7 @@ def make_templates() -> Environment:
         "tag_words": tag_words,
         "rule_words": rule_words,
         "side": side,
+        "slice_words": slice_words,
         "path": lambda value: quote(str(value), safe=""),
     }
     environment.globals |= {

@@ -89,6 +89,12 @@ def tag_words(tag: str) -> str:
     return TAG_WORDS.get(tag, tag)
 
 
+def slice_words(label: str) -> str:
+    """A slice of a jury's report, with the sides of the raters by their names here."""
+    what, colon, value = label.partition(": ")
+    return f"{what}{colon}{SIDES.get(value, value)}"
+
+
 def side(name: str) -> str:
     return SIDES.get(name, name)
 

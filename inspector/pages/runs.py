@@ -248,7 +248,7 @@ def beside_baselines(metrics: list[dict[str, Any]], baselines: dict[str, Any]) -
     for ours in metrics:
         theirs = [rows.get(ours["name"]) for rows in by_name]
         sign = -1 if ours["name"] in LOWER_IS_BETTER else 1
-        better = [row for row in theirs if row and sign * (row["value"] - ours["value"]) > 0]
+        better = [row for row in theirs if row and round(sign * (row["value"] - ours["value"]), 3) > 0]
         table.append(ours | {"theirs": theirs, "beaten": 0 if ours["name"] == "coverage_90" else len(better)})
     return table
 

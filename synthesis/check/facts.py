@@ -57,16 +57,28 @@ def check_facts(draft: Draft) -> list[Finding]:
 
 def _number(draft: Draft, evidence: Evidence, sentence: Sentence, number: Number) -> list[Finding]:
     agreeing = [o for o in evidence.numbers if numbers_agree(number, o.value)]
-    if _of_the_post_alone(agreeing, sentence, number):
-        return [_absent("facts.numbers", "number", number)]
-    return _role(draft, evidence.numbers, agreeing, sentence, number, "facts.numbers", "number")
+    return _value(draft, evidence.numbers, agreeing, sentence, number, "facts.numbers", "number")
 
 
 def _date(draft: Draft, evidence: Evidence, sentence: Sentence, date: Date) -> list[Finding]:
     agreeing = [o for o in evidence.dates if dates_agree(date, o.value, evidence.years)]
-    if _of_the_post_alone(agreeing, sentence, date):
-        return [_absent("facts.dates", "date", date)]
-    return _role(draft, evidence.dates, agreeing, sentence, date, "facts.dates", "date")
+    return _value(draft, evidence.dates, agreeing, sentence, date, "facts.dates", "date")
+
+
+def _value(
+    draft: Draft,
+    everything: list[Occurrence],
+    agreeing: list[Occurrence],
+    sentence: Sentence,
+    value: Number | Date,
+    principle: str,
+    what: str,
+) -> list[Finding]:
+    """A finding where no source has the value (the post's claim counts where the sentence denies it or says whose it is), or it is another's."""
+    of_post = bool(agreeing) and (denied_before(sentence, value.start) or claimed(sentence))
+    if not of_post and all(o.sentence.source < 0 for o in agreeing):
+        return [_absent(principle, what, value)]
+    return _role(draft, everything, agreeing, sentence, value, principle, what)
 
 
 def _name(draft: Draft, evidence: Evidence, sentence: Sentence, name: Name) -> list[Finding]:
@@ -85,13 +97,6 @@ def _name(draft: Draft, evidence: Evidence, sentence: Sentence, name: Name) -> l
             if any(fold(t.text) == w for w in name.words)
         ]
     return _role(draft, evidence.names, agreeing, sentence, name, "facts.entities", "name")
-
-
-def _of_the_post_alone(agreeing: list[Occurrence], sentence: Sentence, value: Number | Date) -> bool:
-    """Whether no source has a value, and the post (if it has) only claims what the sentence gives as a fact."""
-    if any(o.sentence.source >= 0 for o in agreeing):
-        return False
-    return not agreeing or not (denied_before(sentence, value.start) or claimed(sentence))
 
 
 def _year_twice(draft: Draft, sentence: Sentence) -> list[Finding]:

@@ -6,6 +6,8 @@ numbers and names alone.
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import regex
 
 from synthesis.check.evidence import Sentence
@@ -45,6 +47,12 @@ def denies(sentence: Sentence) -> bool:
 def claimed(sentence: Sentence) -> bool:
     """Whether a sentence says that something is claimed, without saying that it is so."""
     return _CLAIMED.search(sentence.span.text) is not None
+
+
+@lru_cache(maxsize=4096)
+def verdicts(sentence: Sentence) -> frozenset[str]:
+    """Stems of the words by which a sentence takes back a claim: a source that calls a claim false says its negation."""
+    return frozenset(t.stem for t in sentence.words if DENIAL.search(t.text))
 
 
 def denied_before(sentence: Sentence, start: int) -> bool:

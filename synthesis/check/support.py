@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from synthesis.check.base import Draft, Finding
 from synthesis.check.evidence import Evidence, Sentence, evidence_of
 from synthesis.check.patterns import WordList
-from synthesis.check.stance import DENIAL, NEGATION, claimed
+from synthesis.check.stance import DENIAL, NEGATION, claimed, verdicts
 from texts.note import find_urls, without_urls
 from texts.values import Number
 from texts.words import mask, overlap, stem, word_set
@@ -34,14 +34,6 @@ for _pair in _OPPOSITES_TEXT.split(","):
     _a, _b = (stem(word) for word in _pair.split())
     _OPPOSITES[_a] = _OPPOSITES.get(_a, frozenset()) | {_b}
     _OPPOSITES[_b] = _OPPOSITES.get(_b, frozenset()) | {_a}
-# Words that take back a claim: a source that calls a claim false says its negation.
-_DENIALS = frozenset(
-    stem(w)
-    for w in word_set(
-        "false fake untrue misleading hoax fabricated debunked wrong incorrect myth baseless unfounded denied "
-        "falso faux falsch bulo mentira"
-    )
-)
 MAX_PAIRS = 200  # sentence pairs put to an inference model per draft
 
 
@@ -126,11 +118,11 @@ def _turned_round(draft: Draft, evidence: Evidence, sentence: Sentence) -> list[
     """
     if len(sentence.content) < 3:
         return []
-    negation_free = _without_denials(sentence)
+    negation_free = sentence.content - verdicts(sentence)
     rows = []
     for other in evidence.notes:
         # Compared without the words of the verdict: "It is false that ..." speaks of the same things as "...".
-        there = _without_denials(other)
+        there = other.content - verdicts(other)
         shared = len(negation_free & there) / max(1, min(len(negation_free), len(there) + 2))
         if shared >= draft.settings.contradiction_overlap:
             rows.append((shared, other))
@@ -144,23 +136,19 @@ def _turned_round(draft: Draft, evidence: Evidence, sentence: Sentence) -> list[
         if claimed(sentence) and not claimed(other):
             return []  # whose claim it is says nothing on whether it is so
         theirs = {t.stem for t in other.words}
-        denied = bool(mine & _DENIALS) - bool(theirs & _DENIALS)
+        denied = bool(verdicts(sentence)) - bool(verdicts(other))
         flips = (negations(sentence, other) - negations(other, sentence)) % 2
         turned = sorted(w for w in mine - theirs if _OPPOSITES.get(w, frozenset()) & (theirs - mine))
         if flips and not denied and not turned:
             reasons.append(
                 f"One negates what the other states: source {other.source + 1} has '{other.span.text[:100]}'."
             )
-        elif turned and not flips and not (set(turned) & _DENIALS and denied):
+        elif turned and not flips and not (set(turned) & verdicts(sentence) and denied):
             opposite = sorted(_OPPOSITES[turned[0]] & theirs)[0]
             reasons.append(f"'{turned[0]}' stands where source {other.source + 1} has '{opposite}'.")
         else:
             return []
     return [Finding("support.contradiction", reasons[0], sentence.span.start, sentence.span.end)]
-
-
-def _without_denials(sentence: Sentence) -> frozenset[str]:
-    return sentence.content - _DENIALS
 
 
 def _inferred(draft: Draft, evidence: Evidence, nli: Nli) -> list[Finding]:

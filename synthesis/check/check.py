@@ -13,7 +13,7 @@ from nouns.errors import InputError
 from nouns.post import CheckResult
 from synthesis.check.base import Draft, Finding, make_draft
 from synthesis.check.claim import check_claim
-from synthesis.check.conduct import check_conduct
+from synthesis.check.conduct import check_conduct, check_denial
 from synthesis.check.consistency import check_consistency
 from synthesis.check.facts import check_facts
 from synthesis.check.injection import check_injection
@@ -97,7 +97,7 @@ def check_text(
         "whole": lambda d: check_whole(_readable(d)),
         "claim": lambda d: check_claim(_readable(d)),
         "consistency": lambda d: check_consistency(_readable(d)),
-        "conduct": lambda d: check_conduct(_readable(d)),
+        "conduct": lambda d: check_conduct(_readable(d)) + check_denial(d),
         "lent": lambda d: check_lent(_readable(d)),
     }
     results: list[CheckResult] = []

@@ -72,12 +72,12 @@ def check_conduct(draft: Draft) -> list[Finding]:
             findings += [_placed(f, sentence) for f in motives]
         findings += _accusation(evidence, sentence, own)
         findings += _disputed(evidence, sentence)
-    return findings + _bare_denial(draft, evidence)
+    return findings
 
 
-def _bare_denial(draft: Draft, evidence: Evidence) -> list[Finding]:
-    """A text that denies and says nothing else: without a source to look it up, or though another note of the post states it."""
-    spoken = [s for s in evidence.draft if s.content]
+def check_denial(draft: Draft) -> list[Finding]:
+    """A whole text that denies and says nothing else: without a source to look it up, or though another note of the post states it."""
+    spoken = [s for s in evidence_of(draft).draft if s.content]
     reasons = _REASON.search(own_words(draft)) or any(s.numbers or s.dates or not denies(s) for s in spoken)
     if not spoken or reasons:
         return []

@@ -20,7 +20,7 @@ _LOADED = WordList(
     "farce", "circus", "embarrass*", "silly", "foolish*", "fool", "fools", "clueless", "gullible", "cringe*", "comical*", "hilarious*", "awful*", "appalling*", "atrocious*", "horrendous*", "deplorable*", "despicable*", "repugnant*", "dishonest*",
     "nice try", "yeah right", "give me a break", "come on", "grow up", "look it up", "do your homework", "learn to read", "news flash", "newsflash", "good luck with", "spare us", "wake-up call", "hogwash", "baloney", "nuts", "lunatic*", "moronic", "scaremonger*", "hate-mongering", "cult", "puppet*", "cronies", "thugs",
     "innocent people", "innocent americans", "innocent civilians", "innocent children", "innocent women", "innocent men", "innocent lives", "innocent victims", "in cold blood", "gente inocente", "niños inocentes", "vidas inocentes", "pessoas inocentes", "crianças inocentes", "unschuldige menschen", "unschuldige kinder", "innocents", "a sangre fría", "kaltblütig", "de sang-froid",
-    "totally debunked", "more fake news", "fake news media", "slop", "is trash", "hypocrit*", "cowardly", "traitor*", "regime media", "mainstream lies",
+    "yet another", "totally debunked", "more fake news", "fake news media", "slop", "is trash", "hypocrit*", "cowardly", "traitor*", "regime media", "mainstream lies",
     # Spanish, Portuguese
     "idiotas", "estúpid*", "ridícul*", "mentiros*", "vergonzos*", "asqueros*", "payaso*", "imbécil*", "mierda", "basura", "patético*", "vergonhos*", "palhaço*", "nojent*", "lixo",
     # French, Italian
@@ -53,6 +53,10 @@ _APPEAL = regex.compile(
     r"|\b(?:cualquiera|todo el mundo|todos|quien|nadie) (?:(?:que|con) (?:[\p{L}]+ ){1,5})?(?:ya )?(?:sabe|saben|ve|entiende|recuerda|cree)\b|\b(?:qualquer (?:um|pessoa)|todo mundo|todos|ninguém) (?:que (?:[\p{L}]+ ){1,5})?(?:já )?(?:sabe|sabem|vê|entende|acredita)\b"
     r"|\b(?:tout le monde|n[’']importe qui|chacun|personne) (?:qui (?:[\p{L}]+ ){1,5})?(?:ne )?(?:sait|voit|comprend|croit)\b|\b(?:jeder|jede|alle|niemand|wer)(?:,? d(?:er|ie) (?:[\p{L}]+ ){1,5},?)? (?:weiß|weiss|wissen|sieht|versteht|glaubt)\b|\b(?:tutti|chiunque) (?:sanno|sa|vede|capisce)\b|誰でも(?:知|わか)|誰もが"
     r"|\bit[’']?s (?:literally |just |simply )?called (?:\p{Lu}{3,}|(?:a |an |the )?\p{L}+\.?$)|\b(?:basic|simple|elementary) (?:math|maths|arithmetic|biology|physics|science|economics|logic|geography|history|reading)\b|\b(?:se llama|si chiama|das nennt man|ça s[’']appelle) "
+)
+# What people are told to do; what an authority recommends is a fact about it, and is written so ("the CDC recommends").
+_ADVICE = regex.compile(
+    r"(?i)\b(?:every(?:one|body| \p{L}+)|all (?:\p{L}+ )?(?:people|adults|citizens|parents|children|americans)|people|citizens|parents|adults|nobody|no one|you|we) (?:should|must|ought to|need to|have to) (?:not |all |really |also )*(?:get|be|wear|take|stop|avoid|read|check|vote|trust|believe|follow|know|learn|go|do|see|watch|listen|consider|remember)\b"
 )
 # What is called a joke of a claim or plan mocks it; a post that is one (satire) is just described.
 _JOKE = regex.compile(
@@ -112,6 +116,15 @@ def check_neutrality(draft: Draft) -> list[Finding]:
             for f in found
             if not _hedged_there(draft, own[f.start : f.end])
         ]
+    for sentence in draft.sentences:
+        if not _ATTRIBUTED.search(text[sentence.start : sentence.end]):
+            advice = find_all(
+                _ADVICE, text[sentence.start : sentence.end], "neutral.no_opinion", "'{found}' gives advice."
+            )
+            findings += [
+                Finding(f.principle, f.reason, (f.start or 0) + sentence.start, (f.end or 0) + sentence.start)
+                for f in advice
+            ]
     findings += find_all(_APPEAL, text, "neutral.no_opinion", "'{found}' appeals to what everybody knows, or mocks.")
     findings += [
         Finding("neutral.no_opinion", "A question is no fact.", s.start, s.end)

@@ -32,6 +32,10 @@ _SLOT = regex.compile(
     r"|\{\{?[\p{L}_ ]{2,40}\}?\}|(?i)\blorem ipsum\b|\b(?:TODO|TBD|XXX+)\b|\[(?:begin|end) [^\]\n]{2,40}\]|^\s*\||_{3,}"
 )
 _ELLIPSIS = regex.compile(r"(?:\.\.\.|…)[\s'\"”’)\]]*$")
+SAME, MERGED = (
+    0.8,
+    0.7,
+)  # shares of content from which a sentence says the same as another, at any rate and where both are lent
 _CAPITALS = frozenset(["en", "es", "pt", "fr", "it", "de", "nl", "sv", "da", "no", "pl", "cs", "ro", "hu", "fi"])
 # Where the proof is said to stand: somewhere the reader is not.
 _REFERS = regex.compile(
@@ -94,19 +98,24 @@ def _repeats(draft: Draft, sentences: list[Sentence], notes: list[Sentence]) -> 
             Finding("style.finished", f"A word is missing in '{match.group()}'.", match.start(), match.end())
         )
     for i, a in enumerate(sentences):
-        for b in sentences[:i]:
-            if min(len(a.content), len(b.content)) < 3 or (
-                _bare(a) in theirs and _bare(b) in theirs and a.span.text != b.span.text
-            ):
-                continue
-            if min(overlap(a.content, b.content), overlap(b.content, a.content)) >= 0.8 and {
-                n.values for n in a.numbers
-            } == {n.values for n in b.numbers}:
-                findings.append(
-                    Finding("style.finished", "A sentence says the same as one before.", a.span.start, a.span.end)
-                )
-                break
+        if any(_says_again(a, b, notes) for b in sentences[:i]):
+            reason = "A sentence says the same as one before."
+            findings.append(Finding("style.finished", reason, a.span.start, a.span.end))
     return findings
+
+
+def _says_again(a: Sentence, b: Sentence, notes: list[Sentence]) -> bool:
+    """Whether two sentences say one thing: nearly the same words; of two sources, most of the shorter's, or one day and two words of it."""
+    homes = [{s.source for s in notes if _bare(s) == _bare(sentence)} for sentence in (a, b)]
+    if min(len(a.content), len(b.content)) < 3 or (homes[0] & homes[1] and a.span.text != b.span.text):
+        return False  # one writer put it so
+    if {n.values for n in a.numbers} == {n.values for n in b.numbers}:
+        least = (MERGED,) if all(homes) else (SAME, SAME)
+        shares = sorted((overlap(a.content, b.content), overlap(b.content, a.content)), reverse=True)
+        if len(a.content & b.content) >= 3 and all(share >= bar for share, bar in zip(shares, least, strict=False)):
+            return True
+    days = [{day for d in s.dates for day in d.readings if None not in day} for s in (a, b)]
+    return bool(days[0] & days[1]) and len(a.content & b.content) >= 3
 
 
 def _drops(sentences: list[Sentence], notes: list[Sentence]) -> list[Finding]:

@@ -17,7 +17,7 @@ import regex
 
 from nouns.post import Completion, Note, Request
 from synthesis.check.base import make_draft
-from synthesis.check.conduct import INTENT, check_conduct
+from synthesis.check.conduct import INTENT, check_conduct, check_denial
 from synthesis.check.consistency import check_consistency
 from synthesis.check.injection import check_injection
 from synthesis.check.lent import check_lent
@@ -219,12 +219,12 @@ def overlap(a: frozenset[str], b: frozenset[str]) -> float:
 
 
 def _agrees(text: str, notes: Sequence[Note], language: str | None) -> bool:
-    """Whether a text of sentences that are fit each hangs together: whole, of one mind, and nothing lent that points elsewhere."""
+    """Whether a text of sentences that are fit each hangs together: whole, of one mind, with a reason, and nothing lent that points elsewhere."""
     sources, lent = tuple(note.text for note in notes), tuple(note.borrowed for note in notes)
     if all(lent):
         lent = ()  # nothing of this post is at hand; what it is about stands in the check's inputs
     draft = make_draft(text, sources, language=language, lent=lent)
-    return not (check_consistency(draft) or check_lent(draft) or check_whole(draft))
+    return not (check_consistency(draft) or check_denial(draft) or check_lent(draft) or check_whole(draft))
 
 
 def _said(block: Sequence[Sentence]) -> frozenset[str]:

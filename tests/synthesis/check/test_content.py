@@ -79,6 +79,30 @@ def test_bare_denials_pieces_of_sentences_pointers_into_nothing_and_charged_word
     assert [r for r in check_text(good, [good], language=language) if r.outcome != "passed"] == []
 
 
+def test_one_event_told_by_two_sources_is_told_once():
+    first = f"Mara Hale in fact won the vote in Lindow and was sworn in on May 20th, 2021. {L1}"
+    second = f"The vote was certified and she was later sworn in on May 20, 2021, in Lindow. {L2}"
+
+    def refused(sources):
+        results = check_text(f"{first} {second}", sources, language="en")
+        return {r.principle for r in results if r.outcome != "passed"} & {"style.finished"}
+
+    assert refused([first, second])
+    assert not refused([f"{first} {second}"])
+
+
+def test_advice_fails_and_an_authority_that_gives_it_is_told():
+    for advice, told in (
+        ("Every person should get vaccinated.", "The clinic says that every adult should get vaccinated."),
+        ("People must stop the trips to Lindow.", "Police told reporters that people must stop the trips to Lindow."),
+    ):
+        failed, passes = (
+            {r.principle for r in check_text(f"{t} {L1}", [f"{t} {L1}"], language="en") if r.outcome != "passed"}
+            for t in (advice, told)
+        )
+        assert (failed, passes) == ({"neutral.no_opinion"}, set())
+
+
 def test_what_another_note_of_the_post_states_is_not_denied_with_a_link_alone():
     denial = f"There was no travel ban. {L1}"
     other = "An order set up a travel ban in 2017."

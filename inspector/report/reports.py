@@ -22,6 +22,7 @@ from nouns.decisions import (
     VERDICT_KINDS,
     Decision,
     HeldText,
+    Withheld,
     by_post,
     effective,
     last_word,
@@ -213,7 +214,15 @@ def publication(
                 continue
             texts[post_id] = [_held(row) for row in index.candidates(post)]
     notes = {note for held in texts.values() for text in held for note in text.source_note_ids}
-    published, withheld = publishable(index.counting_here(list(rows)), texts, workspace.deleted_notes(notes))
+    counting = index.counting_here(list(rows))
+    published, withheld = publishable(counting, texts, workspace.deleted_notes(notes))
+    asked, words = index.rules.reviews, {post: last_words(effective(mine)) for post, mine in by_post(counting).items()}
+    few = [entry for entry in published if len(words[entry.post_id]) < asked]
+    published = [entry for entry in published if entry not in few]
+    withheld += [
+        Withheld(e.post_id, "too_few_reviews", f"{len(words[e.post_id])} of {asked} people have decided.", e.decision)
+        for e in few
+    ]
     lines = [entry.to_json(links(entry.text), run_id=index.run_id) for entry in published]
     return lines, [entry.to_json() for entry in withheld]
 

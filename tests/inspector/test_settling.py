@@ -227,6 +227,10 @@ def test_a_post_needs_as_many_reviews_as_the_workspace_asks_for(desk):
     assert "<b>1</b> post" in bo.get(needs).text
     assert "No posts fit" in ana.get(needs).text
     assert "1 of 2 reviews" in bo.get(path).text
+    assert "1 of 2 people have decided." in root.get(desk.path(tail="/publication")).text
+    assert root.get(desk.path(tail="/publication.jsonl")).text == ""
+    bo.decide(path, "accept")
+    assert len(root.get(desk.path(tail="/publication.jsonl")).text.splitlines()) == 1
     bo.decide(path, "not_needed")
     page = root.get(path).text
     assert "2 of 2 reviews" in page

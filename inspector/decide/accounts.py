@@ -303,7 +303,11 @@ def set_up(
     if stored is None or not hmac.compare_digest(stored, _sha256(code.strip().upper())):
         with writing(engine) as connection:
             connection.execute(login_failures.insert().values(name="(setup)", address=address, at=now))
-        raise Refused("This is not the code printed in the terminal where the inspector was started.", 403)
+        raise Refused(
+            "This link or code does not work, or no longer: each works once. Stop the inspector and start it again; "
+            "it prints a new one.",
+            403,
+        )
     if password is None:
         user = ensure_user(engine, require_name(name), "admin", now, "local")
     else:

@@ -36,7 +36,7 @@ class JudgeCandidatesSettings:
     pool: str = "proxy"  # which raters the jury may come from; the appeal is drawn from all others
     aggregator: str = "bridging_intercept"  # whose score counts; the others are written beside it
     seed: int = 1  # added to the run's seed, so that a jury can be redrawn alone
-    batch: int = speed(512)  # texts rated together
+    batch: int = speed(512)  # texts encoded together
 
     def __post_init__(self) -> None:
         _one_of("aggregator", self.aggregator, AGGREGATORS)

@@ -8,9 +8,10 @@ row came, and neither do the rows: they are put together in the order of the pos
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -38,68 +39,65 @@ class Earlier:
 
 
 def find(store: Store, stage: str, keys: Mapping[int, str]) -> Earlier:
-    """The newest result of that stage with rows for some of these keys; none where there is no such result."""
+    """The newest result of that stage with rows for half of these keys, else the one with the most; none where none has any."""
     if not keys:
         return Earlier()
     rels = [f"runs/{run}/{stage}" for run in store.list("runs")]
     aged = sorted(((store.modified(f"{rel}/{TIMING}"), rel) for rel in rels), reverse=True)
+    best = Earlier()
     for _, rel in [entry for entry in aged if entry[0]][:LOOK_BACK]:
-        try:
+        with contextlib.suppress(Damaged):
             manifest = store.require_whole(rel)
             directory = store.local(rel) if manifest else None
-        except Damaged:
-            continue
-        if manifest is None or directory is None or not (directory / LEDGER).is_file():
-            continue
-        ledger = pl.read_parquet(directory / LEDGER)
-        known = {post: counts for post, key, counts in ledger.iter_rows() if keys.get(post) == key}
-        if known:
-            constants = {key: value for key, value in manifest.counts.items() if _holds_for_all(key, value)}
-            return Earlier(directory, frozenset(known), {p: json.loads(c) for p, c in known.items()}, constants)
-    return Earlier()
+            if manifest is None or directory is None or not (directory / LEDGER).is_file():
+                continue
+            ledger = pl.scan_parquet(directory / LEDGER).filter(pl.col("post_id").is_between(min(keys), max(keys)))
+            known = {post: counts for post, key, counts in ledger.collect().iter_rows() if keys.get(post) == key}
+            if len(known) > len(best.posts):
+                constants = {key: value for key, value in manifest.counts.items() if _holds_for_all(key, value)}
+                best = Earlier(directory, frozenset(known), {p: json.loads(c) for p, c in known.items()}, constants)
+            if 2 * len(best.posts) >= len(keys):
+                break
+    return best
 
 
 def _holds_for_all(key: str, value: Any) -> bool:
     return key in ("shared", "judge") or isinstance(value, (str, list))
 
 
-def jury_that_serves(store: Store, run_id: str, days: float) -> str | None:
+def jury_that_serves(store: Store, run_id: str, days: float, alike: Callable[[Manifest], bool]) -> str | None:
     """A jury (models/jury-ID) trained by another run of this workspace that serves this run too, the newest first; None where none does.
 
-    It was trained by the same code and settings on raters fitted in the same way, and this run's snapshot continues the one it learnt from:
-    nearly all of its notes and ratings are there, and the newest rating is at most `days` younger.
+    It was trained on raters fitted in the same way, `alike` says whether this run would train it in the same way, too, and this run's
+    snapshot continues the one it learnt from: nearly all of its notes and ratings are there, and the newest rating is at most `days`
+    younger. A run that has trained its own jury keeps it, and one that has another's stays with that.
     """
     ours = {stage: store.manifest(f"runs/{run_id}/{stage}") for stage in ("ingest", "fit_raters")}
-    if days <= 0 or not all(ours.values()):
+    snapshot, fit = ours.values()
+    if days <= 0 or snapshot is None or fit is None:
         return None
-    runs = [run for run in store.list("runs") if run != run_id]
-    for run in sorted(runs, key=lambda run: (store.modified(f"runs/{run}/train_jury/{MANIFEST}"), run), reverse=True)[
-        :LOOK_BACK
-    ]:
+    has = store.manifest(f"runs/{run_id}/train_jury")
+    has = has if has is not None and alike(has) else None
+    if has is not None and snapshot.digest in has.inputs.values():
+        return None
+    others = [run for run in store.list("runs") if run != run_id]
+    for run in sorted(others, key=lambda r: (store.modified(f"runs/{r}/train_jury/{MANIFEST}"), r), reverse=True):
         with contextlib.suppress(Damaged):
-            theirs = {stage: store.manifest(f"runs/{run}/{stage}") for stage in ("ingest", "fit_raters", "train_jury")}
-            jury, snapshot = store.target(f"runs/{run}/train_jury"), store.target(f"runs/{run}/ingest")
-            if not all(theirs.values()) or not jury.startswith("models/") or not store.require_whole(jury):
-                continue
-            alike = _made_alike(ours["fit_raters"], theirs["fit_raters"]) and store.require_whole(snapshot) is not None
-            if alike and _continues(store.local(snapshot), store.local(store.target(f"runs/{run_id}/ingest")), days):
+            theirs = store.manifest(f"runs/{run}/fit_raters")
+            jury, learnt_from = store.target(f"runs/{run}/train_jury"), store.target(f"runs/{run}/ingest")
+            trained, read = store.require_whole(jury), store.require_whole(learnt_from)
+            if trained is None or read is None or theirs is None or read.digest not in trained.inputs.values():
+                continue  # that run did not train it: its own snapshot says nothing of the jury's age
+            same = alike(trained) and _how(theirs) == _how(fit) and (has is None or has.digest == trained.digest)
+            if same and _continues(store.local(learnt_from), store.local(store.target(f"runs/{run_id}/ingest")), days):
                 return jury
     return None
 
 
-def _made_alike(one: Manifest | None, other: Manifest | None) -> bool:
-    """Whether two results come of the same code, settings, seed and given things, from whatever snapshot."""
-
-    def how(manifest: Manifest | None) -> Any:
-        assert manifest is not None
-        given = {
-            name: digest
-            for name, digest in manifest.inputs.items()
-            if name not in ("ingest", "fit_raters", "snapshot", "parameters")
-        }
-        return manifest.code, manifest.settings, manifest.seed, given
-
-    return bool(how(one) == how(other))
+def _how(fit: Manifest) -> Any:
+    """How raters were fitted: code, settings, seed and given things, whatever the snapshot."""
+    given = {name: digest for name, digest in fit.inputs.items() if name not in ("ingest", "snapshot")}
+    return fit.code, fit.settings, fit.seed, given
 
 
 def _continues(earlier: Path, later: Path, days: float) -> bool:
@@ -162,11 +160,28 @@ def _merge_table(target: Path, source: Path, posts: Iterable[int]) -> None:
 
 
 def _merge_lines(target: Path, source: Path, posts: frozenset[int]) -> None:
-    lines = target.read_text(encoding="utf-8").splitlines() if target.exists() else []
-    with source.open(encoding="utf-8") as stream:
-        lines += [line.rstrip("\n") for line in stream if int(json.loads(line)["post_id"]) in posts]
-    lines.sort(key=lambda line: int(json.loads(line)["post_id"]))
-    target.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    lines = target.read_bytes().splitlines(keepends=True) if target.exists() else []
+    by_post = [(int(json.loads(line)["post_id"]), line) for line in lines]
+    where = _places(source, source.stat().st_mtime_ns)
+    with source.open("rb") as stream:
+        for post in sorted(posts & where.keys()):
+            for start in where[post]:
+                stream.seek(start)
+                by_post.append((post, stream.readline()))
+    by_post.sort(key=lambda entry: entry[0])
+    target.write_bytes(b"".join(line for _, line in by_post))
+
+
+@functools.lru_cache(maxsize=2)
+def _places(path: Path, changed: int) -> dict[int, list[int]]:
+    """Where in a file of lines each post's stand; read once, however many shards ask."""
+    found: dict[int, list[int]] = {}
+    start = 0
+    with path.open("rb") as stream:
+        for line in stream:
+            found.setdefault(int(json.loads(line)["post_id"]), []).append(start)
+            start += len(line)
+    return found
 
 
 def _lines(path: Path) -> Iterator[tuple[bytes, dict[str, Any]]]:

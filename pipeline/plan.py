@@ -18,7 +18,7 @@ import shutil
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -136,7 +136,7 @@ class Inputs:
 class Plan:
     """The stages of one run in one workspace."""
 
-    def __init__(self, store: Store, run_id: str, progress: Progress | None = None) -> None:
+    def __init__(self, store: Store, run_id: str) -> None:
         text = store.read_text(f"runs/{run_id}/run.json")
         if text is None:
             known = ", ".join(store.list("runs")) or "none"
@@ -147,7 +147,6 @@ class Plan:
         self.request = RunRequest(**(described["request"] | {"extra": tuple(described["request"].get("extra", ()))}))
         self.settings: Settings
         self.settings, self.retired_settings = settings_of_run(described["settings"])
-        self._reporting = progress
         self.jobs: int | None = 1
         """Processes that work on shards at a time; None: as many as there are cores. A stage that waits for a server needs one."""
 
@@ -165,8 +164,8 @@ class Plan:
                 f"The run {self.run_id} holds drafts of held-out posts only, to compare writers; it has no {name}. Take the run it was made for."
             )
         try:
-            if stage.replaced_by and getattr(self.request, stage.replaced_by):
-                return self._replaced(stage)
+            if stage.replaced_by and (given := self._given(stage.replaced_by) or self._earlier_jury(stage)):
+                return self._replaced(stage, given)
             result = self._sharded(stage, progress) if stage.per_post else self._whole(stage, progress, second)
             return self._against_earlier(result) if stage.name == "ingest" else result
         except (SupernotesError, BrokenPipeError):
@@ -274,14 +273,30 @@ class Plan:
             return tuple(_outside(directory) for directory in value)
         return _outside(value) if isinstance(value, str) and value else value or None
 
-    def _replaced(self, stage: Stage) -> StageResult:
-        """What the request gave in the stage's place becomes its result."""
-        given = self._given(stage.replaced_by)
-        assert isinstance(given, Input)
+    def _replaced(self, stage: Stage, given: Any) -> StageResult:
+        """What stands in the stage's place becomes its result: what the request gave, or the jury of an earlier day."""
         manifest = require_whole(given.path)
         path = self._relative(given.path)
         runs.point(self.store, self.run_id, stage.name, path, manifest)
-        return StageResult(stage.name, "skipped", path, manifest.counts)
+        counts = manifest.counts
+        if not getattr(self.request, stage.replaced_by):
+            text = f"{path} of an earlier day serves; run.jury_days=0 trains anew."
+            counts = counts | {"notices": [*counts.get("notices", ()), notice("told", stage.name, text)]}
+        return StageResult(stage.name, "skipped", path, counts)
+
+    def _earlier_jury(self, stage: Stage) -> Input | None:
+        """The jury of an earlier day that still serves, trained by this code, with these settings, seed and further notes."""
+        from pipeline.carry import jury_that_serves
+
+        extra = {f"extra_{number}": _outside(path).digest for number, path in enumerate(self.request.extra)}
+        made = (stage_code(stage.name), self._settings(stage), self.settings.run.seed, extra)
+
+        def alike(theirs: Manifest) -> bool:
+            given = {name: digest for name, digest in theirs.inputs.items() if name.startswith("extra")}
+            return made == (theirs.code, theirs.settings, theirs.seed, given)
+
+        found = jury_that_serves(self.store, self.run_id, self.settings.run.jury_days, alike)
+        return find_jury(self.store, found.removeprefix("models/")) if found else None
 
     def _relative(self, path: Path) -> str:
         try:
@@ -318,14 +333,6 @@ class Plan:
         fingerprint = self._fingerprint(stage, inputs)
         rel = stage.keeps.format(id=fingerprint[:12], run=self.run_id, second=second, name=stage.name)
         started = time.monotonic()
-        if stage.name == "train_jury" and not self.store.manifest(rel):
-            serves = self._earlier_jury(stage, inputs)
-            if serves:
-                progress(f"{serves} of an earlier day serves; run.jury_days=0 trains anew")
-                manifest = self.store.require_whole(serves)
-                assert manifest is not None
-                runs.point(self.store, self.run_id, stage.name, serves, manifest)
-                return StageResult(stage.name, "skipped", serves, manifest.counts, time.monotonic() - started)
         with self.store.lock(rel):
             found = self.store.finished(rel)
             if found and found.fingerprint == fingerprint:
@@ -366,19 +373,6 @@ class Plan:
                     raise error
                 return replace(result, counts=result.counts | {"notices": notices})
         return result
-
-    def _earlier_jury(self, stage: Stage, inputs: Inputs) -> str | None:
-        """The jury of an earlier day that still serves, trained by this code, with these settings, seed and further notes."""
-        from pipeline.carry import jury_that_serves
-
-        found = jury_that_serves(self.store, self.run_id, self.settings.run.jury_days)
-        manifest = self.store.manifest(found) if found else None
-        if manifest is None:
-            return None
-        extra = {name: digest for name, digest in inputs.names().items() if name.startswith("extra")}
-        made = (stage_code(stage.name), self._settings(stage), self.settings.run.seed, extra)
-        theirs = {name: digest for name, digest in manifest.inputs.items() if name.startswith("extra")}
-        return found if made == (manifest.code, manifest.settings, manifest.seed, theirs) else None
 
     def _refuse_without_ratings(self, inputs: Inputs) -> None:
         tables = self.store.manifest(f"runs/{self.run_id}/ingest")

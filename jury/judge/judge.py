@@ -43,22 +43,11 @@ class PostTexts(NamedTuple):
     texts: tuple[JudgedText, ...]
 
 
-def texts_of(rated: RatedTexts, start: int, stop: int) -> RatedTexts:
-    """The ratings of texts start to stop alone."""
-    return RatedTexts(
-        rated.probabilities[:, start:stop],
-        rated.sd[start:stop],
-        rated.sd_within[start:stop],
-        rated.reasons[start:stop],
-        rated.tags,
-    )
-
-
 def judge(bench: Bench, posts: Iterable[PostTexts], batch: int = 512) -> Iterator[tuple[int, list[dict[str, Any]]]]:
     """For each post its id and one row a text, in the order given; columns as `tables.SCHEMAS['verdicts']`.
 
-    Texts of several posts are rated together, about `batch` at a time, because encoders like it; rankings (Schulze) and
-    everything else are made within a post. A text whose ratings are not finite is Unjudged, never a zero.
+    A post is rated by itself, so its numbers are the same to the last bit whichever posts stand beside it; only the encoder
+    reads ahead, about `batch` texts at a time. A text whose ratings are not finite is Unjudged, never a zero.
     """
     waiting: list[PostTexts] = []
     n_waiting = 0
@@ -73,14 +62,11 @@ def judge(bench: Bench, posts: Iterable[PostTexts], batch: int = 512) -> Iterato
 
 
 def _judge_together(bench: Bench, posts: Sequence[PostTexts]) -> Iterator[tuple[int, list[dict[str, Any]]]]:
-    texts = [text for post in posts for text in post.texts]
-    rated = bench.seated.rate(texts) if texts else None
-    start = 0
+    if (read := getattr(bench.seated, "read", None)) is not None:
+        read([text for post in posts for text in post.texts])
     for post in posts:
-        stop = start + len(post.texts)
-        rows = verdict_rows(bench, texts_of(rated, start, stop), post.texts) if rated is not None else []
+        rows = verdict_rows(bench, bench.seated.rate(post.texts), post.texts) if post.texts else []
         yield post.post_id, [_rounded(row) for row in rows]
-        start = stop
 
 
 def verdict_rows(bench: Bench, rated: RatedTexts, texts: Sequence[JudgedText]) -> list[dict[str, Any]]:

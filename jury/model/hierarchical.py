@@ -646,6 +646,10 @@ class SeatedHierarchical:
         self._side = np.stack([(side == s) / max(int((side == s).sum()), 1) for s in range(3)])
         self._missing = [s for s in range(3) if not (side == s).any()]
 
+    def read(self, texts: Sequence[JudgedText]) -> None:
+        """Encode texts that are about to be rated, with their siblings: many at once cost an encoder less than a few at a time."""
+        self._model.encoder.encode([*dict.fromkeys(t for text in texts for t in (text.text, *(s.text for s in text.siblings)))])
+
     def rate(self, texts: Sequence[JudgedText]) -> RatedTexts:
         judgement = self._model.judge(texts)
         return self.respond(judgement, self._history(texts, judgement))

@@ -24,6 +24,11 @@ def worth(note: Note) -> float:
     return value - (0.05 if note.borrowed else 0.0)
 
 
+def steady_worth(note: Note) -> float:
+    """`worth` in steps of a twentieth, the unit of X's thresholds: a day's new fit moves the last digits of every note, and they choose nothing."""
+    return round(20 * worth(note)) / 20
+
+
 def liked_by(note: Note, side: str) -> float:
     """Net helpful ratings of one side of the raters, 0 where unknown."""
     value = note.net_helpful_negative if side == "negative" else note.net_helpful_positive

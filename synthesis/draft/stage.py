@@ -17,7 +17,7 @@ from nouns.stage import Counts, Tools
 from nouns.tables import polars
 from synthesis.cluster.cluster import Clustered
 from synthesis.cluster.stage import write_table
-from synthesis.cluster.subsets import worth
+from synthesis.cluster.subsets import steady_worth
 from synthesis.draft.draft import (
     Drafted,
     PostNotes,
@@ -144,7 +144,7 @@ def drafts_rest_on(item: PostNotes, settings: DraftCandidatesSettings, seed: int
                     note.text,
                     note.classification,
                     note.borrowed,
-                    round(worth(note), 2),
+                    steady_worth(note),
                 ]  # as the extractive writer sees them
                 for note in request.sources
             ],

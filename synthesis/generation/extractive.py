@@ -24,7 +24,7 @@ from synthesis.check.lent import check_lent
 from synthesis.check.neutrality import check_neutrality
 from synthesis.check.style import check_style
 from synthesis.check.whole import check_whole
-from synthesis.cluster.subsets import worth
+from synthesis.cluster.subsets import steady_worth
 from texts.note import (
     MAX_NOTE_LENGTH,
     canonical_url,
@@ -170,7 +170,7 @@ def sentences_of(note: Note, language: str | None) -> tuple[Sentence, ...]:
             continue
         letters = [c for c in bare if c.isalpha()]
         shouting = sum(c.isupper() for c in letters) > 0.5 * len(letters) if len(letters) > 12 else False
-        quality = round(worth(note), 2)  # a day's new fit moves the last digits of every note: they choose nothing
+        quality = steady_worth(note)
         quality += 0.10 if links else 0.05 if closings[position] else 0.0
         quality += 0.05 if regex.search(r"\d", bare) else 0.0
         quality -= 0.15 if _REFERENCE.search(bare) else 0.0

@@ -85,9 +85,9 @@ class MiniLMEncoder:
     name = "minilm"
     width = 384
 
-    def __init__(self, cache: Path | None = None, batch_size: int = 64) -> None:
+    def __init__(self, cache: Path | None = None) -> None:
         self._memory: dict[str, NDArray[np.float32]] = {}
-        self._embedder = CachedEmbedder(MiniLM(batch_size), None if cache is None else Path(cache))
+        self._embedder = CachedEmbedder(MiniLM(), None if cache is None else Path(cache))
 
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
         bodies = [strip_links(t) for t in texts]

@@ -648,7 +648,9 @@ class SeatedHierarchical:
 
     def read(self, texts: Sequence[JudgedText]) -> None:
         """Encode texts that are about to be rated, with their siblings: many at once cost an encoder less than a few at a time."""
-        self._model.encoder.encode([*dict.fromkeys(t for text in texts for t in (text.text, *(s.text for s in text.siblings)))])
+        self._model.encoder.encode(
+            [*dict.fromkeys(t for text in texts for t in (text.text, *(s.text for s in text.siblings)))]
+        )
 
     def rate(self, texts: Sequence[JudgedText]) -> RatedTexts:
         judgement = self._model.judge(texts)

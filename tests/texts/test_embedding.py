@@ -43,14 +43,15 @@ def test_hashed_ngrams_find_alike_what_shares_words():
     assert a @ b > 0.3 > a @ d
 
 
-def test_minilm_knows_a_paraphrase_and_its_result_does_not_depend_on_the_batch():
+def test_minilm_knows_a_paraphrase_and_its_result_does_not_depend_on_the_company():
     model = MiniLM(batch=2)
     texts = ["The mayor did not close the bridge.", "It was not the mayor who shut the crossing.", "Rents rose by 4 %.", "x " * 3000]  # fmt: skip
     together = model.embed(texts)
     assert together[0] @ together[1] > 0.7 > 0.3 > together[0] @ together[2]
-    alone = np.vstack([model.embed([text]) for text in texts])
-    assert np.abs(together - alone).max() < 2e-3  # half precision of numbers below 0.5: steps of 0.00025
-    assert np.array_equal(together, model.embed(texts))
+    assert np.array_equal(together, np.vstack([model.embed([text]) for text in texts]))
+    assert np.array_equal(together[::-1], model.embed(texts[::-1]))
+    theirs = model._load().encode(texts, normalize_embeddings=True)
+    assert np.abs(together - theirs).max() < 2e-3  # half precision of numbers below 0.5: steps of 0.00025
 
 
 def test_weights_that_are_not_the_known_ones_are_refused(monkeypatch):

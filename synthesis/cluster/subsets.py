@@ -25,8 +25,8 @@ def worth(note: Note) -> float:
 
 
 def steady_worth(note: Note) -> float:
-    """`worth` in steps of a twentieth, the unit of X's thresholds: a day's new fit moves the last digits of every note, and they choose nothing."""
-    return round(20 * worth(note)) / 20
+    """`worth` to two decimals: a day's new fit moves the last digits of every note, and they choose nothing."""
+    return round(worth(note), 2)
 
 
 def liked_by(note: Note, side: str) -> float:

@@ -372,7 +372,7 @@ def guards(read: str, row: Array, lexicon: Lexicon) -> list[float]:
         known["contradicts"],
         min(known["repeats_post"], 1.0),
         known["insults"],
-        max(known["aside"] - 0.3, 0.0) / 0.7,
+        max(known["aside"] - 0.2, 0.0) / 0.8,
         known["new_numbers"],
         max(capitals - 0.3, 0.0) / 0.7,
         float(body[-1:].isalnum() and not links),

@@ -93,12 +93,12 @@ def make_twins(
         return negate(bare[k], language if language in ("es", "pt", "de") else "en")
 
     kinds: dict[str, tuple[int, float, Callable[[Random, int], tuple[str | None, Any]]]] = {
-        "other": (each, -0.15, lambda r, k: (bare[j := r.choice(short)], unit[j])),
-        "empty": (each, -0.18, lambda r, k: (bare[j := r.choice(empty)], unit[j])),
-        "disordered": (each, -0.14, lambda r, k: (shuffled(bare[k], r), unit[k])),
+        "other": (each, -0.17, lambda r, k: (bare[j := r.choice(short)], unit[j])),
+        "empty": (each, -0.22, lambda r, k: (bare[j := r.choice(empty)], unit[j])),
+        "disordered": (each, -0.15, lambda r, k: (shuffled(bare[k], r), unit[k])),
         "negated": (each, -0.08, lambda r, k: (contrary(k), unit[k])),
         "appended": (each, -0.08, lambda r, k: appended(k, r.choice(short))),
-        "padded": (each, -0.06, lambda r, k: appended(k, r.choice(empty))),
+        "padded": (each, -0.08, lambda r, k: appended(k, r.choice(empty))),
         "insulted": (each, -0.10, lambda r, k: insulted(k, r.choice(_INSULTS))),
         "shouted": (each, -0.06, lambda r, k: (bare[k].upper(), unit[k])),
         "attributed": (encoded, -0.05, lambda r, k: (f"{sentence(k)[:-1]}, according to {r.choice(_OUTLETS)}.", None)),

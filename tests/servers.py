@@ -18,7 +18,7 @@ from typing import Any
 
 import uvicorn
 from fastapi import FastAPI, Request
-from fastapi.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
+from fastapi.responses import PlainTextResponse, Response, StreamingResponse
 
 
 @dataclass(frozen=True)
@@ -119,13 +119,6 @@ class ChaosServer:
         async def load(request: Request) -> Response:
             body = await request.json()
             self.adapters[body["lora_name"]] = body["lora_path"]
-            return PlainTextResponse("Success")
-
-        @app.post("/v1/unload_lora_adapter")
-        async def unload(request: Request) -> Response:
-            name = (await request.json())["lora_name"]
-            if self.adapters.pop(name, None) is None:
-                return JSONResponse({"error": {"message": f"The lora adapter '{name}' cannot be found."}}, 404)
             return PlainTextResponse("Success")
 
         return app

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from synthesis.settings import CheckCandidatesSettings
@@ -54,6 +54,11 @@ class Draft:
 
 
 Check = Callable[[Draft], list[Finding]]
+
+
+def placed(findings: Iterable[Finding], by: int) -> list[Finding]:
+    """Findings of a part of a text, with offsets into the whole: the part begins at `by`."""
+    return [replace(f, start=(f.start or 0) + by, end=(f.end or 0) + by) for f in findings]
 
 
 def bounded_source(text: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import regex
 
-from synthesis.check.base import Draft, Finding
+from synthesis.check.base import Draft, Finding, placed
 from synthesis.check.evidence import Evidence, Sentence, evidence_of, read_sentences
 from synthesis.check.patterns import WordList, find_all, own_words
 from synthesis.check.stance import DENIAL, NEGATION, denies
@@ -69,7 +69,7 @@ def check_conduct(draft: Draft) -> list[Finding]:
                 for f in find_all(INTENT, own, "conduct.motive", "'{found}' speaks of an intent that no source does.")
                 if not _told(evidence, own[f.start : f.end])
             ]
-            findings += [_placed(f, sentence) for f in motives]
+            findings += placed(motives, sentence.span.start)
         findings += _accusation(evidence, sentence, own)
         findings += _disputed(evidence, sentence)
     return findings
@@ -127,11 +127,6 @@ def _accusation(evidence: Evidence, sentence: Sentence, own: str) -> list[Findin
 
 def _told(evidence: Evidence, words: str) -> bool:
     return any(words.lower() in s.span.text.lower() for s in evidence.notes)
-
-
-def _placed(finding: Finding, sentence: Sentence) -> Finding:
-    by = sentence.span.start
-    return Finding(finding.principle, finding.reason, (finding.start or 0) + by, (finding.end or 0) + by)
 
 
 def _uses(source: Sentence, word: str) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import regex
 
-from synthesis.check.base import Draft, Finding
+from synthesis.check.base import Draft, Finding, placed
 from synthesis.check.patterns import WordList, find_all, own_words
 
 _LOADED = WordList(
@@ -108,23 +108,12 @@ def check_neutrality(draft: Draft) -> list[Finding]:
         own = text[sentence.start : sentence.end]
         if _ATTRIBUTED.search(own):
             continue
-        found = find_all(
+        guesses = find_all(
             _SPECULATION, own, "neutral.no_opinion", "'{found}' guesses, and names nobody whose guess it is."
         )
-        findings += [
-            Finding(f.principle, f.reason, (f.start or 0) + sentence.start, (f.end or 0) + sentence.start)
-            for f in found
-            if not _hedged_there(draft, own[f.start : f.end])
-        ]
-    for sentence in draft.sentences:
-        if not _ATTRIBUTED.search(text[sentence.start : sentence.end]):
-            advice = find_all(
-                _ADVICE, text[sentence.start : sentence.end], "neutral.no_opinion", "'{found}' gives advice."
-            )
-            findings += [
-                Finding(f.principle, f.reason, (f.start or 0) + sentence.start, (f.end or 0) + sentence.start)
-                for f in advice
-            ]
+        found = [f for f in guesses if not _hedged_there(draft, own[f.start : f.end])]
+        found += find_all(_ADVICE, own, "neutral.no_opinion", "'{found}' gives advice.")
+        findings += placed(found, sentence.start)
     findings += find_all(_APPEAL, text, "neutral.no_opinion", "'{found}' appeals to what everybody knows, or mocks.")
     findings += [
         Finding("neutral.no_opinion", "A question is no fact.", s.start, s.end)

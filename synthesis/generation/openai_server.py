@@ -47,7 +47,7 @@ from synthesis.generation.base import Finished, adapter_name, request_extra
 from synthesis.generation.pacing import Circuit, Pacer, waiting_time
 from synthesis.settings import DraftCandidatesSettings
 
-__all__ = ["OpenAIServer", "load_lora_adapter", "retry_after", "unload_lora_adapter"]
+__all__ = ["OpenAIServer", "load_lora_adapter", "retry_after"]
 
 MAX_RESPONSE = 8 << 20  # bytes of one answer; sixteen notes with log-probabilities have about one megabyte
 _CONTEXT = ("max_model_len", "context_length", "context_window", "max_context_length")  # vLLM; others
@@ -645,20 +645,6 @@ def load_lora_adapter(
             "Start vLLM with --enable-lora --max-lora-rank 32 (or tune_writer.lora_r, if that is higher; 16 is vLLM's default) and "
             "VLLM_ALLOW_RUNTIME_LORA_UPDATING=True, and give a path that it can read."
         )
-
-
-def unload_lora_adapter(
-    base_url: str, name: str, *, api_key_env: str = "SUPERNOTES_API_KEY", timeout: float = 120.0
-) -> bool:
-    """Take adapter `name` from a running vLLM server; False if it was not there. Raises `InputError` on other refusals."""
-    status, received = _send("POST", base_url, "unload_lora_adapter", {"lora_name": name}, api_key_env, timeout)
-    told = _told(received)
-    if status not in (200, 404) or (status == 404 and name not in told):
-        raise InputError(
-            f"The server at {_split_login(base_url)[0]} did not unload the adapter {name!r} (HTTP {status}: {told}). "
-            "Start vLLM with --enable-lora and VLLM_ALLOW_RUNTIME_LORA_UPDATING=True."
-        )
-    return status == 200
 
 
 def _send(

@@ -21,7 +21,7 @@ from nouns.post import MISLEADING, Message, Note, Post, Request
 from synthesis.draft.prompts import draft_request, judge_request
 from synthesis.generation import open_generator
 from synthesis.generation.base import failure_code
-from synthesis.generation.openai_server import OpenAIServer, load_lora_adapter, unload_lora_adapter
+from synthesis.generation.openai_server import OpenAIServer, load_lora_adapter
 from synthesis.judge.judge import read_answers
 from synthesis.settings import DraftCandidatesSettings
 from tests.servers import free_port
@@ -185,6 +185,13 @@ class TestServer:
         )  # a server that forgot it is told again
         with pytest.raises(InputError, match="did not load the adapter 'writer-2'"):
             OpenAIServer(settings(base_url, adapter="/nowhere/writer-2/adapter")).generate([request()])
+
+
+def unload_lora_adapter(base_url: str, name: str) -> bool:
+    """Have the server forget an adapter; False if it did not know it."""
+    return httpx.post(
+        f"{base_url}/unload_lora_adapter", json={"lora_name": name}, trust_env=False, timeout=60
+    ).is_success
 
 
 OFFLINE = """

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -51,9 +51,6 @@ class Draft:
     @cached_property
     def source_sentences(self) -> list[list[Span]]:
         return [split_sentences(source, self.language) for source in self.sources]
-
-
-Check = Callable[[Draft], list[Finding]]
 
 
 def placed(findings: Iterable[Finding], by: int) -> list[Finding]:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from nouns.post import Candidate, Completion, Note, Post, Request, TextGenerator
+from nouns.stage import Tools
 from synthesis.cluster.cluster import Clustered
 from synthesis.cluster.subsets import choose_subsets
 from synthesis.draft.prompts import draft_request, read_reply, revise_request, shorten_request
@@ -206,6 +207,17 @@ def generate_whole(
             first[request.request_id], texts=tuple(texts), finish_reasons=tuple(reasons)
         )
     return whole, [*first.values(), *more.values()], again
+
+
+def enter_costs(
+    completions: Iterable[Completion], requests: Iterable[Request], spent: Counter[str], tools: Tools
+) -> None:
+    """Calls and tokens of a model into the stage's sum and each post's account; `requests`: all that were made."""
+    post_of = {request.request_id: request.post_id for request in requests}
+    for done in completions:
+        cost = {"calls": 1, "prompt_tokens": done.prompt_tokens, "completion_tokens": done.completion_tokens}
+        spent.update(cost)
+        tools.enter(post_of[done.request_id], cost)
 
 
 def candidates_of(

@@ -22,6 +22,7 @@ from synthesis.draft.draft import (
     Drafted,
     PostNotes,
     candidates_of,
+    enter_costs,
     extractive_twin,
     generate_whole,
     requests_for,
@@ -168,15 +169,7 @@ def _answers(
     if generator is None or not requests:
         return {}
     answers, paid, again = generate_whole(generator, requests, lambda post: settings.max_calls - used[post])
-    post_of = {request.request_id: request.post_id for request in [*requests, *again]}
-    for completion in paid:
-        cost = {
-            "calls": 1,
-            "prompt_tokens": completion.prompt_tokens,
-            "completion_tokens": completion.completion_tokens,
-        }
-        spent.update(cost)
-        tools.enter(post_of[completion.request_id], cost)
+    enter_costs(paid, [*requests, *again], spent, tools)
     for request in again:
         tools.enter(request.post_id, {"requests": 1})
     used.update(request.post_id for request in again)

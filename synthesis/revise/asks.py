@@ -55,22 +55,15 @@ class SynthesisRoom:
 
     def _generate(self, requests: Sequence[Any], generator: Any = None) -> dict[str, Any]:
         """Completions by request id, broken-off ones asked for once more; calls and tokens of a language model are counted."""
-        from synthesis.draft.draft import generate_whole
+        from synthesis.draft.draft import enter_costs, generate_whole
 
         answers, completions, again = generate_whole(
             generator or self._generator, requests, lambda post: self._left.get(post, 1)
         )
         for request in again:
             self._left[request.post_id] = self._left.get(request.post_id, 1) - 1
-        post_of = {request.request_id: request.post_id for request in [*requests, *again]}
-        for completion in completions if generator is not None or self._draft_settings.backend != "extractive" else ():
-            cost = {
-                "calls": 1,
-                "prompt_tokens": completion.prompt_tokens,
-                "completion_tokens": completion.completion_tokens,
-            }
-            self._spent.update(cost)
-            self._tools.enter(post_of[completion.request_id], cost)
+        if generator is not None or self._draft_settings.backend != "extractive":
+            enter_costs(completions, [*requests, *again], self._spent, self._tools)
         return answers
 
     def _affordable(self, asks: Sequence[Ask], made: Written) -> list[Ask]:

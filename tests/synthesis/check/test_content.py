@@ -69,6 +69,9 @@ def test_a_text_that_one_source_gives_whole_does_not_contradict_itself():
         ("es", "La cifra es 12, como se indica en este hilo.", f"La cifra es 12, como se indica en este hilo. {L1}"),
         ("de", "Es sind 12, wie in diesem Artikel steht.", f"Es sind 12, wie in diesem Artikel steht. {L1}"),
         ("en", "The raid killed 82 innocent people.", f"The raid killed 82 people. {L1}"),
+        ("en", "The figure is 12. A lie of the left, as always.", f"The figure is 12, not 90. {L1}"),
+        ("es", "La cifra es 12. Mentira de la izquierda, como siempre.", f"La cifra es 12, no 90. {L1}"),
+        ("de", "Es sind 12. Eine Lüge der Linken, wie immer.", f"Es sind 12, nicht 90. {L1}"),
     ],
 )
 def test_bare_denials_pieces_of_sentences_pointers_into_nothing_and_charged_words_fail(language, bad, good):

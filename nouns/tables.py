@@ -262,6 +262,11 @@ prompt_version string version of the prompt's wording
 prompt_sha256 string SHA-256 of the messages
 messages [message] the messages as they were sent
 
+ledger | draft_candidates, check_candidates, judge_candidates, revise_candidates, select_winners | one post's key and counts, so that a later day carries an unchanged post over
+post_id int64 id of the post
+key string digest of all that its rows rest on
+counts string its share of the stage's counts, as JSON
+
 failures | draft_candidates, revise_candidates | one reply that became no candidate
 request_id string id of the request
 post_id int64 id of the post

@@ -40,8 +40,8 @@ def _texts(row: dict[str, Any], method: str) -> list[Probe]:
     prompt = row["prompt"]
     if method == "dpo":
         return [(prompt, row["chosen"][-1]["content"], True), (prompt, row["rejected"][-1]["content"], False)]
-    if method == "kto":
-        return [(prompt, row["completion"][-1]["content"], bool(row["label"]))]
+    if method in ("kto", "sft"):
+        return [(prompt, row["completion"][-1]["content"], bool(row.get("label", True)))]
     if method == "stable_alignment":
         judged = [(r, text) for r, text in zip(row["scores"], row["completions"], strict=True) if r is not None]
         return [(prompt, max(judged)[1], True), (prompt, min(judged)[1], False)]

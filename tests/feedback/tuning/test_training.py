@@ -31,6 +31,7 @@ def data(tmp_path_factory):
     rows = {
         "dpo": {"prompt": [prompt(i) for i in range(n)], "chosen": [said(GOOD)] * n, "rejected": [said(BAD)] * n, "p_flip": [0.1, 0.3] * (n // 2)},
         "kto": {"prompt": [prompt(i) for i in range(n)], "completion": [said(GOOD if i % 2 else BAD) for i in range(n)], "label": [bool(i % 2) for i in range(n)]},
+        "sft": {"prompt": [prompt(i) for i in range(n)], "completion": [said(GOOD)] * n},
         "grpo": {"prompt": [prompt(i) for i in range(n)], "post_id": [str(i) for i in range(n)], "classification": ["x"] * n, "source_note_ids": [["1"]] * n, "language": ["en"] * n},
         "scored": {"prompt": [prompt(i) for i in range(n)], "completions": [[GOOD, BAD, "bridge"]] * n, "scores": [[0.4, -0.1, None]] * n},
         "hindsight": {"prompt": [prompt(i) for i in range(n)], "response": [BAD] * n, "feedback": ["Readers of one side may find it argumentative."] * n},
@@ -150,9 +151,7 @@ def test_each_method_trained_with_the_same_place_for_checkpoints_is_a_training_o
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "method", [m for m in METHODS if m != "sft"]
-)  # sft learns from notes that analysts accepted: none here
+@pytest.mark.parametrize("method", METHODS)
 def test_every_method_trains_an_adapter_that_loads_onto_its_base(tmp_path, data, base, method):
     def longer_is_better(prompts, completions, **columns):
         assert len(columns["post_id"]) == len(completions)

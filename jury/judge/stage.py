@@ -48,11 +48,18 @@ def judge_candidates(
         tools.enter(row["post_id"], told)
     for row in existing:
         tools.enter(row["post_id"], {"existing_notes": 1})
+    known, read = set(read_raters(jury).rater_ids), Counter[str]()
+    for post, context in contexts.items():
+        ratings = {"sibling_ratings": sum(context.n_ratings.values()), "read_with_the_jury": 0}
+        ratings["read_with_the_jury"] = sum(r in known for s in context.siblings for r in s.ratings.rater_id)
+        tools.enter(post, ratings)
+        read.update(ratings)
     return {
         "in": len(verdicts),
         "out": len(verdicts) - sum(reasons.values()),
         "rejected": dict(sorted(reasons.items())),
         "existing_notes": len(existing),
+        **read,
         "shared": {"jury": describe(main)},
     }
 

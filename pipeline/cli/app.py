@@ -457,29 +457,41 @@ def say_frozen(plan: Any, stage: str, settings: Any) -> None:
                 )
 
 
-def stage_of_run(stage: str, run_id: str | None, workspace: str, as_json: bool, settings: Any) -> None:
+def stage_of_run(
+    stage: str, run_id: str | None, workspace: str, as_json: bool, settings: Any, second: str | None = None
+) -> None:
+    """One stage of a run. `second` (the run compared with, or ''): a stage of the feedback, whose settings are those given now."""
     from nouns.notices import notices_of
     from pipeline.plan import Plan
     from pipeline.progress import reporting
+    from pipeline.promote import with_feedback_settings
     from storage.store import Store
 
     store = Store(workspace)
     plan = Plan(store, run_id or newest_run(store))
-    say_frozen(plan, stage, settings)
+    if second is None:
+        say_frozen(plan, stage, settings)
+    else:
+        plan = with_feedback_settings(plan, settings)
     with reporting(stage) as progress:
-        result = plan.run(stage, progress)
+        result = plan.run(stage, progress, second or "")
     notices = notices_of(stage, result.counts)
     if as_json:
         emit({"run_id": plan.run_id, "stage": stage, "notices": notices} | result.to_json())
-    else:
-        say(f"{stage} {result.state}: {result.path}")
-        show_notices(notices)
-        for key, value in result.counts.items():
-            if key == "rejected":
-                reasons = ", ".join(f"{reason} {number:,}" for reason, number in value.items())
-                say(f"  left out: {reasons or 'none'}")
-            elif value is not None and not isinstance(value, (dict, list)):
-                say(f"  {key}: {value}")
+        return
+    say(f"{stage} {result.state}: {result.path}")
+    show_notices(notices)
+    for key, value in result.counts.items():
+        if key == "rejected":
+            reasons = ", ".join(f"{reason} {number:,}" for reason, number in value.items())
+            say(f"  left out: {reasons or 'none'}")
+        elif key == "warnings":
+            for warning in value:
+                say(f"  warning: {warning}")
+        elif value is not None and not isinstance(value, (dict, list)):
+            say(f"  {key}: {value}")
+    if stage == "tune_writer":
+        say(f"  report.json and training.png there; next: supernotes compare-writers --adapter {result.path}/adapter --workspace {workspace}")
 
 
 def _register(stage: str, help_text: str) -> None:
@@ -754,7 +766,7 @@ def learn_outcomes(
     json: Json = False,
 ) -> None:
     """How published supernotes and judged notes were really received, from a later snapshot."""
-    _feedback("learn_outcomes", run, workspace, _settings(config, set), json, later or "")
+    stage_of_run("learn_outcomes", run, workspace, json, _settings(config, set), later)
 
 
 @app.command("tune-writer")
@@ -766,7 +778,7 @@ def tune_writer(
     json: Json = False,
 ) -> None:
     """A LoRA adapter for the writing model, tuned on a run's export."""
-    _feedback("tune_writer", run, workspace, _settings(config, set), json)
+    stage_of_run("tune_writer", run, workspace, json, _settings(config, set), "")
 
 
 @app.command("compare-writers")
@@ -833,36 +845,6 @@ def promote_writer(
         emit({"current": now})
         return
     say(f"current writer: {now['path']}" if now else "current writer: the model without an adapter")
-
-
-def _feedback(stage: str, run_id: str | None, workspace: str, settings: Any, as_json: bool, second: str = "") -> None:
-    from nouns.notices import notices_of
-    from pipeline.plan import Plan
-    from pipeline.progress import reporting
-    from pipeline.promote import with_feedback_settings
-    from storage.store import Store
-
-    store = Store(workspace)
-    plan = with_feedback_settings(Plan(store, run_id or newest_run(store)), settings)
-    with reporting(stage) as progress:
-        result = plan.run(stage, progress, second)
-    if as_json:
-        emit({"run_id": plan.run_id, "stage": stage, "notices": notices_of(stage, result.counts)} | result.to_json())
-    else:
-        say(f"{stage} {result.state}: {result.path}")
-        show_notices(notices_of(stage, result.counts))
-        if stage == "tune_writer":
-            counts = result.counts
-            said = f"{counts.get('steps', 0)} steps on {counts.get('out', 0)} rows"
-            too_long = counts.get("rejected", {}).get("too_long", 0)
-            say(
-                f"  {said}"
-                + (f", {too_long} rows too long" if too_long else "")
-                + "; report.json and training.png there"
-            )
-            for warning in counts.get("warnings", ()):
-                say(f"  warning: {warning}")
-            say(f"  next: supernotes compare-writers --adapter {result.path}/adapter --workspace {workspace}")
 
 
 for _stage in STAGES:  # verbs that need no word of their own

@@ -1,0 +1,24 @@
+"""A few seeded schedules of faults; CI and `python -m tests.faults` try more."""
+
+from __future__ import annotations
+
+import pytest
+
+from pipeline.plan import Plan
+from storage.store import Store
+from tests.faults.harness import open_bench, schedule, trouble
+
+
+@pytest.fixture(scope="module")
+def bench(sample_run, tmp_path_factory):
+    workspace, run_id = sample_run
+    found = open_bench(
+        tmp_path_factory.mktemp("faults"), str(workspace / Plan(Store(workspace), run_id).where("train_jury"))
+    )
+    yield found
+    found.server.__exit__(None)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_run_that_met_faults_ends_with_the_bytes_of_one_that_met_none(bench, seed):
+    assert trouble(bench, schedule(seed)) == "", schedule(seed)

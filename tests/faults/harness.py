@@ -113,7 +113,7 @@ def carry_to(workspace: str, source: str, jury: str, address: str, until: str, f
         time.time = lambda: real() + fault["by"]
     store = Store(workspace)
     flags = [*FAST, "draft_candidates.backend=openai", f"draft_candidates.base_url={address}", "draft_candidates.model=tiny",
-             "draft_candidates.concurrency=1", "draft_candidates.retries=0", "revise_candidates.rounds=1"]  # fmt: skip
+             "draft_candidates.concurrency=1", "draft_candidates.attempts=2", "draft_candidates.circuit_seconds=0", "draft_candidates.circuit_failures=3", "revise_candidates.rounds=1"]  # fmt: skip
     request = RunRequest(source, posts=str(Path(source) / "posts.jsonl"), jury=jury)
     plan = Plan(store, create_run(store, request, load_settings(environment={}, flags=flags)))
     for stage in STAGES[: STAGES.index(until) + 1]:

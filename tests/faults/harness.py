@@ -16,7 +16,6 @@ import resource
 import shutil
 import signal
 import sys
-import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,9 +80,17 @@ class Bench:
     folder: Path
     jury: str
     server: ChaosServer
-    broken: threading.Event
     peace: dict[str, str] | None = None
     calls: int = 0
+    refused: int = 0
+
+    def paid(self) -> int:
+        """Calls the server has answered."""
+        return len(self.server.seen) - self.refused
+
+    def answer(self, body: dict[str, Any], number: int, gone_from: float = float("inf")) -> Do:
+        self.refused += number >= gone_from
+        return Do(status=503) if number >= gone_from else Do(content=lambda *_: SAY)
 
     def of(self, workspace: Path) -> tuple[str, str, str, str, str]:
         return (str(workspace), str(self.folder / "source"), self.jury, self.server.base_url, STAGES[-1])
@@ -137,13 +144,13 @@ def meet(bench: Bench, workspace: Path, fault: Fault) -> None:
     kind, until = fault["kind"], fault.get("until", "")
     if kind == "server gone":
         broken = len(bench.server.seen) + fault["at"]
-        bench.server.plan = lambda body, number: Do(status=503) if number >= broken else Do(content=lambda *_: SAY)
+        bench.server.plan = lambda body, number: bench.answer(body, number, broken)
     processes = [start(bench, workspace, fault, until) for _ in range(2 if kind == "two at once" else 1)]
     for process in processes:
         process.join(300)
         assert process.exitcode is not None, f"{fault}: no end after five minutes"
         assert process.exitcode == 0 or until == "", f"{fault}: ended with {process.exitcode}"
-    bench.server.plan = lambda body, number: Do(content=lambda *_: SAY)
+    bench.server.plan = bench.answer
     if kind == "damaged":
         injure(workspace, fault["seed"])
 
@@ -159,7 +166,7 @@ def came_to(workspace: Path) -> dict[str, str]:
 def trouble(bench: Bench, faults: list[Fault]) -> str:
     """What is wrong after these faults and a run in peace; '' where nothing is."""
     workspace = bench.folder / f"w{time.monotonic_ns()}"
-    before = len(bench.server.seen)
+    before = bench.paid()
     try:
         for fault in faults:
             meet(bench, workspace, fault)
@@ -172,11 +179,10 @@ def trouble(bench: Bench, faults: list[Fault]) -> str:
         if (found := came_to(workspace)) != bench.peace:
             return f"other bytes: {[stage for stage in STAGES if found.get(stage) != (bench.peace or {}).get(stage)]}"
         # A call under way when its process is killed cannot have been kept; of answers that were, none may be paid again.
-        lost = sum(f["kind"].startswith(("killed", "disk", "server", "damaged")) for f in faults)
-        if len(bench.server.seen) - before > bench.calls + lost * (
-            bench.calls if any(f["kind"] == "damaged" for f in faults) else 1
-        ):
-            return f"{len(bench.server.seen) - before} calls instead of {bench.calls}"
+        kinds = [fault["kind"] for fault in faults]
+        lost = bench.calls if "damaged" in kinds else sum(kind.startswith(("killed", "disk")) for kind in kinds)
+        if (paid := bench.paid() - before) > bench.calls + lost:
+            return f"{paid} calls paid instead of {bench.calls}"
     except Exception as error:
         return f"{type(error).__name__}: {error}"
     finally:
@@ -187,13 +193,12 @@ def trouble(bench: Bench, faults: list[Fault]) -> str:
 def open_bench(folder: Path, jury: str) -> Bench:
     """The bench, its server answering; the run in peace is done."""
     cut_sample(folder / "source")
-    server = ChaosServer(lambda body, number: Do(content=lambda *_: SAY))
-    bench = Bench(folder, jury, server, threading.Event())
-    with_server = server.__enter__()
+    bench = Bench(folder, jury, ChaosServer().__enter__())
+    bench.server.plan = bench.answer
     process = start(bench, folder / "peace")
     process.join(600)
     assert process.exitcode == 0, "the run in peace did not end well"
-    bench.peace, bench.calls = came_to(folder / "peace"), len(with_server.seen)
+    bench.peace, bench.calls = came_to(folder / "peace"), bench.paid()
     return bench
 
 

@@ -19,6 +19,6 @@ def bench(sample_run, tmp_path_factory):
     found.server.__exit__(None)
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", [1, 3, 5])
 def test_a_run_that_met_faults_ends_with_the_bytes_of_one_that_met_none(bench, seed):
     assert trouble(bench, schedule(seed)) == "", schedule(seed)

@@ -491,7 +491,9 @@ def stage_of_run(
         elif value is not None and not isinstance(value, (dict, list)):
             say(f"  {key}: {value}")
     if stage == "tune_writer":
-        say(f"  report.json and training.png there; next: supernotes compare-writers --adapter {result.path}/adapter --workspace {workspace}")
+        say(
+            f"  report.json and training.png there; next: supernotes compare-writers --adapter {result.path}/adapter --workspace {workspace}"
+        )
 
 
 def _register(stage: str, help_text: str) -> None:

@@ -177,7 +177,7 @@ class Lexicon:
     _orders: dict[tuple[str, bool], float] = field(default_factory=dict, compare=False, repr=False)
 
     def mass(self, words: Iterable[str]) -> float:
-        return float(self.rarity[[_bucket(w) for w in words]].sum())
+        return float(self.rarity[sorted(_bucket(w) for w in words)].sum())
 
     def order(self, text: str, seen: bool = False) -> float:
         """Mean over neighbouring words of how much commoner the pair is than chance (a logarithm); `seen`: the text itself was counted."""

@@ -139,3 +139,9 @@ def test_a_published_note_keeps_its_links_and_may_bring_figures_of_its_own(lexic
     assert row[numbers] > 0
     note, row = reading(text, 0, around, lexicon, published=True)
     assert (note == text, row[strays], row[numbers]) == (True, 0.0, 0.0)
+
+
+def test_how_much_a_set_of_words_weighs_does_not_hang_on_their_order():
+    words = [f"word{k}" for k in range(200)]
+    lexicon = make_lexicon([" ".join(words[k : k + 40]) for k in range(0, 160, 3)])
+    assert lexicon.mass(words) == lexicon.mass(words[::-1]) > 0

@@ -32,6 +32,8 @@ from pathlib import Path
 
 import numpy as np
 
+from nouns.x import RATING_TAGS
+
 _HEADER = [
     "noteId",
     "raterParticipantId",
@@ -42,28 +44,7 @@ _HEADER = [
     "helpful",
     "notHelpful",
     "helpfulnessLevel",
-    "helpfulOther",
-    "helpfulInformative",
-    "helpfulClear",
-    "helpfulEmpathetic",
-    "helpfulGoodSources",
-    "helpfulUniqueContext",
-    "helpfulAddressesClaim",
-    "helpfulImportantContext",
-    "helpfulUnbiasedLanguage",
-    "notHelpfulOther",
-    "notHelpfulIncorrect",
-    "notHelpfulSourcesMissingOrUnreliable",
-    "notHelpfulOpinionSpeculationOrBias",
-    "notHelpfulMissingKeyPoints",
-    "notHelpfulOutdated",
-    "notHelpfulHardToUnderstand",
-    "notHelpfulArgumentativeOrBiased",
-    "notHelpfulOffTopic",
-    "notHelpfulSpamHarassmentOrAbuse",
-    "notHelpfulIrrelevantSources",
-    "notHelpfulOpinionSpeculation",
-    "notHelpfulNoteNotNeeded",
+    *RATING_TAGS,
     "ratedOnTweetId",
     "ratingSourceBucketed",
 ]

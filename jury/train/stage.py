@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -118,10 +118,7 @@ def spoken(data: TrainingData) -> dict[str, int]:
 
 def fit_options(settings: TrainJurySettings) -> FitOptions:
     """What the stage's settings say about fitting."""
-    return FitOptions(
-        settings.blocks, settings.embedding_axes, settings.folds, settings.seed, settings.within_emphasis, settings.word_axes,
-        settings.elsewhere_weight, settings.trees, settings.trees_from, settings.twins, settings.content_from,
-    )  # fmt: skip
+    return FitOptions(**{field.name: getattr(settings, field.name) for field in fields(FitOptions)})
 
 
 @on_one_thread

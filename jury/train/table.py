@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from jury.model.features import (
     stance_index,
 )
+from jury.settings import TrainJurySettings
 
 Array = NDArray[Any]
 Ints = NDArray[np.int64]
@@ -113,16 +114,16 @@ class Folded:
 
 @dataclass(frozen=True)
 class FitOptions:
-    """What `fit_hierarchical` may vary; see TrainJurySettings for meaning and sources."""
+    """What `fit_hierarchical` may vary; see TrainJurySettings for meaning and sources. Alone, content is learnt from any number of notes."""
 
-    blocks: tuple[str, ...] = ("form", "embedding", "words", "letters", "relations", "content", "trees")
-    embedding_axes: int = 96
-    folds: int = 5
-    seed: int = 0
-    within_emphasis: float = 30.0
-    word_axes: int = 150
-    elsewhere_weight: float = 0.33
-    trees: int = 60
-    trees_from: int = 1000
-    twins: int = 60
+    blocks: tuple[str, ...] = TrainJurySettings.blocks
+    embedding_axes: int = TrainJurySettings.embedding_axes
+    folds: int = TrainJurySettings.folds
+    seed: int = TrainJurySettings.seed
+    within_emphasis: float = TrainJurySettings.within_emphasis
+    word_axes: int = TrainJurySettings.word_axes
+    elsewhere_weight: float = TrainJurySettings.elsewhere_weight
+    trees: int = TrainJurySettings.trees
+    trees_from: int = TrainJurySettings.trees_from
+    twins: int = TrainJurySettings.twins
     content_from: int = 0

@@ -31,7 +31,7 @@ from random import Random
 from statistics import NormalDist
 from typing import Any
 
-from nouns.x import CORE_GROUPS, X_GLOBAL_INTERCEPT
+from nouns.x import CORE_GROUPS, HELPFUL_TAGS, NOT_HELPFUL_TAGS, X_GLOBAL_INTERCEPT
 
 SNOWFLAKE_EPOCH = 1288834974657  # ms; id = (created - epoch) << 22 | 22 low bits (facts.md section 1)
 SNAPSHOT = 1781481600000  # 2026-06-15 00:00 UTC in ms: when this "download" was made
@@ -58,16 +58,6 @@ ENTHUSIASM = 0.098  # expected looks at a post by a rater of average activity
 SELECTIVE = 0.5  # log of how much likelier a rater looks at a post of their own side, for slant and factor 1
 RATED_SHARE = 0.78  # of the notes under a post that a rater looks at
 
-HELPFUL_TAGS = (
-    "helpfulOther", "helpfulInformative", "helpfulClear", "helpfulEmpathetic", "helpfulGoodSources", "helpfulUniqueContext",
-    "helpfulAddressesClaim", "helpfulImportantContext", "helpfulUnbiasedLanguage",
-)  # fmt: skip
-NOT_HELPFUL_TAGS = (
-    "notHelpfulOther", "notHelpfulIncorrect", "notHelpfulSourcesMissingOrUnreliable", "notHelpfulOpinionSpeculationOrBias",
-    "notHelpfulMissingKeyPoints", "notHelpfulOutdated", "notHelpfulHardToUnderstand", "notHelpfulArgumentativeOrBiased",
-    "notHelpfulOffTopic", "notHelpfulSpamHarassmentOrAbuse", "notHelpfulIrrelevantSources", "notHelpfulOpinionSpeculation",
-    "notHelpfulNoteNotNeeded",
-)  # fmt: skip
 RATING_COLUMNS = (
     "noteId", "raterParticipantId", "createdAtMillis", "version", "agree", "disagree", "helpful", "notHelpful",
     "helpfulnessLevel", *HELPFUL_TAGS, *NOT_HELPFUL_TAGS, "ratedOnTweetId", "ratingSourceBucketed", "suggestion",

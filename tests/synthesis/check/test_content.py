@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-from pathlib import Path
 
 import pytest
 
@@ -151,18 +149,3 @@ def test_the_case_of_a_reply_cut_by_its_length():
     json.dumps(verdict)
     whole = check_text_json(line | {"text": line["sources"][0]})
     assert whole["passed"]
-
-
-DATA = Path(os.environ.get("SUPERNOTES_REAL_ROWS", "no real rows"))
-"""A folder of real rows as tests/synthesis/check/measure_helpful.py reads them; they are not in this repository."""
-
-
-@pytest.mark.skipif(
-    not (DATA / "birdwatch-2021").exists(), reason="needs real rows: set SUPERNOTES_REAL_ROWS to their folder"
-)
-def test_real_notes_that_were_shown_pass_but_for_length_and_links():
-    from tests.synthesis.check.measure_helpful import failures, helpful_notes
-
-    notes = [entry for rows in helpful_notes(DATA).values() for entry in rows][::4]
-    assert len(notes) >= 300
-    assert sum(bool(failures(*entry)) for entry in notes) <= 0.035 * len(notes)  # a quarter of them, so with a margin

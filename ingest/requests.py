@@ -29,7 +29,7 @@ def ranked_requests(snapshot: Path) -> list[dict[str, Any]]:
 
     A post stands higher without a note that is rated Helpful, the choosier the feeds that X showed the request in, the more
     different suggestions and links it has (each 1, a link 2, both at most 10 a post), and the later it was asked for. The same
-    words or link under `MANY_POSTS` posts count as spam. Per post: `post_id`, `since` (ms), `reach` (0 to 6), `suggestions`,
+    words or link under `MANY_POSTS` posts count as spam. Per post: `post_id`, `since` (ms), `reach` (0 to 6), `feeds` (0 to 4), `suggestions`,
     `links` (offered by readers, checked by nobody), `notes`, `helpful` (has a note rated Helpful), `spam` (left out).
     """
     table = read_table(snapshot, "note_requests").collect()
@@ -62,6 +62,7 @@ def ranked_requests(snapshot: Path) -> list[dict[str, Any]]:
                 "post_id": post,
                 "since": min(times, default=None),
                 "reach": sum(weight for feed, weight in FEEDS.items() if row[feed] is not None),
+                "feeds": len(times),
                 "suggestions": kept[0],
                 "links": kept[1],
                 "notes": n_notes,

@@ -265,7 +265,7 @@ def requests_command(
     json: Json = False,
 ) -> None:
     """Posts for which people asked for a note, those that want one most first, with what they suggested."""
-    from ingest.requests import ranked_requests
+    from ingest.requests import FEEDS, ranked_requests
     from pipeline.plan import Plan
     from storage.store import Store
     from texts.note import clean_text
@@ -273,12 +273,13 @@ def requests_command(
     store = Store(workspace)
     rows = ranked_requests(Plan(store, run or newest_run(store)).input("ingest").path)[:limit]
     if json:
-        emit([row | {"post_id": str(row["post_id"])} for row in rows])
+        emit({"requests": [row | {"post_id": str(row["post_id"])} for row in rows]})
         return
     for row in rows:
-        print(
-            f"{row['post_id']}  {row['notes']} notes{', one rated Helpful' if row['helpful'] else ''}, reach {row['reach']} of 6"
+        notes = (
+            f"{row['notes']} note{'' if row['notes'] == 1 else 's'}{', one rated Helpful' if row['helpful'] else ''}"
         )
+        print(f"{row['post_id']}  {notes}; asked for in {row['feeds']} of X's {len(FEEDS)} feeds of requests")
         for text in row["suggestions"][:3]:
             print(f"    {clean_text(text)}")
         for link in row["links"][:3]:

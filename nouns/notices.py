@@ -8,6 +8,9 @@ from typing import Any, Literal
 Level = Literal["told", "warned", "refused"]
 """told: worth knowing; warned: the result may be wrong; refused: the stage stopped because of it."""
 
+REFIT_SHARE = 0.25
+"""Above this share of ratings by raters the jury does not know, a run asks for a refit."""
+
 _RANK = {"refused": 0, "warned": 1, "told": 2}
 
 
@@ -18,11 +21,18 @@ def notice(level: Level, stage: str, text: str) -> dict[str, str]:
 def notices_of(stage: str, counts: Mapping[str, Any]) -> list[dict[str, str]]:
     """The notices in a stage's counts, the gravest first. Manifests of older versions hold plain sentences: told.
 
-    What a model server refused stands in the counts as numbers, `refused_calls`, because shards and runs add them up; it is said once.
+    What a model server refused (`refused_calls`), and how many ratings the jury read by raters it knows (`sibling_ratings`,
+    `read_with_the_jury`), stand in the counts as numbers, because shards and runs add them up; each is said once.
     """
     given = (
         [notice("warned", stage, refused_sentence(**counts["refused_calls"]))] if counts.get("refused_calls") else []
     )
+    if there := counts.get("sibling_ratings", 0):
+        unknown = there - counts.get("read_with_the_jury", 0)
+        many = unknown > REFIT_SHARE * there
+        asks = f", more than {REFIT_SHARE:.0%}: refit and train anew with run.jury_days=0" if many else ""
+        text = f"{unknown:,} of {there:,} ratings of the posts' notes are by raters the jury does not know{asks}."
+        given.append(notice("warned" if many else "told", stage, text))
     given += [
         notice("told", stage, entry) if isinstance(entry, str) else {"stage": stage} | dict(entry)
         for entry in counts.get("notices", ())

@@ -167,8 +167,7 @@ class Plan:
             if stage.replaced_by and (given := self._given(stage.replaced_by) or self._earlier_jury(stage)):
                 return self._replaced(stage, given)
             result = self._sharded(stage, progress) if stage.per_post else self._whole(stage, progress, second)
-            tell = {"ingest": self._against_earlier, "judge_candidates": self._of_strangers}.get(stage.name)
-            return tell(result) if tell else result
+            return self._against_earlier(result) if stage.name == "ingest" else result
         except (SupernotesError, BrokenPipeError):
             raise
         except OSError as error:
@@ -284,18 +283,6 @@ class Plan:
             text = f"{path} of an earlier day serves; run.jury_days=0 trains anew."
             counts = counts | {"notices": [*counts.get("notices", ()), notice("told", stage.name, text)]}
         return StageResult(stage.name, "skipped", path, counts)
-
-    def _of_strangers(self, result: StageResult) -> StageResult:
-        """The result of `judge_candidates`, with the share of sibling ratings by raters the jury does not know, and a word where it is large."""
-        there, read = (result.counts.get(name, 0) for name in ("sibling_ratings", "read_with_the_jury"))
-        if not there:
-            return result
-        share, most = 1 - read / there, self.settings.run.refit_share
-        text = f"{there - read:,} of {there:,} ratings of the posts' notes ({share:.1%}) are by raters the jury does not know"
-        if share > most:
-            text += f", more than run.refit_share = {most:g}: refit and train anew with run.jury_days=0"
-        told = notice("warned" if share > most else "told", result.stage, f"{text}.")
-        return replace(result, counts=result.counts | {"notices": [*result.counts.get("notices", ()), told]})
 
     def _earlier_jury(self, stage: Stage) -> Input | None:
         """The jury of an earlier day that still serves, trained by this code, with these settings, seed and further notes."""

@@ -48,8 +48,6 @@ class RunSettings:
     jury_days: float = 7.0
     # Rows of posts that did not change are copied from the newest run of the workspace instead of being worked on again.
     carry: bool = True
-    # A run asks for a refit (jury_days = 0 once) when more than this share of the ratings of its posts' notes is by raters its jury does not know.
-    refit_share: float = speed(0.25)
 
 
 def _class_of(stage: Stage) -> type:

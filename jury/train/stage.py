@@ -240,7 +240,7 @@ def order_earned(result: dict[str, Any]) -> dict[str, Any]:
         return {"better": None, "reason": "No two held-out notes of one post and stance were received differently."}
     worst = min(rows, key=lambda r: r["lo"])
     said = (
-        f"On {worst['n']} held-out pairs of notes of one post and stance the jury is right more often than {worst['against']} by "
+        f"On {worst['n']} held-out pairs of notes of one post and stance the jury is right more often than {worst['against'].replace('_', ' ')} by "
         f"{worst['value']:+.3f} [{worst['lo']:+.3f}, {worst['hi']:+.3f}]"
     )
     if worst["lo"] > 0:

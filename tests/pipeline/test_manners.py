@@ -12,8 +12,6 @@ import time
 import pytest
 
 from pipeline.cli.app import main
-from pipeline.plan import Plan, StageResult
-from storage.store import Store
 from tests.ingest.test_ingest import MISLEADING, RATING_HEADER, folder, rating_rows, tsv
 
 
@@ -129,14 +127,3 @@ def test_requests_are_told_in_words_and_as_one_json_object(sample_run, capsys):
     assert "asked for in" in told
     found = json.loads(called(capsys, *words, "--json")[1])["requests"]
     assert [row["post_id"] in told for row in found] == [True, True]
-
-
-@pytest.mark.parametrize(("read", "level", "asks"), [(100, "told", False), (76, "told", False), (60, "warned", True)])
-def test_ratings_by_raters_the_jury_does_not_know_are_told_and_many_ask_for_a_refit(sample_run, read, level, asks):
-    workspace, run_id = sample_run
-    counts = {"sibling_ratings": 100, "read_with_the_jury": read}
-    plan = Plan(Store(workspace), run_id)
-    (notice,) = plan._of_strangers(StageResult("judge_candidates", "ran", "", counts)).counts["notices"]
-    assert notice["level"] == level
-    assert f"{100 - read} of 100 ratings" in notice["text"]
-    assert ("run.jury_days=0" in notice["text"]) is asks

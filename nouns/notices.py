@@ -34,8 +34,8 @@ def notices_of(stage: str, counts: Mapping[str, Any]) -> list[dict[str, str]]:
         text = f"{unknown:,} of {there:,} ratings of the posts' notes are by raters the jury does not know{asks}."
         given.append(notice("warned" if many else "told", stage, text))
     given += [
-        notice("told", stage, entry) if isinstance(entry, str) else {"stage": stage} | dict(entry)
-        for entry in counts.get("notices", ())
+        notice("told", stage, entry) if isinstance(entry, str) else {"level": "told", "stage": stage} | dict(entry)
+        for entry in counts.get("notices") or ()
     ]
     return sorted(given, key=lambda entry: _RANK.get(entry["level"], 1))
 

@@ -469,7 +469,7 @@ def arrow(name: str, tables: str = "run") -> pa.Schema:
     """The Arrow schema of a table of a run (`tables="snapshot"`: of a snapshot). Raises InputError for an unknown name."""
     import pyarrow as pa
 
-    known, types = SNAPSHOT_TABLES if tables == "snapshot" else RUN_TABLES, _types()
+    known, types = {"run": RUN_TABLES, "snapshot": SNAPSHOT_TABLES}[tables], _types()
     if name not in known:
         raise InputError(f"There is no table {name!r}; the tables are {', '.join(known)}.")
     return pa.schema([pa.field(c.name, types[c.type], nullable=c.nullable) for c in known[name].columns])

@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 
 from nouns.errors import Damaged
 from nouns.stage import Counts, add_counts
-from storage.manifest import LEDGER, MANIFEST, TIMING, Manifest, canonical_json, digest_of
+from storage.manifest import LEDGER, MANIFEST, TIMING, Manifest, canonical_json, digest_of, read_manifest
 from storage.store import Store
 
 LOOK_BACK = 10
@@ -33,6 +33,7 @@ class Earlier:
     """A finished stage of an earlier run, and the posts whose rows it has under the very same key."""
 
     directory: Path | None = None
+    digest: str | None = None  # of its manifest when it was found whole
     posts: frozenset[int] = frozenset()
     counts: Mapping[int, Counts] = field(default_factory=dict)
     constants: Mapping[str, Any] = field(default_factory=dict)
@@ -55,7 +56,13 @@ def find(store: Store, stage: str, keys: Mapping[int, str]) -> Earlier:
             known = {post: counts for post, key, counts in ledger.collect().iter_rows() if keys.get(post) == key}
             if len(known) > len(best.posts):
                 constants = {key: value for key, value in manifest.counts.items() if _holds_for_all(key, value)}
-                best = Earlier(directory, frozenset(known), {p: json.loads(c) for p, c in known.items()}, constants)
+                best = Earlier(
+                    directory,
+                    manifest.digest,
+                    frozenset(known),
+                    {p: json.loads(c) for p, c in known.items()},
+                    constants,
+                )
             if 2 * len(best.posts) >= len(keys):
                 break
     return best
@@ -113,6 +120,14 @@ def _continues(earlier: Path, later: Path, days: float) -> bool:
     return bool(kept >= 0.95 * old.select(pl.len()).collect().item())
 
 
+def _still_there(earlier: Earlier) -> None:
+    """Raises `Damaged` where the earlier result was made again, or removed, since it was found."""
+    if read_manifest(Path(str(earlier.directory))).digest != earlier.digest:
+        raise Damaged(
+            f"{earlier.directory} was made again while its rows were carried over. Run the same command again."
+        )
+
+
 def complete(
     out: Path, earlier: Earlier, keys: Mapping[int, str], worked: Mapping[int, Counts], counts: Counts | None
 ) -> Counts:
@@ -122,6 +137,7 @@ def complete(
     """
     retry = _with_failed_calls(out / "calls.jsonl.zst")  # what a server could not do today is asked for again tomorrow
     if earlier.directory is not None and earlier.posts:
+        _still_there(earlier)
         for path in sorted(earlier.directory.iterdir()):
             if path.suffix == ".parquet" and path.name != LEDGER:
                 _merge_table(out / path.name, path, earlier.posts)
@@ -129,6 +145,7 @@ def complete(
                 _merge_lines(out / path.name, path, earlier.posts)
             elif path.name == "calls.jsonl.zst":
                 _append_calls(out / path.name, path, earlier.posts)
+        _still_there(earlier)
     by_post = {post: earlier.counts.get(post) or worked.get(post, {}) for post in sorted(keys)}
     if keys:
         rows = {

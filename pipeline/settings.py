@@ -46,7 +46,7 @@ class RunSettings:
     # A jury that the workspace trained on an earlier day of the same data serves until the newest rating is so many days younger than
     # its own; 0: a new jury for every snapshot. `refresh_jury` in Airflow trains on its own calendar.
     jury_days: float = 7.0
-    # Rows of posts that did not change are copied from the newest run of the workspace instead of being worked on again.
+    # Rows of posts that did not change are copied from an earlier run of the workspace instead of being worked on again.
     carry: bool = True
 
 

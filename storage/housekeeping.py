@@ -132,8 +132,8 @@ def forget_deleted_notes(store: Store, *, newest: str, dry_run: bool = False) ->
     """Remove exports that hold notes which have vanished from X's newest files since; they can be exported again.
 
     `newest`: the snapshot (snapshots/ID) that says which notes still exist. X removes deleted notes from its notes file
-    and keeps them in the status history; a note in neither was never in this window and is left alone. Where so many are
-    gone at once that the files look incomplete, nothing is removed and `doubt` says why.
+    and keeps them in the status history; a note in neither was never in this window and is left alone. Where so many notes
+    of the snapshot before are gone at once that the files look incomplete, nothing is removed and `doubt` says why.
     """
     import polars as pl
 
@@ -144,10 +144,12 @@ def forget_deleted_notes(store: Store, *, newest: str, dry_run: bool = False) ->
         pl.read_parquet(directory / f"{name}.parquet", columns=["noteId"])["noteId"]
         for name in ("notes", "note_status_history")
     )
-    gone = history.filter(~history.is_in(notes.implode()))
-    if doubt := looks_lost(history.to_numpy(), gone.to_numpy()):
-        return Removed(doubt=f"{newest}: {doubt}; no export was removed for a deleted note")
-    deleted = set(gone.to_list())
+    if before := _snapshot_before(store, newest):
+        earlier = pl.read_parquet(store.local(before) / "notes.parquet", columns=["noteId"])["noteId"]
+        gone = earlier.filter(~earlier.is_in(notes.implode()))
+        if doubt := looks_lost(earlier.to_numpy(), gone.to_numpy()):
+            return Removed(doubt=f"{newest} after {before}: {doubt}; no export was removed for a deleted note")
+    deleted = set(history.filter(~history.is_in(notes.implode())).to_list())
     touched = []
     for name in store.list("exports"):
         rel = f"exports/{name}"
@@ -156,6 +158,16 @@ def forget_deleted_notes(store: Store, *, newest: str, dry_run: bool = False) ->
             if not dry_run:
                 store.remove(rel)
     return Removed(with_deleted_notes=tuple(touched))
+
+
+def _snapshot_before(store: Store, newest: str) -> str | None:
+    """The finished snapshot made last before this one; None where there is none."""
+    made = {
+        rel: store.modified(f"{rel}/{MANIFEST}") for rel in (f"snapshots/{name}" for name in store.list("snapshots"))
+    }
+    limit = made.get(newest) or 0
+    earlier = [(at, rel) for rel, at in made.items() if at and rel != newest and at <= limit]
+    return max(earlier)[1] if earlier else None
 
 
 def _export_sources(directory: Path) -> set[int]:

@@ -61,8 +61,8 @@ def sealed(value: dict[str, Any]) -> str:
     return json.dumps(body, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def unsealed(text: str, where: str) -> dict[str, Any]:
-    """The object that `sealed` wrote, without its digest; one of an older version, without a seal, is taken as it is.
+def unsealed(text: str, where: str, *, must: bool = False) -> dict[str, Any]:
+    """The object that `sealed` wrote, without its digest; one of an older version, without a seal, is taken as it is unless it `must` have one.
 
     Raises `Damaged` naming `where` if the text is empty, no JSON object, or not what its digest says.
     """
@@ -76,7 +76,7 @@ def unsealed(text: str, where: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise Damaged(f"{where} is damaged: it holds no JSON object. Run its command again: it is made again.")
     digest = value.pop("digest", None)
-    if digest is not None and digest != digest_of(value):
+    if digest != digest_of(value) and (digest is not None or must):
         raise Damaged(f"{where} is damaged: its content does not fit its own digest. Run its command again.")
     return value
 
@@ -99,6 +99,11 @@ class Manifest:
         """SHA-256 over the outputs' digests: what a later stage names as its input."""
         return digest_of({name: entry["sha256"] for name, entry in self.outputs.items()})
 
+    @property
+    def recent(self) -> bool:
+        """Written since manifests bear a seal (version 0.6)."""
+        return all("xxh3" in entry for entry in self.outputs.values())
+
     def to_json(self) -> str:
         return sealed(self.__dict__)
 
@@ -109,6 +114,7 @@ class Manifest:
         try:
             manifest = cls(**{name: value[name] for name in cls.__dataclass_fields__})
             _ = manifest.digest
+            unsealed(text, where, must=manifest.recent)
         except (KeyError, TypeError, AttributeError) as error:
             raise Damaged(f"{where} is damaged: it is no manifest ({error}). Run its command again.") from None
         return manifest
@@ -123,13 +129,15 @@ def problems(directory: Path, manifest: Manifest, *, thorough: bool = False) -> 
 
     Sizes always; xxh3 once per process; with `thorough` SHA-256 of everything, read again.
     """
-    recent = all("xxh3" in entry for entry in manifest.outputs.values())
+    recent = manifest.recent
     entries = dict(manifest.outputs)
     found = []
     timing = directory / TIMING
     if timing.is_file():
         try:
-            entries |= unsealed(timing.read_text(encoding="utf-8", errors="replace"), TIMING).get("files", {})
+            entries |= unsealed(timing.read_text(encoding="utf-8", errors="replace"), TIMING, must=recent).get(
+                "files", {}
+            )
         except Damaged as error:
             found.append(str(error).split(". Run")[0])
     elif recent:

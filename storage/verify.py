@@ -85,15 +85,17 @@ def _databases(home: Path) -> list[Path]:
         home,
         *(path for path in home.iterdir() if path.is_dir() and path.name not in ("runs", "damaged", ".scratch")),
     ]
-    return sorted(
-        path for place in places for path in place.glob("*") if path.suffix in (".sqlite", ".db") and path.is_file()
-    )
+    return sorted(path for place in places for path in place.glob("*") if path.suffix == ".sqlite" and path.is_file())
 
 
 def _database(path: Path) -> list[str]:
+    if path.stat().st_size == 0:
+        return ["the database is damaged: it is empty"]
     try:
         with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=30)) as connection:
             said = [row[0] for row in connection.execute("pragma quick_check(3)")]
+    except sqlite3.OperationalError as error:
+        return [f"the database could not be read: {error}"]
     except sqlite3.Error as error:
         said = [str(error)]
     return [] if said == ["ok"] else [f"the database is damaged: {'; '.join(said)[:300]}"]

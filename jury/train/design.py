@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -62,7 +62,13 @@ class NotesRead:
     all: Described
 
 
-def read_notes(data: TrainingData, labelled: NDArray[np.bool_], encoder: Encoder, options: FitOptions) -> NotesRead:
+def read_notes(
+    data: TrainingData,
+    labelled: NDArray[np.bool_],
+    encoder: Encoder,
+    options: FitOptions,
+    progress: Callable[..., None] = lambda *_: None,
+) -> NotesRead:
     """The labelled notes read beside all notes of their posts, labelled or not (model/content.py, model/relations.py)."""
     where = np.flatnonzero(np.isin(data.post, data.post[labelled]))
     lexicon = (
@@ -72,7 +78,10 @@ def read_notes(data: TrainingData, labelled: NDArray[np.bool_], encoder: Encoder
     stance = data.stance()
     width = encoder.encode([]).shape[1]
     unit = np.zeros((len(data), width), dtype=np.float32)
-    unit[where] = encoder.encode([data.text[k] for k in where])
+    for start in range(0, len(where), 256):
+        progress("encoding the notes", start, len(where))
+        part = where[start : start + 256]
+        unit[part] = encoder.encode([data.text[k] for k in part])
     if "content" in options.blocks:
         order = where[np.argsort(data.post[where], kind="stable")]
         posts = np.split(order, np.flatnonzero(np.diff(data.post[order])) + 1)

@@ -185,8 +185,7 @@ def fit_hierarchical(
     complete = complete[labelled]
     if len(notes) < options.trees_from:
         options = replace(options, blocks=tuple(b for b in options.blocks if b != "trees"))
-    progress("encoding the notes", 0, 5)
-    read = read_notes(data, labelled, encoder, options)
+    read = read_notes(data, labelled, encoder, options, progress)
     unit = encoder.encode(notes.text)
     design = make_design(notes, unit, options, read)
     columns = design.columns(notes.text, notes.classification, notes.post_text, unit, read.related, read.content)

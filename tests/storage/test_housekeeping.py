@@ -6,6 +6,7 @@ import json
 import os
 
 import polars as pl
+import pytest
 
 from storage.housekeeping import DAY_MS, forget_deleted_notes, tidy
 from storage.store import Store
@@ -137,17 +138,38 @@ def test_an_object_store_is_tidied_too(tmp_path):
     assert store.list("snapshots") == ["kept"]
 
 
-def test_no_export_goes_for_notes_that_look_lost_rather_than_deleted(tmp_path):
-    store = Store(tmp_path)
-    with store.scratch("snapshots/s") as scratch:
-        pl.DataFrame({"noteId": list(range(60))}).write_parquet(scratch / "notes.parquet")
-        pl.DataFrame({"noteId": list(range(100))}).write_parquet(scratch / "note_status_history.parquet")
-        store.publish(scratch, "snapshots/s", stage="ingest", fingerprint="f", code="", settings={}, inputs={}, seed=1, counts={}, seconds=0)  # fmt: skip
+def _snapshot(store: Store, name: str, notes: range, history: range) -> None:
+    with store.scratch(f"snapshots/{name}") as scratch:
+        pl.DataFrame({"noteId": list(notes)}).write_parquet(scratch / "notes.parquet")
+        pl.DataFrame({"noteId": list(history)}).write_parquet(scratch / "note_status_history.parquet")
+        store.publish(scratch, f"snapshots/{name}", stage="ingest", fingerprint=name, code="", settings={}, inputs={}, seed=1, counts={}, seconds=0)  # fmt: skip
+
+
+def _export_with_note_95(store: Store) -> None:
     with store.scratch("exports/e") as scratch:
         (scratch / "candidates").mkdir()
-        pl.DataFrame({"source_note_ids": [["70"]]}).write_parquet(scratch / "candidates" / "train.parquet")
+        pl.DataFrame({"source_note_ids": [["95"]]}).write_parquet(scratch / "candidates" / "train.parquet")
         store.publish(scratch, "exports/e", stage="export", fingerprint="e", code="", settings={}, inputs={}, seed=1, counts={}, seconds=0)  # fmt: skip
-    removed = forget_deleted_notes(store, newest="snapshots/s")
+
+
+def test_no_export_goes_for_notes_that_look_lost_rather_than_deleted(tmp_path):
+    store = Store(tmp_path)
+    _snapshot(store, "before", range(100), range(100))
+    _snapshot(store, "now", range(60), range(100))
+    _export_with_note_95(store)
+    removed = forget_deleted_notes(store, newest="snapshots/now")
     assert removed.with_deleted_notes == ()
     assert "gone at once" in removed.doubt
     assert store.list("exports") == ["e"]
+
+
+@pytest.mark.parametrize("before", [range(97), None], ids=["three gone since the day before", "the first day"])
+def test_what_authors_deleted_over_the_years_is_forgotten(tmp_path, before):
+    """The status history keeps every note that was ever deleted: many, but not at once."""
+    store = Store(tmp_path)
+    if before is not None:
+        _snapshot(store, "before", before, range(100))
+    _snapshot(store, "now", range(85), range(100)) if before is None else _snapshot(store, "now", range(94), range(100))
+    _export_with_note_95(store)
+    removed = forget_deleted_notes(store, newest="snapshots/now")
+    assert (removed.doubt, removed.with_deleted_notes) == ("", ("exports/e",))

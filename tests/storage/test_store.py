@@ -12,6 +12,7 @@ import pytest
 
 from nouns.errors import InputError
 from storage.store import Manifest, Store
+from storage.verify import verify
 
 
 def publish(store: Store, rel: str, content: str = "x", fingerprint: str = "f") -> Manifest:
@@ -139,3 +140,13 @@ def test_small_texts_are_replaced_in_one_step(tmp_path):
     store.write_text("a/b.json", json.dumps({"n": 2}))
     assert json.loads(store.read_text("a/b.json")) == {"n": 2}
     assert [p.name for p in (tmp_path / "a").iterdir()] == ["b.json"]
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "timing.json"])
+def test_a_file_that_lost_the_name_of_its_seal_is_damaged_not_old(tmp_path, name):
+    store = Store(tmp_path)
+    publish(store, "runs/r/s")
+    path = tmp_path / "runs" / "r" / "s" / name
+    path.write_text(path.read_text("utf-8").replace('"digest"', '"digesu"'), "utf-8")
+    (said,) = verify(store).damaged["runs/r/s"]
+    assert f"{name} is damaged" in said

@@ -14,9 +14,8 @@ from markupsafe import Markup
 from markupsafe import escape as esc
 
 from inspector.words import SIDES, per_cent, plain, thousands
+from nouns.x import HELPFUL_AT, HELPFUL_FACTOR
 
-HELPFUL_AT = 0.40  # X's status rules (facts.md section 2): intercept at which a note becomes Helpful ...
-HELPFUL_FACTOR = 0.50  # ... while the factor stays within this
 NOT_HELPFUL_BASE, NOT_HELPFUL_SLOPE = -0.05, -0.8  # Not helpful below -0.05 - 0.8 |factor|
 
 

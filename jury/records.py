@@ -13,11 +13,10 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from nouns.x import SIDE_EDGES
+
 SIDES = ("negative", "middle", "positive")
 """The three parts of the rater-factor line. Which political side is negative is a sign convention of the fit, not a fact."""
-
-SIDE_EDGES = (-1 / 3, 1 / 3)
-"""Where the factor line is cut into SIDES. X's rater factors lie in about [-1, 1]: its thirds."""
 
 
 def side_of(factor: NDArray[np.float64]) -> NDArray[np.int64]:

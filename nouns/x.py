@@ -17,6 +17,13 @@ X_GLOBAL_INTERCEPT = 0.17
 X_RESIDUAL_VARIANCE = 0.08
 """About what an X-like fit leaves of one rating's variance (measured on the pilot data: 0.065)."""
 
+HELPFUL_AT = 0.40
+HELPFUL_FACTOR = 0.50
+"""X's status rule: a note is Helpful from this intercept on, while its factor stays within this (`note_status` thresholds; facts.md, section 2)."""
+
+SIDE_EDGES = (-1 / 3, 1 / 3)
+"""Where the line of rater factors is cut into negative, middle and positive: X's lie in about [-1, 1]; its thirds."""
+
 CORE_GROUPS = frozenset({1, 2, 3, 6, 8, 9, 10, 11, 13, 14, 19, 21, 25})
 EXPANSION_GROUPS = frozenset({0, 4, 5, 7, 12, 15, 16, 20, 22, 23, 24, 26, 27, 28, 29, 33})
 EXPANSION_PLUS_GROUPS = frozenset({17, 18, 30, 31, 32})

@@ -33,16 +33,13 @@ from inspector.read.columns import BIN_EDGES, write_columns
 from inspector.read.runs import Workspace
 from nouns.decisions import text_sha256
 from nouns.tables import arrow
+from nouns.x import HELPFUL_AT, SIDE_EDGES
 
 VERSION = 4
 """Part of the fingerprint: raise it when the files' content changes, and every index is built again."""
 
 POSTS_PER_CHUNK = 2_000  # posts whose candidates are in memory at once while building
 ROWS_PER_BATCH = 100  # about this many rows are decompressed to show one post
-SIDE_EDGE = (
-    1 / 3
-)  # where the factor line is cut into negative, middle, positive; the same as jury.judge.draw.SIDE_EDGES
-HELPFUL_AT = 0.40  # X's line; the same as inspector.charts.HELPFUL_AT
 BINS = np.round(np.array(BIN_EDGES), 2)
 
 POSTS_SQL = """
@@ -514,7 +511,8 @@ def _count_ratings(snapshot: Path | None, parameters: Path | None, notes: pl.Laz
     """Per note: how many ratings, and nine counts (side by side: not, somewhat, helpful) of raters with a known side."""
     raters = _scan(parameters, "raters.parquet", {"raterParticipantId": pl.String, "factor1": pl.Float64})
     factor = pl.col("factor1")
-    side = pl.when(factor < -SIDE_EDGE).then(0).when(factor > SIDE_EDGE).then(2).otherwise(1).cast(pl.Int8)
+    low, high = SIDE_EDGES
+    side = pl.when(factor < low).then(0).when(factor > high).then(2).otherwise(1).cast(pl.Int8)
     sides = raters.filter(factor.is_not_null()).select("raterParticipantId", side.alias("side"))
     columns = {"noteId": pl.Int64, "raterParticipantId": pl.String, "helpfulness": pl.Float32}
     ratings = (

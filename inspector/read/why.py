@@ -13,9 +13,9 @@ from typing import Any
 
 from markupsafe import Markup, escape
 
-from inspector.charts import HELPFUL_AT, HELPFUL_FACTOR
 from inspector.read.text import domain, links, prepare_sources, rest_on
 from inspector.words import SIDES, per_cent, plain, points, signed, words
+from nouns.x import HELPFUL_AT, HELPFUL_FACTOR
 from texts.note import without_urls
 
 LOW_SIDE = 0.50  # a side of which fewer find a text helpful is named as a doubt

@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit, log_ndtr, logit, ndtr
 
+from nouns.x import HELPFUL_AT, HELPFUL_FACTOR
+
 Array = NDArray[Any]
 
-HELPFUL_INTERCEPT, LARGEST_FACTOR = 0.40, 0.50
-"""X's rule for Helpful (facts.md, section 2)."""
 FACTOR_SD = 0.20
 """How far a later fitted factor lies from the expected one, where nobody says: that of unrated notes in folds of four data sets."""
 AS_IS = (0.0, 1.0)
@@ -26,8 +26,8 @@ def helpful_chance(score: Array, sd: Array, factor: Array, fitted: tuple[float, 
 
     `fitted`: shift and slope of the log-odds (`fit_chance`). Not a number where one of the three is none. Rises with `score`.
     """
-    reaches = log_ndtr((score - HELPFUL_INTERCEPT) / np.maximum(sd, 1e-6))
-    inside = ndtr((LARGEST_FACTOR - factor) / FACTOR_SD) - ndtr((-LARGEST_FACTOR - factor) / FACTOR_SD)
+    reaches = log_ndtr((score - HELPFUL_AT) / np.maximum(sd, 1e-6))
+    inside = ndtr((HELPFUL_FACTOR - factor) / FACTOR_SD) - ndtr((-HELPFUL_FACTOR - factor) / FACTOR_SD)
     raw = np.exp(np.clip(reaches + np.log(np.clip(inside, 1e-9, 1.0)), -20.0, -1e-9))
     shift, slope = fitted
     return expit(shift + slope * logit(raw))

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from jury.judge.chance import HELPFUL_INTERCEPT, LARGEST_FACTOR, fit_chance, helpful_chance
+from jury.judge.chance import fit_chance, helpful_chance
 from jury.model.encoders import Encoder
 from jury.model.features import (
     FORM_NAMES,
@@ -40,6 +40,7 @@ from jury.train.design import fit_guards, make_design, read_notes, with_trees
 from jury.train.table import FitOptions, Folded, TrainingData
 from jury.train.threads import on_one_thread
 from nouns.errors import InputError
+from nouns.x import HELPFUL_AT, HELPFUL_FACTOR
 
 Array = NDArray[Any]
 Ints = NDArray[np.int64]
@@ -329,7 +330,7 @@ def fit_hierarchical(
     later = np.sqrt(warm_var[own, 0] * sd_scale[0] ** 2 + typical[0])
     chance = fit_chance(
         helpful_chance(warm[own, 0], later, warm[own, 1]),
-        ((labels[own, 0] >= HELPFUL_INTERCEPT) & (np.abs(labels[own, 1]) < LARGEST_FACTOR)).astype(np.float64),
+        ((labels[own, 0] >= HELPFUL_AT) & (np.abs(labels[own, 1]) < HELPFUL_FACTOR)).astype(np.float64),
         notes.weight[own],
     )
     within = sd_scale[0] * np.sqrt(2.0 * (kernels[0].similar + kernels[0].note))

@@ -19,6 +19,9 @@ VERDICT_KINDS = ("accept", "reject", "edit", "not_needed", "publish_none")
 
 PUBLISHING_KINDS = ("accept", "edit")
 
+OF_THE_POST = ("not_needed", "publish_none")
+"""Verdicts on all texts of a post; the others are about one text."""
+
 KINDS = (*VERDICT_KINDS, "prefer", "flag")
 
 NOT_RECORDED: dict[str, Any] = {"not_recorded": True}
@@ -34,6 +37,26 @@ COLUMNS = (
 def text_sha256(text: str) -> str:
     """SHA-256 of the exact text, in hex."""
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+@dataclass(frozen=True)
+class Rules:
+    """How the people of a workspace decide together. `decisions.parquet` holds both in its file metadata, as strings."""
+
+    reviews: int = 1  # people who are to decide on each text
+    carry: str = "count"  # decisions of other runs on the identical text: they 'count', or wait to be applied ('ask')
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.reviews <= 9 or self.carry not in ("count", "ask"):
+            raise ValueError("A post has 1 to 9 reviews, and decisions of other runs 'count' or 'ask'.")
+
+    def to_metadata(self) -> dict[str, str]:
+        return {"reviews": str(self.reviews), "carry": self.carry}
+
+    @classmethod
+    def from_metadata(cls, said: Mapping[str, str]) -> Rules:
+        """The rules of a file; the defaults where it says nothing. Raises `ValueError` for rules that do not exist."""
+        return cls(int(said.get("reviews", cls.reviews)), said.get("carry", cls.carry))
 
 
 @dataclass(frozen=True)
@@ -116,6 +139,35 @@ def last_word(rows: Iterable[Decision]) -> Decision | None:
     """The effective decision that settles a post: the newest of `VERDICT_KINDS`, None where nobody has settled it."""
     settled = [row for row in effective(rows) if row.kind in VERDICT_KINDS]
     return max(settled, key=lambda row: row.seq) if settled else None
+
+
+def last_words(rows: Iterable[Decision]) -> dict[str, Decision]:
+    """Each person's own last settling decision, of effective rows on one post."""
+    return {row.analyst: row for row in sorted(rows, key=lambda row: row.seq) if row.kind in VERDICT_KINDS}
+
+
+def says(kind: str) -> str:
+    """Accepting and editing both say 'publish a note here'; the other kinds stay apart."""
+    return "publish" if kind in PUBLISHING_KINDS else kind
+
+
+def reviews_of(rows: Iterable[Decision], word: Decision | None) -> dict[str, Decision]:
+    """By person, the reviews behind a post's last word: own last words on the very text that `word` is about, or on the whole post.
+
+    `rows`: the effective rows that stand. Where `word` is about the whole post, everybody's last word counts; without it nobody's.
+    """
+    if word is None:
+        return {}
+    return {
+        name: row
+        for name, row in last_words(rows).items()
+        if word.kind in OF_THE_POST or row.kind in OF_THE_POST or row.text_sha256 == word.text_sha256
+    }
+
+
+def counting_in(rows: Iterable[Decision], run_id: str, carry: str) -> list[Decision]:
+    """The rows that may count in a run: all, or where `carry` is 'ask' its own, with flags and undos of any."""
+    return [row for row in rows if carry == "count" or row.run_id == run_id or row.kind in ("flag", "undo")]
 
 
 def standing(rows: Iterable[Decision], run_id: str, texts: Sequence[tuple[str, str]]) -> list[Decision]:
@@ -225,11 +277,16 @@ def publishable(
     history: Iterable[Decision],
     texts: Mapping[int, Sequence[HeldText]],
     deleted: Collection[int] = (),
+    *,
+    run_id: str = "",
+    reviews: int = 1,
+    carry: str = "count",
 ) -> tuple[list[Published], list[Withheld]]:
     """What may be published, by post id, and what was accepted but is withheld, each with a reason.
 
     `history`: the whole history, of any runs. `texts`: by post, the texts that the run at hand holds; decisions on posts that
-    are not in it are left alone. `deleted`: notes that their authors took back since.
+    are not in it are left alone. `deleted`: notes that their authors took back since. `run_id`: the run at hand.
+    `reviews` and `carry`: see `Rules`.
 
     A post is published if its last word accepts or edits, and none of these holds:
     flagged             somebody's flag stands open
@@ -238,15 +295,22 @@ def publishable(
     edit_fails_checks   the edited text fails a check, or was never checked
     accepted_fails_checks  the accepted text fails a check that the person was not told of when accepting
     source_deleted      a note that the text rests on was deleted
+    not_applied         it was decided in another run, and the rule asks that somebody applies it in this one
+    reviewers_disagree  more than one review is asked for, and somebody's last word is against this text or any
+    too_few_reviews     fewer people than asked for have decided on this very text
     """
     published: list[Published] = []
     withheld: list[Withheld] = []
     for post_id, rows in sorted(by_post(history).items()):
-        word = last_word(rows)
+        counting = counting_in(rows, run_id, carry)
+        word = last_word(counting) or last_word(rows)
         if post_id not in texts or word is None or word.kind not in PUBLISHING_KINDS:
             continue
         flags = [row for row in effective(rows) if row.kind == "flag"]
         found = _flagged(flags) or _bound(word, texts[post_id], frozenset(deleted))
+        if not isinstance(found, tuple):
+            held = [(text.candidate_id, text.text) for text in texts[post_id]]
+            found = _reviewed(word, standing(counting, run_id, held), reviews) or found
         if isinstance(found, tuple):
             withheld.append(Withheld(post_id, *found, word))
         else:
@@ -260,6 +324,18 @@ def _flagged(flags: Sequence[Decision]) -> tuple[str, str] | None:
         return None
     said = "; ".join(f"{row.analyst}{f': {row.comment}' if row.comment else ''}" for row in flags)
     return "flagged", f"Flagged by {said}"
+
+
+def _reviewed(word: Decision, rows: Sequence[Decision], asked: int) -> tuple[str, str] | None:
+    if word not in rows:
+        return "not_applied", f"{word.analyst} decided in another run; nobody has applied it in this one."
+    opinions = reviews_of(rows, word)
+    against = sorted(name for name, row in opinions.items() if row.kind not in PUBLISHING_KINDS)
+    if asked > 1 and against:
+        return "reviewers_disagree", f"The reviewers disagree: {', '.join(against)} would not publish it."
+    if len(opinions) < asked:
+        return "too_few_reviews", f"{len(opinions)} of {asked} people have decided."
+    return None
 
 
 def _bound(word: Decision, texts: Sequence[HeldText], deleted: Collection[int]) -> HeldText | tuple[str, str] | None:

@@ -26,6 +26,8 @@ _CODES = {
     "accepted_fails_checks": "fails a check",
     "edit_fails_checks": "the edit fails a check",
     "source_deleted": "a source was deleted",
+    "reviewers_disagree": "the reviewers disagree",
+    "not_applied": "decided in another run only",
     "text_changed": "the text has changed",
     "gone": "the text is gone",
     "publish_none": "none published",

@@ -34,12 +34,12 @@ from feedback.export.lengths import Lengths, enough, write_lengths
 from feedback.export.metadata import croissant, write_folder_cards
 from feedback.export.redaction import PostText, beside_notes, notes_in, spoken
 from feedback.export.responses import responses
-from feedback.pairs.stage import effective_by_post, read_history
+from feedback.pairs.stage import effective_by_post, read_history, read_rules
 from feedback.pairs.versions import Version, feedback_on, gain, series_of
 from feedback.settings import ExportSettings
 from jury.settings import JudgeCandidatesSettings
 from jury.tables import read_jsonl, write_jsonl
-from nouns.decisions import Decision, HeldText, Published, Withheld, publishable
+from nouns.decisions import Decision, HeldText, Published, Rules, Withheld, publishable
 from nouns.errors import InputError
 from nouns.run import Run, read_rows
 from nouns.snapshot import read_table
@@ -81,7 +81,7 @@ def export(
     pairs, progress = run.path("build_pairs"), tools.progress
     history = read_history(run.given.get("decisions"))
     decided = effective_by_post(history)
-    withheld = _publication(job, history)
+    withheld = _publication(job, history, read_rules(run.given.get("decisions")))
     job.find_copies(pairs)
     job.read_outcomes(run)
     with ExitStack() as stack:
@@ -606,7 +606,7 @@ def _sft(chunk: _Chunk) -> pl.DataFrame:
     return chunk.with_prompt(_frame("sft", rows))
 
 
-def _publication(job: _Job, history: Sequence[Decision]) -> list[Withheld]:
+def _publication(job: _Job, history: Sequence[Decision], rules: Rules) -> list[Withheld]:
     """Settle what of the run may be published (`job.published`); what was accepted but is withheld comes back."""
     posts = sorted({row.post_id for row in history} & set(job.keys["post_id"].to_list()))
     if not posts:
@@ -636,7 +636,10 @@ def _publication(job: _Job, history: Sequence[Decision]) -> list[Withheld]:
         )
     notes = {note for held in texts.values() for text in held for note in text.source_note_ids}
     alive = read_table(job.snapshot, "notes", ["noteId"]).filter(pl.col("noteId").is_in(sorted(notes))).collect()
-    job.published, withheld = publishable(history, texts, notes - set(alive["noteId"].to_list()))
+    deleted = notes - set(alive["noteId"].to_list())
+    job.published, withheld = publishable(
+        history, texts, deleted, run_id=job.run_id, reviews=rules.reviews, carry=rules.carry
+    )
     return withheld
 
 

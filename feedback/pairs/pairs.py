@@ -24,6 +24,7 @@ from rapidfuzz import fuzz
 
 from feedback.settings import BuildPairsSettings
 from jury.records import PreferencePair
+from nouns.decisions import PUBLISHING_KINDS
 from texts.note import find_urls, note_length
 
 Z95 = 1.959963984540054
@@ -367,7 +368,7 @@ def _analyst_choice(post: PostMaterial) -> list[Pair]:
     ]
     for decision in post.decisions:
         chosen = by_id.get(decision["candidate_id"] or "")
-        if chosen is None or (flagged and decision["kind"] in ("accept", "edit")):
+        if chosen is None or (flagged and decision["kind"] in PUBLISHING_KINDS):
             continue
         if decision["kind"] == "edit" and (decision.get("assessment") or {}).get("passed") is False:
             continue  # an edit that fails the checks is nobody's target

@@ -36,7 +36,7 @@ from feedback.pairs.pairs import (
 from feedback.settings import BuildPairsSettings
 from jury.records import SIDES
 from jury.tables import model_answers, read_jsonl
-from nouns.decisions import Decision, by_post, effective, text_sha256
+from nouns.decisions import Decision, Rules, by_post, effective, text_sha256
 from nouns.decisions import read_rows as read_decision_rows
 from nouns.errors import InputError
 from nouns.run import Run, read_rows
@@ -121,14 +121,33 @@ def read_history(path: Path | None) -> list[Decision]:
     """
     if path is None:
         return []
-    file = Path(path) / "decisions.parquet" if Path(path).is_dir() else Path(path)
-    if not file.is_file():
-        raise InputError(f"{file} does not exist; write the decisions from the inspector, or leave --decisions out.")
+    file = _decisions_file(path)
     frame = pl.read_parquet(file)
     needed = {"post_id", "kind", "candidate_id", "other_id", "text", "text_sha256", "created_at", "decision_id"}
     if missing := sorted(needed - set(frame.columns)):
         raise InputError(f"{file} lacks the column {missing[0]}; it has {', '.join(frame.columns)}.")
     return read_decision_rows(frame.iter_rows(named=True))
+
+
+def read_rules(path: Path | None) -> Rules:
+    """How many people were to decide, and whether decisions of other runs count: from the metadata of the same file.
+
+    The defaults without a file, and for files from before it said so.
+    """
+    if path is None:
+        return Rules()
+    file = _decisions_file(path)
+    try:
+        return Rules.from_metadata(pl.read_parquet_metadata(file))
+    except ValueError as error:
+        raise InputError(f"The metadata of {file} hold no rules of deciding: {error} Write the file again.") from None
+
+
+def _decisions_file(path: Path) -> Path:
+    file = Path(path) / "decisions.parquet" if Path(path).is_dir() else Path(path)
+    if not file.is_file():
+        raise InputError(f"{file} does not exist; write the decisions from the inspector, or leave --decisions out.")
+    return file
 
 
 def effective_by_post(history: Sequence[Decision]) -> dict[int, list[dict[str, Any]]]:

@@ -31,7 +31,7 @@ from inspector.decide.database import (
     writing,
 )
 from inspector.words import KINDS as KINDS_SAID
-from nouns.decisions import COLUMNS, KINDS, VERDICT_KINDS, Decision, text_sha256
+from nouns.decisions import COLUMNS, KINDS, VERDICT_KINDS, Decision, Rules, text_sha256
 from nouns.errors import Conflict, Refused
 
 REASONS = {
@@ -344,29 +344,19 @@ def names_of_runs(engine: Engine) -> dict[str, str]:
         return {row.run_id: row.name for row in connection.execute(sa.select(run_names))}
 
 
-@dataclass(frozen=True)
-class Rules:
-    """How the people of a workspace decide together."""
-
-    reviews: int = 1  # people who are to decide on each post
-    carry: str = "count"  # decisions of other runs on the identical text: they 'count', or wait to be applied ('ask')
-
-    @property
-    def code(self) -> str:
-        return f"{self.reviews} {self.carry}"
-
-
 def rules(engine: Engine) -> Rules:
     with engine.connect() as connection:
         found = connection.execute(sa.select(meta.c.value).where(meta.c.key == "rules")).scalar()
-    reviews, _, carry = (found or Rules().code).partition(" ")
+    reviews, _, carry = found.partition(" ") if found else ("1", "", "count")
     return Rules(int(reviews), carry)
 
 
 def set_rules(engine: Engine, reviews: int, carry: str) -> None:
-    if not 1 <= reviews <= 9 or carry not in ("count", "ask"):
-        raise Refused("A post has 1 to 9 reviews, and decisions of other runs 'count' or 'ask'.", 422)
-    _replace(engine, meta, {"key": "rules"}, {"value": Rules(reviews, carry).code})
+    try:
+        said = Rules(reviews, carry)
+    except ValueError as error:
+        raise Refused(str(error), 422) from None
+    _replace(engine, meta, {"key": "rules"}, {"value": f"{said.reviews} {said.carry}"})
 
 
 # -- decisions as data ---------------------------------------------------------------------------------------------
@@ -391,7 +381,8 @@ def decisions_frame(rows: Sequence[Decision]):
 
 
 def write_decisions(path: Path, database_url: str, run_id: str | None = None) -> int:
-    """Write the whole history of a run (None: of all runs) as Parquet; returns how many rows."""
-    frame = decisions_frame(history(open_database(database_url), run_id))
-    frame.write_parquet(path, compression="zstd")
+    """Write the whole history of a run (None: of all runs) as Parquet, the workspace's rules in the metadata; returns how many rows."""
+    engine = open_database(database_url)
+    frame = decisions_frame(history(engine, run_id))
+    frame.write_parquet(path, compression="zstd", metadata=rules(engine).to_metadata())
     return len(frame)

@@ -26,9 +26,8 @@ from inspector.pages.texts import (
 from inspector.read.reading import NOTE, Filters, RunIndex
 from inspector.read.text import differences, pieces
 from inspector.read.why import SIDE_NAMES, colleague, copied_from, doubts, name_notes, name_ranks, why_better, why_post
-from inspector.report.reports import last_words, publishes
 from inspector.site import Building, Site, new_key
-from nouns.decisions import Decision, effective, last_word, standing, text_sha256
+from nouns.decisions import Decision, effective, last_word, reviews_of, says, standing, text_sha256
 from nouns.errors import Conflict, Refused
 
 router = APIRouter()
@@ -54,7 +53,8 @@ def _page(
     word = last_word(counting)
     earlier = last_word(effective(history)) if word is None else None
     carried = _carried(index, post, earlier) if earlier and index.rules.carry == "ask" else None
-    opinions = last_words(counting)
+    opinions = reviews_of(counting, word)
+    edit_to_review = index.rules.reviews > 1 and word is not None and word.kind == "edit" and user.name not in opinions
     return site.render(
         request,
         "post.html",
@@ -71,10 +71,11 @@ def _page(
         word=word,
         earlier=None if carried else earlier,
         carried=carried,
+        agree=_carried(index, post, word) if edit_to_review and word else None,
         changed=_changed_since(site, index, post, word or carried),
         rules=index.rules,
         reviewers=sorted(opinions),
-        disagree=len({publishes(row.kind) for row in opinions.values()}) > 1,
+        disagree=len({says(row.kind) for row in opinions.values()}) > 1,
         based_on=max((row.seq for row in history), default=0),
         client_key=new_key(),
         draft=decisions.read_draft(site.engine, user.name, index.run_id, post_id) if user.may("analyst") else None,

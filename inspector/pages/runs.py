@@ -102,8 +102,8 @@ def run_page(request: Request, site: Here, run_id: str) -> Response:
 def stories(request: Request, site: Here, run_id: str) -> Response:
     """Claims that several posts of the run share, with their posts."""
     site.require(request)
-    found = site.index(run_id).stories()
-    return site.render(request, "stories.html", run_id=run_id, stories=found[:200], n=len(found))
+    found, n = site.index(run_id).stories()
+    return site.render(request, "stories.html", run_id=run_id, stories=found, n=n)
 
 
 @router.get("/runs/{run_id}/map")

@@ -22,11 +22,12 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from nouns.decisions import PUBLISHING_KINDS, VERDICT_KINDS
+
 KEYS = ("worth", "gain", "score", "width", "disagreement", "n_ratings", "post_id")
 """Columns that something is sorted by. A missing value sorts as -9, below every real one."""
 
 WORDS = ("outcome", "reason_code", "language", "story_id")
-VERDICTS = ("accept", "edit", "reject", "not_needed", "publish_none")
 ANALYSTS = 200  # analysts whose seen posts are kept at a time
 SEARCHES = 40  # searches whose findings are kept
 
@@ -77,7 +78,7 @@ class Columns:
         self.winner = outcome == self.code["outcome"].get("winner", -1)
         self.abstained = outcome == self.code["outcome"].get("abstained", -1)
         self.version = 0  # grows whenever the mirror has changed
-        self.decision = np.zeros(self.n, dtype=np.int8)  # 0: none, else 1 + the place in VERDICTS
+        self.decision = np.zeros(self.n, dtype=np.int8)  # 0: none, else 1 + the place in VERDICT_KINDS
         self.flagged = np.zeros(self.n, dtype=np.bool_)
         self.analysts = np.zeros(self.n, dtype=np.int16)  # people whose decisions count
         self._seq, self._store = 0, ""
@@ -107,7 +108,7 @@ class Columns:
                 self.watch.execute("COMMIT")
             if changed:
                 rows = np.searchsorted(self.posts, [row[0] for row in changed])
-                self.decision[rows] = [VERDICTS.index(row[1]) + 1 if row[1] else 0 for row in changed]
+                self.decision[rows] = [VERDICT_KINDS.index(row[1]) + 1 if row[1] else 0 for row in changed]
                 self.flagged[rows] = [bool(row[2]) for row in changed]
                 self.analysts[rows] = [row[3] for row in changed]
             self._seq, self._store, self._seen_file = seq, store, file
@@ -179,17 +180,15 @@ class Columns:
             return lambda rows: (analysts[rows] > 0) & (analysts[rows] < max(2, reviews)) & ~mine[rows]
         if how == "against":
             winner, abstained = self.winner, self.abstained
-            refused = [VERDICTS.index(kind) + 1 for kind in ("reject", "not_needed", "publish_none")]
-            taken = [VERDICTS.index(kind) + 1 for kind in ("accept", "edit")]
+            taken = [VERDICT_KINDS.index(kind) + 1 for kind in PUBLISHING_KINDS]
 
             def against(rows: Any) -> NDArray[np.bool_]:
                 words = decision[rows]
-                return (winner[rows] & np.isin(words, refused)) | (
-                    abstained[rows] & ((words == taken[0]) | (words == taken[1]))
-                )
+                publish = np.isin(words, taken)
+                return (winner[rows] & (words != 0) & ~publish) | (abstained[rows] & publish)
 
             return against
-        number = VERDICTS.index(how) + 1
+        number = VERDICT_KINDS.index(how) + 1
         return lambda rows: decision[rows] == number
 
     def among(self, posts: Iterable[int]) -> Test:
@@ -205,6 +204,23 @@ class Columns:
         counts = np.bincount(codes, minlength=len(self.code[column]) + 1)
         found = [(value, int(counts[number])) for value, number in self.code[column].items() if counts[number]]
         return sorted(found, key=lambda entry: (-entry[1], entry[0]))[:200]
+
+    def shared(self, column: str, limit: int, each: int) -> tuple[list[tuple[str, int, list[int]]], int]:
+        """The `limit` values that most posts share, with how many and the first `each` of them; and how many values are shared.
+
+        Only values of two posts or more; the most frequent first, ties by value.
+        """
+        codes, names = self.at[column], list(self.code[column])
+        counts = np.bincount(codes, minlength=len(names) + 1)
+        several = np.flatnonzero(counts[1:] > 1) + 1
+        largest = several[np.argsort(-counts[several], kind="stable")][:limit]
+        order = np.argsort(codes, kind="stable")
+        starts = np.searchsorted(codes[order], largest)
+        found = [
+            (names[code - 1], int(counts[code]), self.posts[order[start : start + min(each, counts[code])]].tolist())
+            for code, start in zip(largest.tolist(), starts.tolist(), strict=True)
+        ]
+        return found, len(several)
 
     # -- orders -----------------------------------------------------------------------------------------------------
 
@@ -273,7 +289,7 @@ class Columns:
 
     def sums(self) -> dict[str, int]:
         """Posts by the analysts' last word; `undecided`; `against` the machine; `flagged`."""
-        counts = np.bincount(self.decision, minlength=len(VERDICTS) + 1).tolist()
-        known = {kind: n for kind, n in zip(("undecided", *VERDICTS), counts, strict=True) if n}
+        counts = np.bincount(self.decision, minlength=len(VERDICT_KINDS) + 1).tolist()
+        known = {kind: n for kind, n in zip(("undecided", *VERDICT_KINDS), counts, strict=True) if n}
         against = self.count([self.decided("against", "")])
         return known | {"against": against, "flagged": int(np.count_nonzero(self.flagged))}

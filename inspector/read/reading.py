@@ -30,7 +30,7 @@ from inspector.decide import decisions as store
 from inspector.decide.database import store_id
 from inspector.read.columns import Columns, Test
 from inspector.read.runs import Workspace, read_json
-from nouns.decisions import VERDICT_KINDS, Decision, by_post, last_word, standing
+from nouns.decisions import Decision, Rules, by_post, counting_in, last_word, reviews_of, standing
 from nouns.errors import Refused
 
 log = logging.getLogger("supernotes.inspector")
@@ -66,6 +66,12 @@ OUTCOMES = {"": "any", "winner": "winner", "abstained": "abstained", "open": "no
 
 FACETS = {"outcome": "outcome", "reason": "reason_code", "language": "language", "story": "story_id"}
 """Filters that offer values, and the column of each."""
+
+STORIES, STORY_POSTS = 200, 20
+"""Stories on one page, and posts shown of each."""
+
+COUNTS = "reviews-of-one-text"
+"""How decisions are projected; part of what a projection is kept under: another way of counting begins anew."""
 
 NOTE = "note-"
 """Before a note's id where a text may be a candidate or a note that people wrote."""
@@ -155,7 +161,7 @@ class RunIndex:
         self._lock = threading.Lock()
         self._looked = float("-inf")
         self._synced = (-1, "")
-        self.rules = store.Rules()
+        self.rules = Rules()
         self._progress: tuple[int, dict[str, int]] | None = None
         self._opening = threading.Lock()
         self._columns: Columns | None = None
@@ -210,7 +216,7 @@ class RunIndex:
             return
         self._looked = moment
         self.rules = store.rules(self.engine)
-        self._catch_up(store.newest(self.engine), f"{self.store_id} {self.rules.carry}")
+        self._catch_up(store.newest(self.engine), f"{self.store_id} {self.rules.carry} {COUNTS}")
 
     def _catch_up(self, top: int, whose: str) -> None:
         """Project decisions up to number `top` of a store, unless another process is at it."""
@@ -265,7 +271,7 @@ class RunIndex:
                         last.created_at if last else None,
                         max(row.seq for row in rows),
                         int(any(row.kind == "flag" for row in counting)),
-                        len({row.analyst for row in counting if row.kind in VERDICT_KINDS}),
+                        len(reviews_of(counting, last)),
                         post_id,
                     ),
                 )
@@ -282,13 +288,7 @@ class RunIndex:
 
     def standing(self, post_id: int, rows: list[Decision]) -> list[Decision]:
         """Of a post's whole history what counts in this run; see `nouns.decisions.standing`."""
-        return standing(self.counting_here(rows), self.run_id, self._held(post_id))
-
-    def counting_here(self, rows: list[Decision]) -> list[Decision]:
-        """Without what was decided in other runs, where the workspace's rule lets it wait to be applied. Flags always count."""
-        if self.rules.carry == "count":
-            return rows
-        return [row for row in rows if row.run_id == self.run_id or row.kind in ("flag", "undo")]
+        return standing(counting_in(rows, self.run_id, self.rules.carry), self.run_id, self._held(post_id))
 
     def mark_seen(self, analyst: str, post_id: int) -> None:
         """Take a skipped post out of the analyst's unseen ones."""
@@ -538,18 +538,15 @@ class RunIndex:
             self._progress = (version, self.columns.sums())
         return self._progress[1] | {"reviewed": int((self.columns.analysts >= self.rules.reviews).sum())}
 
-    def stories(self) -> list[dict[str, Any]]:
-        """Stories of two posts or more, the largest first: `story_id`, and its posts with their texts, by id."""
-        query = (
-            "SELECT posts.*, post_text, winner_text FROM posts JOIN texts USING (post_id) "
-            "WHERE story_id IS NOT NULL ORDER BY post_id"
-        )
+    def stories(self) -> tuple[list[dict[str, Any]], int]:
+        """The `STORIES` largest stories of two posts or more, the largest first: `story_id`, `n` posts, the first `STORY_POSTS` in `posts`.
+
+        And how many stories there are.
+        """
         self.sync()
-        found: dict[str, list[dict[str, Any]]] = {}
-        for row in self.sql.execute(query):
-            found.setdefault(row["story_id"], []).append(dict(row))
-        largest = sorted(found.items(), key=lambda entry: (-len(entry[1]), entry[0]))
-        return [{"story_id": story, "posts": posts} for story, posts in largest]
+        largest, total = self.columns.shared("story_id", STORIES, STORY_POSTS)
+        there = self.posts([post for _, _, ids in largest for post in ids])
+        return [{"story_id": story, "n": n, "posts": [there[post] for post in ids]} for story, n, ids in largest], total
 
     def moves(self) -> list[dict[str, Any]]:
         """Where each winner lies in the plane, and where the best existing note of its post does, if it was judged."""

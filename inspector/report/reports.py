@@ -19,22 +19,17 @@ from inspector.report.agreement import Alpha, Estimate, Unit, alpha_with_interva
 from inspector.report.downloads import json_lines
 from nouns.decisions import (
     PUBLISHING_KINDS,
-    VERDICT_KINDS,
     Decision,
     HeldText,
-    Withheld,
     by_post,
     effective,
     last_word,
+    last_words,
     publishable,
+    says,
 )
 
 SEED = 20241109  # of the bootstrap: the same decisions give the same interval
-
-
-def publishes(kind: str) -> str:
-    """Accepting and editing both say 'publish a note here'; the other two kinds stay apart."""
-    return "publish" if kind in ("accept", "edit") else kind
 
 
 @dataclass(frozen=True)
@@ -52,11 +47,6 @@ class Agreement:
     matrix: dict[str, dict[str, tuple[float, int]]]
     per_analyst: list[dict[str, Any]]
     by_machine: dict[str, dict[tuple[str, str], int]]  # analyst -> (machine's outcome, analyst's word) -> posts
-
-
-def last_words(rows: Sequence[Decision]) -> dict[str, Decision]:
-    """Each person's own last settling decision, of effective rows on one post."""
-    return {row.analyst: row for row in sorted(rows, key=lambda row: row.seq) if row.kind in VERDICT_KINDS}
 
 
 def last_word_by_analyst(rows: Sequence[Decision]) -> dict[tuple[str, int], dict[str, Decision]]:
@@ -81,7 +71,7 @@ def measure_agreement(indexes: Sequence[RunIndex], rows: Sequence[Decision]) -> 
     pairs: dict[tuple[str, str], list[bool]] = defaultdict(list)
     by_machine: dict[str, dict[tuple[str, str], int]] = defaultdict(lambda: defaultdict(int))
     for (run_id, post_id), words in sorted(last_word_by_analyst(rows).items()):
-        values = {analyst: publishes(row.kind) for analyst, row in sorted(words.items())}
+        values = {analyst: says(row.kind) for analyst, row in sorted(words.items())}
         units.append(values)
         names = list(values)
         for i, a in enumerate(names):
@@ -178,9 +168,9 @@ def bad_misses(index: RunIndex, rows: Sequence[Decision], limit: int = 50) -> di
         word = last_word(mine)
         if machine and word:
             entry = {"post_id": post_id, "machine": machine, "decision": word}
-            if machine["outcome"] == "winner" and word.kind in ("reject", "not_needed", "publish_none"):
+            if machine["outcome"] == "winner" and word.kind not in PUBLISHING_KINDS:
                 published.append(entry)
-            elif machine["outcome"] == "abstained" and word.kind in ("accept", "edit"):
+            elif machine["outcome"] == "abstained" and word.kind in PUBLISHING_KINDS:
                 withheld.append(entry)
         for row in effective(mine):
             if row.kind == "prefer":
@@ -214,15 +204,14 @@ def publication(
                 continue
             texts[post_id] = [_held(row) for row in index.candidates(post)]
     notes = {note for held in texts.values() for text in held for note in text.source_note_ids}
-    counting = index.counting_here(list(rows))
-    published, withheld = publishable(counting, texts, workspace.deleted_notes(notes))
-    asked, words = index.rules.reviews, {post: last_words(effective(mine)) for post, mine in by_post(counting).items()}
-    few = [entry for entry in published if len(words[entry.post_id]) < asked]
-    published = [entry for entry in published if entry not in few]
-    withheld += [
-        Withheld(e.post_id, "too_few_reviews", f"{len(words[e.post_id])} of {asked} people have decided.", e.decision)
-        for e in few
-    ]
+    published, withheld = publishable(
+        rows,
+        texts,
+        workspace.deleted_notes(notes),
+        run_id=index.run_id,
+        reviews=index.rules.reviews,
+        carry=index.rules.carry,
+    )
     lines = [entry.to_json(links(entry.text), run_id=index.run_id) for entry in published]
     return lines, [entry.to_json() for entry in withheld]
 

@@ -17,8 +17,9 @@ from feedback.export.copies import copies_in_train, text_id
 from feedback.export.folder import ConfigWriter, is_test
 from feedback.export.layouts import DICTIONARY, SCHEMAS, schema_of
 from feedback.export.redaction import PLACEHOLDER, PostText
+from feedback.pairs.stage import read_rules
 from feedback.settings import BuildPairsSettings, ExportSettings
-from nouns.decisions import Decision, text_sha256
+from nouns.decisions import Decision, Rules, text_sha256
 from nouns.errors import InputError
 from synthesis.draft.prompts import as_reply, read_reply
 from tests.calling import build_pairs, export
@@ -206,6 +207,26 @@ def test_flagged_changed_and_failing_texts_are_withheld_from_publication_and_fro
     assert [json.loads(line)["post_id"] for line in (tmp_path / "out" / "publication.jsonl").open()] == ["1000"]
     assert rows_of(tmp_path / "out", "sft")["decision_id"].to_list() == ["d2"]
     assert counts["withheld"] == {"edit_fails_checks": 1, "flagged": 1, "text_changed": 1}
+
+
+@pytest.mark.parametrize(("rules", "code"), [(Rules(2), "too_few_reviews"), (Rules(1, "ask"), "not_applied")])
+def test_an_export_keeps_to_the_rules_that_the_file_of_decisions_names(run, tmp_path, rules, code):
+    file = decisions(run, tmp_path)
+    pl.read_parquet(file).write_parquet(file, metadata=rules.to_metadata())
+    (tmp_path / "out").mkdir()
+    counts = export(tmp_path / "out", ALL, **run.inputs(*INPUTS), decisions=file, run_id="r2")
+    withheld = [json.loads(line) for line in (tmp_path / "out" / "withheld.jsonl").open()]
+    assert {line["post_id"]: line["reason_code"] for line in withheld} == {"1000": code, "1001": code}
+    assert (counts["published"], counts["withheld"]) == (0, {code: 2})
+    assert (tmp_path / "out" / "publication.jsonl").read_text() == ""
+    assert not sum(counts["rows"]["sft"].values())
+
+
+def test_a_file_of_decisions_with_impossible_rules_is_refused(run, tmp_path):
+    file = decisions(run, tmp_path)
+    pl.read_parquet(file).write_parquet(file, metadata={"reviews": "many"})
+    with pytest.raises(InputError, match="hold no rules of deciding"):
+        read_rules(file)
 
 
 def test_ties_hold_two_answers_in_no_order(run, tmp_path):

@@ -13,7 +13,7 @@ from sqlalchemy.engine import Engine
 
 from inspector.decide import database, decisions
 from inspector.decide.decisions import NewDecision
-from nouns.decisions import COLUMNS, last_word, read_rows, text_sha256
+from nouns.decisions import COLUMNS, Rules, last_word, read_rows, text_sha256
 from nouns.errors import Conflict, InputError, Refused
 
 NOW = 1_790_000_000_000
@@ -173,6 +173,15 @@ def test_decisions_leave_as_the_table_that_build_pairs_reads(engine, url, tmp_pa
     assert tuple(frame.columns) == COLUMNS
     assert frame["reasons"].to_list()[0] == ["notHelpfulIncorrect", "notHelpfulOther"]
     assert read_rows(frame.iter_rows(named=True)) == decisions.history(engine)
+
+
+def test_the_table_says_by_which_rules_people_decide(url, engine, tmp_path):
+    file = tmp_path / "decisions.parquet"
+    decisions.write_decisions(file, url)
+    assert Rules.from_metadata(pl.read_parquet_metadata(file)) == Rules(1, "count")
+    decisions.set_rules(engine, 2, "ask")
+    decisions.write_decisions(file, url)
+    assert Rules.from_metadata(pl.read_parquet_metadata(file)) == Rules(2, "ask")
 
 
 def test_without_decisions_the_table_is_empty_but_typed(url, tmp_path):

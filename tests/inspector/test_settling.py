@@ -155,11 +155,13 @@ def test_where_the_rule_asks_a_decision_of_another_run_waits_until_somebody_appl
     assert desk.site.index(later).progress().get("accept", 0) == 0
     assert root.get(f"/runs/{later}/publication.jsonl").text == ""
     form = page[page.index('data-part="carried"') - 200 :]
+    assert f'name="text_sha256" value="{rows(desk)[0].text_sha256}"' in form
     assert "ana accepted the same text" in form
     assert root.post(f"{path}/decisions", data=hidden(form)).status_code == 303
     assert [(row.run_id, row.analyst, row.kind, row.comment) for row in rows(desk)][1:] == [
-        (later, "root", "accept", "sound")
+        (later, "root", "accept", "")
     ]
+    assert rows(desk)[1].text_sha256 == rows(desk)[0].text_sha256
     assert desk.site.index(later).progress()["accept"] == 1
     root.post("/users/rules", data=csrf(root) | {"reviews": "1", "carry": "count"})
     assert desk.site.index(later).progress()["accept"] == 1
@@ -211,10 +213,10 @@ def test_stories_are_shown_with_their_posts(desk):
     ana = desk.browser("ana")
     page = ana.get(desk.path(tail="/stories")).text
     index = desk.site.index(desk.world.run_id)
-    for story in index.stories():
+    for story in index.stories()[0]:
         section = page[page.index(f'id="{story["story_id"]}"') :]
         section = section[: section.index("</section>")]
-        assert section.count("<li>") == min(20, len(story["posts"]))
+        assert section.count("<li>") == min(20, story["n"]) == len(story["posts"])
         assert f"/posts/{story['posts'][0]['post_id']}?story={story['story_id']}" in section
 
 
@@ -237,6 +239,58 @@ def test_a_post_needs_as_many_reviews_as_the_workspace_asks_for(desk):
     assert "they disagree" in page
     assert "<b>1</b> by 2 people" in root.get(desk.path(tail="/posts")).text
     assert root.post("/users/rules", data=csrf(root) | {"reviews": "0", "carry": "count"}).status_code == 422
+
+
+def test_a_text_that_reviewers_disagree_on_is_withheld(desk):
+    root, ana, bo = desk.browser("root", "admin"), desk.browser("ana"), desk.browser("bo")
+    root.post("/users/rules", data=csrf(root) | {"reviews": "2", "carry": "count"})
+    path = desk.path(desk.world.winner_post)
+    ana.decide(path, "reject", reasons=["notHelpfulOther"])
+    bo.decide(path, "accept")
+    page = root.get(path).text
+    assert "2 of 2 reviews" in page
+    assert "they disagree" in page
+    assert root.get(desk.path(tail="/publication.jsonl")).text == ""
+    assert "ana would not publish it" in root.get(desk.path(tail="/publication")).text
+
+
+def test_a_review_of_another_text_is_no_review_of_this_one(desk):
+    root, ana, bo = desk.browser("root", "admin"), desk.browser("ana"), desk.browser("bo")
+    root.post("/users/rules", data=csrf(root) | {"reviews": "2", "carry": "count"})
+    post = desk.world.winner_post
+    ana.decide(desk.path(post), "accept")
+    later = second_run(desk, change=lambda run: reworded(run, post))
+    path = f"/runs/{later}/posts/{post}"
+    bo.decide(path, "accept")
+    assert "1 of 2 reviews" in root.get(path).text
+    assert root.get(f"/runs/{later}/publication.jsonl").text == ""
+    assert "1 of 2 people have decided." in root.get(f"/runs/{later}/publication").text
+    ana.decide(path, "accept")
+    assert len(root.get(f"/runs/{later}/publication.jsonl").text.splitlines()) == 1
+
+
+def reworded(run, post):
+    """Every text of the post reads otherwise in this run."""
+    for stage in ("draft_candidates", "revise_candidates"):
+        file = run / stage / "candidates.parquet"
+        text = pl.when(pl.col("post_id") == post).then(pl.col("text") + " Anew.").otherwise("text")
+        pl.read_parquet(file).with_columns(text.alias("text")).write_parquet(file)
+
+
+def test_a_second_reviewer_agrees_with_an_edit_rather_than_with_the_machines_text(desk):
+    root, ana, bo = desk.browser("root", "admin"), desk.browser("ana"), desk.browser("bo")
+    root.post("/users/rules", data=csrf(root) | {"reviews": "2", "carry": "count"})
+    path = desk.path(desk.world.winner_post)
+    bo.decide(path, "accept")
+    ana.decide(path, "edit", text="The dam held. https://a.example")
+    assert 'data-part="agree"' not in ana.get(path).text
+    page = bo.get(path).text
+    assert "1 of 2 reviews" in page
+    form = page[page.index('data-part="agree"') - 200 :]
+    assert bo.post(f"{path}/decisions", data=hidden(form)).status_code == 303
+    assert "2 of 2 reviews" in bo.get(path).text
+    agreed, first = rows(desk)[-1], rows(desk)[-2]
+    assert (agreed.analyst, agreed.text_sha256, agreed.other_sha256) == ("bo", first.text_sha256, first.other_sha256)
 
 
 def csrf(browser) -> dict[str, str]:

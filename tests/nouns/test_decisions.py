@@ -6,7 +6,17 @@ import dataclasses
 
 import pytest
 
-from nouns.decisions import COLUMNS, Decision, HeldText, effective, last_word, publishable, read_rows, text_sha256
+from nouns.decisions import (
+    COLUMNS,
+    Decision,
+    HeldText,
+    Rules,
+    effective,
+    last_word,
+    publishable,
+    read_rows,
+    text_sha256,
+)
 
 HELD = HeldText("c1", "The dam held. https://a.example", source_note_ids=(11, 12), provenance={"writer": "w"})
 TEXTS = {1: [HELD, dataclasses.replace(HELD, candidate_id="c2", text="Another text.")]}
@@ -24,9 +34,9 @@ def decided(kind: str, seq: int = 1, **more) -> Decision:
 EDIT = decided("edit", text="You are all fools.", assessment={"passed": False})
 
 
-def outcome(*history: Decision, texts=TEXTS, deleted=()) -> str | list[str]:
+def outcome(*history: Decision, texts=TEXTS, deleted=(), **rules) -> str | list[str]:
     """The published texts, or the code of why not."""
-    published, withheld = publishable(history, texts, deleted)
+    published, withheld = publishable(history, texts, deleted, **rules)
     return withheld[0].reason_code if withheld else [entry.text for entry in published]
 
 
@@ -77,6 +87,52 @@ def test_a_text_that_fails_a_check_since_is_withheld_unless_the_person_knew():
     failing = {1: [dataclasses.replace(HELD, problem="length: 300 characters")]}
     assert outcome(decided("accept"), texts=failing) == "accepted_fails_checks"
     assert outcome(decided("accept", assessment={"passed": False}), texts=failing) == [HELD.text]
+
+
+def test_a_text_needs_reviews_of_different_people():
+    two = decided("accept"), decided("accept", 2, analyst="bo")
+    assert outcome(two[0], reviews=2) == "too_few_reviews"
+    assert outcome(two[0], decided("accept", 2), reviews=2) == "too_few_reviews"
+    assert outcome(*two, reviews=2) == [HELD.text]
+    assert outcome(*two, decided("undo", 3, undoes="d1"), reviews=2) == "too_few_reviews"
+
+
+def test_only_reviews_of_the_very_text_count():
+    other = "What the other run said."
+    elsewhere = decided("accept", text=other, text_sha256=text_sha256(other), run_id="before")
+    here = decided("accept", 2, analyst="bo")
+    assert outcome(elsewhere, here, reviews=2) == "too_few_reviews"
+    assert outcome(elsewhere, here, decided("accept", 3), reviews=2) == [HELD.text]
+    edit = dataclasses.replace(decided("edit", 3, text="Mine.", assessment={"passed": True}), candidate_id=None)
+    assert outcome(here, edit, reviews=2) == "too_few_reviews"
+    assert outcome(here, edit, dataclasses.replace(edit, seq=4, decision_id="d4", analyst="bo"), reviews=2) == ["Mine."]
+
+
+@pytest.mark.parametrize("kind", ["reject", "not_needed"])
+def test_where_several_reviews_are_asked_for_disagreement_withholds_until_it_is_settled(kind):
+    text = {"text": HELD.text, "text_sha256": text_sha256(HELD.text)} if kind == "reject" else {"text": None}
+    against, accepted = decided(kind, **text), decided("accept", 2, analyst="bo")
+    assert outcome(against, accepted, reviews=2) == "reviewers_disagree"
+    assert outcome(against, accepted) == [HELD.text]
+    assert outcome(against, accepted, decided("accept", 3), reviews=2) == [HELD.text]
+
+
+def test_where_the_rule_asks_a_decision_of_another_run_waits_until_it_is_applied():
+    then, applied = decided("accept"), decided("accept", 2, run_id="today", analyst="bo")
+    assert outcome(then, run_id="today", carry="ask") == "not_applied"
+    assert outcome(then, run_id="yesterday", carry="ask") == [HELD.text]
+    assert outcome(then, applied, run_id="today", carry="ask") == [HELD.text]
+    assert outcome(then, applied, run_id="today", carry="ask", reviews=2) == "too_few_reviews"
+    assert outcome(then, applied, run_id="today", reviews=2) == [HELD.text]
+    flagged = decided("flag", 3, analyst="cy")
+    assert outcome(then, applied, flagged, run_id="today", carry="ask") == "flagged"
+
+
+def test_rules_survive_the_way_through_a_files_metadata():
+    assert Rules.from_metadata(Rules(3, "ask").to_metadata()) == Rules(3, "ask")
+    assert Rules.from_metadata({"ARROW:schema": "..."}) == Rules(1, "count")
+    with pytest.raises(ValueError, match="1 to 9 reviews"):
+        Rules.from_metadata({"reviews": "0"})
 
 
 def test_decisions_survive_the_way_through_a_table():

@@ -12,7 +12,7 @@ import pytest
 from inspector.decide import decisions
 from inspector.decide.database import open_database
 from inspector.decide.decisions import NewDecision
-from inspector.read import index
+from inspector.read import index, reading
 from inspector.read.reading import SORTS, Filters, Library, RunIndex
 from inspector.read.runs import Workspace
 from nouns.errors import Refused
@@ -294,6 +294,22 @@ def test_a_run_that_is_not_finished_shows_what_it_has(world, tmp_path, missing):
 def test_a_run_without_post_texts_works_by_ids(tmp_path):
     found = fresh(write_world(tmp_path / "w", n_posts=8, texts=False), tmp_path)
     assert found.post(found.selections()[0]["post_id"])["post_text"] is None
+
+
+def test_the_largest_stories_come_with_their_first_posts_and_how_many_there_are(built_world, tmp_path, monkeypatch):
+    posts = pl.read_parquet(built_world.workspace / "runs" / built_world.run_id / "cluster_notes" / "posts.parquet")
+    slow: dict[str, list[int]] = {}
+    for post, story in posts.sort("post_id").select("post_id", "story_id").drop_nulls().iter_rows():
+        slow.setdefault(story, []).append(post)
+    want = sorted(((s, ids) for s, ids in slow.items() if len(ids) > 1), key=lambda entry: (-len(entry[1]), entry[0]))
+    assert len(want) > 2
+    for stories, each in ((200, 20), (2, 1)):
+        monkeypatch.setattr(reading, "STORIES", stories)
+        monkeypatch.setattr(reading, "STORY_POSTS", each)
+        found, total = fresh(built_world, tmp_path).stories()
+        assert total == len(want)
+        said = [(story["story_id"], story["n"], [post["post_id"] for post in story["posts"]]) for story in found]
+        assert said == [(story, len(ids), ids[:each]) for story, ids in want[:stories]]
 
 
 def test_unknown_posts_and_candidates_are_not_found(opened, built_world):

@@ -220,6 +220,17 @@ def test_stories_are_shown_with_their_posts(desk):
         assert f"/posts/{story['posts'][0]['post_id']}?story={story['story_id']}" in section
 
 
+def test_the_page_says_where_only_the_largest_stories_are_shown(desk, monkeypatch):
+    from inspector.read import reading
+
+    ana = desk.browser("ana")
+    assert "are shown." not in ana.get(desk.path(tail="/stories")).text.partition('<section class="card"')[0]
+    monkeypatch.setattr(reading, "STORIES", 2)
+    page = ana.get(desk.path(tail="/stories")).text
+    assert "The largest 2 are shown." in page
+    assert page.count('<section class="card"') == 2
+
+
 def test_a_post_needs_as_many_reviews_as_the_workspace_asks_for(desk):
     root, ana, bo = desk.browser("root", "admin"), desk.browser("ana"), desk.browser("bo")
     root.post("/users/rules", data=csrf(root) | {"reviews": "2", "carry": "count"})

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import re
+import unicodedata
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import polars as pl
 
@@ -14,6 +16,13 @@ from nouns.snapshot import read_table
 
 MANY_POSTS = 5  # posts under which one and the same text or link is a template, not a request
 FEWEST_LETTERS = 8  # a shorter suggestion says nothing
+FEWEST_WITHOUT_SPACES = 4  # the same in scripts without blanks between words, where a letter says more
+_WITHOUT_SPACES = re.compile(
+    "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\U00020000-\U0003ffff]"
+)
+_TRACKING = re.compile(
+    r"(utm_[^=]*|fbclid|gclid|si|s|t|ref)(=.*)?", re.I
+)  # parts of a query that don't change the page
 
 # The feeds in which X showed a request, the choosiest first: how far it got says how many asked, which X does not publish.
 FEEDS = {
@@ -27,8 +36,9 @@ FEEDS = {
 def ranked_requests(snapshot: Path) -> list[dict[str, Any]]:
     """The posts for which people asked for a note, those that want one most first.
 
-    A post stands higher without a note that is rated Helpful, the choosier the feeds that X showed the request in, the more
-    different suggestions and links it has (each 1, a link 2, both at most 10 a post), and the later it was asked for. The same
+    A post stands higher without a note that is rated Helpful, then the choosier the feeds that X showed the request in, then the
+    more different suggestions and links it has (each 1, a link 2, both at most 10 a post), then the later it was asked for: what
+    anybody can make up never outweighs what X counted. The same
     words or link under `MANY_POSTS` posts count as spam. Per post: `post_id`, `since` (ms), `reach` (0 to 6), `feeds` (0 to 4), `suggestions`,
     `links` (offered by readers, checked by nobody), `notes`, `helpful` (has a note rated Helpful), `spam` (left out).
     """
@@ -75,19 +85,41 @@ def ranked_requests(snapshot: Path) -> list[dict[str, Any]]:
 
 def _order(row: dict[str, Any]) -> tuple[Any, ...]:
     said = min(len(row["suggestions"]) + 2 * len(row["links"]), 10)
-    return row["helpful"], -(row["reach"] + said), -(row["since"] or 0), row["post_id"]
+    return row["helpful"], -row["reach"], -said, -(row["since"] or 0), row["post_id"]
 
 
 def _read(suggestions: str | None, links: str | None) -> tuple[list[str], list[str]]:
     """What was said and linked, both as X writes them: JSON arrays. What can't be read counts as nothing."""
-    said, linked = [], [link for link in _json(links) if isinstance(link, str)]
+    said, linked = [], [_clean(link) for link in _json(links) if isinstance(link, str)]
     for entry in _json(suggestions):
         if isinstance(entry, dict):
-            text, link = (" ".join(str(entry.get(name) or "").split()) for name in ("suggestion", "source_link"))
-            linked += [link] if link else []
-            if sum(map(str.isalpha, text)) >= FEWEST_LETTERS and not re.fullmatch(r"https?://\S+", text):
+            text, link = (_clean(str(entry.get(name) or "")) for name in ("suggestion", "source_link"))
+            linked.append(link)
+            if _says_something(text) and not re.fullmatch(r"https?://\S+", text, re.I):
                 said.append(text)
-    return said, [link for link in linked if re.match(r"https?://", link)]
+    return said, [link for link in linked if _is_link(link)]
+
+
+def _clean(text: str) -> str:
+    """One line that any terminal and any UTF-8 file takes: blanks joined, control characters as blanks, no lone surrogates."""
+    whole = text.encode("utf-8", "replace").decode()
+    return " ".join("".join(" " if unicodedata.category(c) == "Cc" else c for c in whole).split())
+
+
+def _says_something(text: str) -> bool:
+    letters = sum(unicodedata.category(c)[0] in "LM" for c in text)
+    return letters >= (FEWEST_WITHOUT_SPACES if _WITHOUT_SPACES.search(text) else FEWEST_LETTERS)
+
+
+def _is_link(text: str) -> bool:
+    """Whether a text is one web address, without a user's name, which would show another host than it leads to."""
+    if not re.fullmatch(r"https?://\S+", text, re.I):
+        return False
+    try:
+        parts = urlsplit(text)
+        return bool(parts.hostname) and "@" not in parts.netloc
+    except ValueError:  # such as a host with an open bracket
+        return False
 
 
 def _json(text: str | None) -> list[Any]:
@@ -99,7 +131,9 @@ def _json(text: str | None) -> list[Any]:
 
 
 def _key(text: str) -> str:
-    """Equal for texts that differ in case, marks and blanks alone, and for a link with and without its query."""
-    if text.startswith("http"):
-        return re.sub(r"[?#].*$", "", text.lower()).rstrip("/")
-    return " ".join(re.findall(r"\w+", text.lower()))
+    """Equal for texts that differ in case, marks, blanks and digits alone, and for links to one page."""
+    if not _is_link(text):
+        return " ".join(re.findall(r"[^\W\d]+", text.lower()))
+    parts = urlsplit(text)
+    query = "&".join(part for part in parts.query.split("&") if part and not _TRACKING.fullmatch(part))
+    return f"{parts.scheme}://{parts.netloc.lower()}{parts.path.rstrip('/')}?{query}"

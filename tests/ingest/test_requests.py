@@ -75,3 +75,49 @@ def test_cells_that_cannot_be_read_count_as_nothing(tmp_path, broken):
         snapshot.write_batches(tmp_path / f"{name}.parquet", snapshot.SCHEMAS[name], [])
     (found,) = ranked_requests(tmp_path)
     assert (found["suggestions"], found["links"], found["since"]) == ([], [], None)
+
+
+def ranked_rows(folder, *rows):
+    schema = {"tweetId": pl.Int64, "sourceLinks": pl.String, "suggestions": pl.String} | dict.fromkeys(
+        (APP, SMALL, LARGE, XL), pl.Int64
+    )
+    snapshot.write(folder, "note_requests", pl.DataFrame(list(rows), schema=schema))
+    for name in ("notes", "note_status_history"):
+        snapshot.write_batches(folder / f"{name}.parquet", snapshot.SCHEMAS[name], [])
+    return {row["post_id"]: row for row in ranked_requests(folder)}
+
+
+def test_addresses_that_differ_in_their_query_are_different_pages(tmp_path):
+    watch = [f"https://Video.example/watch?v=aB{k}" for k in range(6)]
+    ranked = ranked_rows(tmp_path, *(request(k, links=[link]) for k, link in enumerate(watch, 1)))
+    assert [ranked[k]["links"] for k in range(1, 7)] == [[link] for link in watch]
+
+
+def test_tracking_parts_the_fragment_and_the_case_of_the_host_make_no_new_page(tmp_path):
+    first = "https://a.example/P?v=1"
+    copies = ["HTTPS://A.example/P/?utm_source=x&v=1&fbclid=9", f"{first}&si=3&t=4#top", f"{first}&ref=me&gclid=1&s=20"]
+    other = "https://a.example/p?v=1"
+    assert ranked_rows(tmp_path, request(1, links=[first, *copies, other]))[1]["links"] == [first, other]
+
+
+def test_what_was_said_is_one_clean_line_and_links_lead_where_they_seem_to(tmp_path):
+    said = [("The video \ud800 is\nfrom\x1b 2019", "https://a.example/\n1. forged line")]
+    bad = ["https://x.example@evil.example/", "https://a.example/ b", "https://[broken", "https://"]
+    found = ranked_rows(tmp_path, request(1, *said, links=[*bad, "https://ok.example"]))[1]
+    assert (found["suggestions"], found["links"]) == (["The video ? is from 2019"], ["https://ok.example"])
+    json.dumps(found, ensure_ascii=False).encode()
+
+
+@pytest.mark.parametrize("text", ["這是假的", "古い動画です", "यह वीडियो", "วิดีโอเก่า", "오래된 영상"])
+def test_short_wishes_in_other_scripts_are_heard(tmp_path, text):
+    assert ranked_rows(tmp_path, request(1, (text, "")))[1]["suggestions"] == [text]
+
+
+def test_invented_links_never_outrank_the_feeds(tmp_path):
+    invented = request(1, links=[f"https://a.example/{k}" for k in range(5)])
+    assert list(ranked_rows(tmp_path, invented, request(2, feeds=(APP, SMALL, LARGE, XL)))) == [2, 1]
+
+
+def test_a_template_with_a_number_at_its_end_stays_a_template(tmp_path):
+    ranked = ranked_rows(tmp_path, *(request(k, (f"{TEMPLATE} {k}", "")) for k in range(1, 7)))
+    assert all(row["suggestions"] == [] and row["spam"] == 1 for row in ranked.values())

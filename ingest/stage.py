@@ -789,7 +789,7 @@ def _suggestions(lines: Lines, records: np.ndarray, first_line: int) -> pa.Table
         return [bytes(lines.data[a:b]).decode("utf-8", "replace") for a, b in zip(start, end, strict=True)]
 
     ids = [
-        int(cell) if cell.isascii() and cell.isdigit() and 0 < int(cell) < 2**63 else None
+        int(cell) if len(cell) <= 19 and cell.isascii() and cell.isdigit() and 0 < int(cell) < 2**63 else None
         for cell in cells("suggestionId")
     ]
     found = records[given]

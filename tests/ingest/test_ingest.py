@@ -252,6 +252,18 @@ def test_a_helpfulness_level_beats_the_old_boxes(tmp_path):
     assert [(row["helpfulness"], row["version"]) for row in rows(out, "ratings")] == [(0.0, 2), (0.0, 1)]
 
 
+def test_a_bad_suggestion_id_costs_its_cell_and_no_more(tmp_path):
+    ids = ["9" * 5000, "9" * 19, "12"]
+    text = tsv(
+        RATING_HEADER + " suggestion suggestionId",
+        *((*row, "say more", number) for row, number in zip(rating_rows(), ids, strict=False)),
+    )
+    out, _ = run(tmp_path, folder(tmp_path / "in", ratings__00000=text))
+    found = rows(out, "suggestions")
+    assert [row["suggestion"] for row in found] == ["say more"] * 3
+    assert sorted(row["suggestionId"] or 0 for row in found) == [0, 0, 12]
+
+
 def test_new_columns_are_read_known_ones_left_out_quietly_and_unknown_ones_with_a_notice(tmp_path):
     text = tsv(
         RATING_HEADER + " ratedOnTweetId ratingSourceBucketed suggestion suggestionId inventedIn2031",

@@ -61,8 +61,10 @@ def ranked_requests(snapshot: Path) -> list[dict[str, Any]]:
         post = row["tweetId"]
         kept, spam = [], 0
         for texts in asked[post]:
-            distinct = list({_key(text): text for text in reversed(texts)}.values())[::-1]
-            good = [text for text in distinct if len(posts_of[_key(text)]) < MANY_POSTS]
+            distinct: dict[str, str] = {}
+            for text in texts:
+                distinct.setdefault(_key(text, numbers=True), text)
+            good = [text for text in distinct.values() if len(posts_of[_key(text)]) < MANY_POSTS]
             spam += len(distinct) - len(good)
             kept.append(good)
         times = [row[feed] for feed in FEEDS if row[feed] is not None]
@@ -130,10 +132,10 @@ def _json(text: str | None) -> list[Any]:
     return value if isinstance(value, list) else []
 
 
-def _key(text: str) -> str:
-    """Equal for texts that differ in case, marks, blanks and digits alone, and for links to one page."""
+def _key(text: str, numbers: bool = False) -> str:
+    """Equal for texts that differ in case, marks and blanks alone (without `numbers`: and in digits), and for links to one page."""
     if not _is_link(text):
-        return " ".join(re.findall(r"[^\W\d]+", text.lower()))
+        return " ".join(re.findall(r"\w+" if numbers else r"[^\W\d]+", text.lower()))
     parts = urlsplit(text)
     query = "&".join(part for part in parts.query.split("&") if part and not _TRACKING.fullmatch(part))
     return f"{parts.scheme}://{parts.netloc.lower()}{parts.path.rstrip('/')}?{query}"

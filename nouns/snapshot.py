@@ -32,7 +32,7 @@ SORT_KEYS: dict[str, tuple[str, ...]] = {
     "notes": ("noteId",),
     "note_status_history": ("noteId",),
     "user_enrollment": ("participantId",),
-    "suggestions": ("noteId", "createdAtMillis", "raterParticipantId", "suggestionId", "suggestion"),
+    "suggestions": ("noteId", "createdAtMillis", "raterParticipantId", "suggestionId", "suggestion", "helpfulness"),
     "note_requests": ("tweetId",),
     "posts": ("tweetId",),
     "rejects": ("table", "file", "line"),

@@ -47,7 +47,9 @@ def series_of(later: Path, earlier: Path | None = None, posts: Sequence[int] | N
     if not notes.height:
         return []
     before = _collaborative(earlier, posts) if earlier else notes.clear()
-    changed = before.join(notes.select("noteId", now="summary"), on="noteId").filter(pl.col("summary") != pl.col("now"))
+    both = before.join(notes.select("noteId", now="summary"), on="noteId")
+    said = [clean_text(old) != clean_text(now) for old, now in both.select("summary", "now").iter_rows()]
+    changed = both.filter(pl.Series(said, dtype=pl.Boolean))
     rewritten = changed["noteId"].to_list()
     cut = 0
     if rewritten:

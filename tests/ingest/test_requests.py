@@ -121,3 +121,14 @@ def test_invented_links_never_outrank_the_feeds(tmp_path):
 def test_a_template_with_a_number_at_its_end_stays_a_template(tmp_path):
     ranked = ranked_rows(tmp_path, *(request(k, (f"{TEMPLATE} {k}", "")) for k in range(1, 7)))
     assert all(row["suggestions"] == [] and row["spam"] == 1 for row in ranked.values())
+
+
+def test_two_wishes_that_differ_in_a_number_are_two(tmp_path):
+    said = ["It was 30 people", "It was 31 people", "it was 30 people!"]
+    snapshot.write(
+        tmp_path, "note_requests", pl.DataFrame([{"tweetId": 1, "sourceLinks": "[]", "suggestions": json.dumps(said)}])
+    )
+    for name in ("notes", "note_status_history"):
+        snapshot.write_batches(tmp_path / f"{name}.parquet", snapshot.SCHEMAS[name], [])
+    (found,) = ranked_requests(tmp_path)
+    assert found["suggestions"] == said[:2]

@@ -126,7 +126,11 @@ def test_a_template_with_a_number_at_its_end_stays_a_template(tmp_path):
 def test_two_wishes_that_differ_in_a_number_are_two(tmp_path):
     said = ["It was 30 people", "It was 31 people", "it was 30 people!"]
     snapshot.write(
-        tmp_path, "note_requests", pl.DataFrame([{"tweetId": 1, "sourceLinks": "[]", "suggestions": json.dumps(said)}])
+        tmp_path,
+        "note_requests",
+        pl.DataFrame(
+            [{"tweetId": 1, "sourceLinks": "[]", "suggestions": json.dumps([{"suggestion": text} for text in said])}]
+        ),
     )
     for name in ("notes", "note_status_history"):
         snapshot.write_batches(tmp_path / f"{name}.parquet", snapshot.SCHEMAS[name], [])

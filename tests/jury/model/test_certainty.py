@@ -47,5 +47,5 @@ def test_an_order_no_better_than_a_baselines_is_marked():
     worse = row | {"against": "length_links", "value": 0.01, "lo": -0.03}
     found = order_earned({"pairs_against": [row, worse]})
     assert found["better"] is False
-    assert "length_links" in found["reason"]
+    assert "length links" in found["reason"]
     assert order_earned({"pairs_against": []})["better"] is None

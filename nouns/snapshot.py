@@ -262,6 +262,23 @@ def _merge_dictionaries(dictionaries: list[pa.Array]) -> tuple[pa.Array, list[np
     return unique.to_arrow().cast(_STR), np.split(rows, ends[:-1])
 
 
+_WEEK_MS = 7 * 86_400_000
+
+
+def newest_time(table: pl.LazyFrame) -> int | None:
+    """When the newest row of a table was created, by its column createdAtMillis; None for a table without times.
+
+    Rows dated in the future say nothing: up to one row in a hundred that comes more than a week after all others is left out. So
+    the rule needs no clock, and a snapshot has the same newest time whenever it is read. Rows after it are those to tell of.
+    """
+    times = table.select(pl.col("createdAtMillis").drop_nulls())
+    n = int(times.select(pl.len()).collect(engine="streaming").item())
+    few = min(n // 100, 100_000)
+    last = times.top_k(few + 1, by="createdAtMillis").collect(engine="streaming")["createdAtMillis"].sort().to_numpy()
+    gaps = np.flatnonzero(np.diff(last) > _WEEK_MS)
+    return int(last[gaps[0] if len(gaps) else -1]) if n else None
+
+
 # Authors delete a few notes in a hundred over years, in all places of the file; never many at once, or all of a stretch.
 MAX_DELETED_SHARE = 0.05
 FEW_NOTES = 5

@@ -20,6 +20,7 @@ import polars as pl
 import pyarrow.parquet as pq
 
 from nouns.errors import Damaged
+from nouns.snapshot import newest_time
 from nouns.stage import Counts, add_counts
 from storage.manifest import LEDGER, MANIFEST, TIMING, Manifest, canonical_json, digest_of, read_manifest
 from storage.store import Store
@@ -109,11 +110,10 @@ def _how(fit: Manifest) -> Any:
 
 def _continues(earlier: Path, later: Path, days: float) -> bool:
     """Whether a snapshot is an earlier one some days on."""
-    then, now = (
-        pl.scan_parquet(path / "ratings.parquet").select(pl.len(), pl.col("createdAtMillis").max()).collect().row(0)
-        for path in (earlier, later)
-    )
-    if not then[0] or not now[0] or now[0] < 0.95 * then[0] or not 0 <= now[1] - then[1] <= days * 86_400_000:
+    ratings = [pl.scan_parquet(path / "ratings.parquet").select("createdAtMillis") for path in (earlier, later)]
+    n_then, n_now = (table.select(pl.len()).collect().item() for table in ratings)
+    then, now = (newest_time(table) for table in ratings)
+    if then is None or now is None or n_now < 0.95 * n_then or not 0 <= now - then <= days * 86_400_000:
         return False
     old, new = (pl.scan_parquet(path / "notes.parquet").select("noteId") for path in (earlier, later))
     kept = old.join(new, on="noteId", how="semi").select(pl.len()).collect().item()

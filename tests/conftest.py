@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
+import absl.logging
 import pytest
 
 from nouns.stages import RUN_STAGES
@@ -10,6 +12,10 @@ from pipeline.plan import Plan, RunRequest, create_run
 from pipeline.settings import load_settings
 from storage.store import Store
 from tests.pipeline.fast import FAST
+
+# Imported by mlcroissant, it closes the standard error it met at its import as soon as logging is set up anew (uvicorn does so). In a
+# test that would be the file in which pytest captures, and every later test would fail.
+absl.logging.get_absl_handler().python_handler.setStream(sys.__stderr__)
 
 
 @pytest.fixture(scope="session")

@@ -19,6 +19,7 @@ class BuildPairsSettings:
 
     rules: tuple[str, ...] = (  # in this order: an earlier rule keeps the pair if two make the same
         "analyst_choice",
+        "later_version",
         "winner_vs_loser",
         "best_vs_gate_fail",
         "revised_vs_draft",

@@ -165,6 +165,33 @@ def reviews_of(rows: Iterable[Decision], word: Decision | None) -> dict[str, Dec
     }
 
 
+def agreed(rows: Iterable[Decision], reviews: int) -> list[Decision]:
+    """Of the effective rows of one post, those from which to learn: as many people as asked say the same of the same text, none the contrary.
+
+    With one review asked, all. What settles nothing and compares nothing (flags) stays.
+    """
+    rows = sorted(rows, key=lambda row: row.seq)
+    if reviews == 1:
+        return rows
+
+    def ends(row: Decision) -> list[str | None]:
+        """The two texts that a preference compares, the preferred one first."""
+        return [row.text_sha256 or row.candidate_id, row.other_sha256 or row.other_id]
+
+    def voices(row: Decision) -> dict[str, bool]:
+        """By person, whether the last word on the matter of this row is the same as this row's."""
+        if row.kind in VERDICT_KINDS:
+            return {name: says(other.kind) == says(row.kind) for name, other in reviews_of(rows, row).items()}
+        compared = [other for other in rows if other.kind == "prefer" and set(ends(other)) == set(ends(row))]
+        return {other.analyst: ends(other) == ends(row) for other in compared}
+
+    def counts(row: Decision) -> bool:
+        said = voices(row)
+        return len(said) >= reviews and all(said.values())
+
+    return [row for row in rows if row.kind not in (*VERDICT_KINDS, "prefer") or counts(row)]
+
+
 def counting_in(rows: Iterable[Decision], run_id: str, carry: str) -> list[Decision]:
     """The rows that may count in a run: all, or where `carry` is 'ask' its own, with flags and undos of any."""
     return [row for row in rows if carry == "count" or row.run_id == run_id or row.kind in ("flag", "undo")]

@@ -112,7 +112,7 @@ STAGES: tuple[Stage, ...] = (
         help="Judged candidates and analysts' decisions as preference pairs and labels.",
         dag=NOTES,
         needs=(
-            "ingest", "cluster_notes", "draft_candidates", "check_candidates", "judge_candidates",
+            "ingest", "fit_raters", "cluster_notes", "draft_candidates", "check_candidates", "judge_candidates",
             "revise_candidates", "select_winners",
         ),
         given=("decisions",),

@@ -337,7 +337,7 @@ rejected string its wording
 score_chosen double score of the better
 score_rejected double score of the worse
 @gap
-label_source string jury, check (the worse one failed one), analyst or both (analyst and jury)
+label_source string jury, check (the worse one failed one), analyst, both (analyst and jury) or raters (of two versions of one note)
 pair_rule string rule that proposed the pair
 model_id string model that wrote both
 language string language of both

@@ -34,8 +34,8 @@ from feedback.export.lengths import Lengths, enough, write_lengths
 from feedback.export.metadata import croissant, write_folder_cards
 from feedback.export.redaction import PostText, beside_notes, notes_in, spoken
 from feedback.export.responses import responses
-from feedback.pairs.stage import effective_by_post, read_history, read_rules
-from feedback.pairs.versions import Version, feedback_on, gain, series_of
+from feedback.pairs.stage import decisions_that_count, read_history, read_rules
+from feedback.pairs.versions import Version, contradictory, feedback_on, gain_of_intercept, prompt_for, series_of
 from feedback.settings import ExportSettings
 from jury.settings import JudgeCandidatesSettings
 from jury.tables import read_jsonl, write_jsonl
@@ -80,8 +80,9 @@ def export(
     job.form = reply_form(draft_candidates or DraftCandidatesSettings())
     pairs, progress = run.path("build_pairs"), tools.progress
     history = read_history(run.given.get("decisions"))
-    decided = effective_by_post(history)
-    withheld = _publication(job, history, read_rules(run.given.get("decisions")))
+    rules = read_rules(run.given.get("decisions"))
+    decided = decisions_that_count(history, rules, job.run_id)
+    withheld = _publication(job, history, rules)
     job.find_copies(pairs)
     job.read_outcomes(run)
     with ExitStack() as stack:
@@ -146,13 +147,8 @@ class _Job:
             int, list[tuple[Version, Version]]
         ] = {}  # of collaborative notes, from one version to the next
         if "hindsight" in settings.formats:
-            for versions in series_of(self.snapshot, posts=self.posts):
+            for versions in series_of(self.snapshot, posts=self.posts, fit=run.path("fit_raters")):
                 self.steps.setdefault(versions[0].post_id, []).extend(pairwise(versions))
-        self.intercepts: dict[int, float] = {}
-        if self.steps:
-            fitted = pl.scan_parquet(run.path("fit_raters") / "notes.parquet").select("noteId", "intercept")
-            ids = [version.note_id for steps in self.steps.values() for step in steps for version in step]
-            self.intercepts = dict(fitted.filter(pl.col("noteId").is_in(ids)).collect().iter_rows())
         self.selected = {
             int(line["post_id"]): line for line in read_jsonl(run.path("select_winners") / "selections.jsonl")
         }
@@ -284,7 +280,8 @@ class _Job:
         frame = frame.drop("prompt").join(made, on="request_id", how="left", maintain_order="left")
         stays = frame.filter(~pl.col("leak")).drop("leak")
         why["post_text_in_prompt"] += frame.height - stays.height
-        columns = [name for name in _TEXTS if name in stays.columns]
+        # What raters suggested may quote the post as well; it is no answer, so it is not among `_TEXTS`.
+        columns = [name for name in (*_TEXTS, "feedback") if name in stays.columns]
         ids = [f"{name}_id" for name in columns if f"{name}_id" in stays.columns]
         seen: dict[tuple[int, str], bool] = {}
 
@@ -547,19 +544,19 @@ def _hindsight(chunk: _Chunk) -> pl.DataFrame:
         edited = decision["text"] if decision["kind"] == "edit" else None
         name = f"{at['candidate_id']}-edited-{hashlib.sha256((edited or '').encode()).hexdigest()[:8]}"
         add(at, "analyst", said, (at["candidate_id"], at["text"]), (name, edited) if edited is not None else None)
+    drafts = [row for row in known.values() if row["parent_id"] is None]
     for before, after in (step for post in chunk.posts for step in chunk.job.steps.get(post, ())):
-        shown = {str(before.note_id), str(after.note_id)}
-        under = (
-            r
-            for r in known.values()
-            if r["post_id"] == before.post_id and shown & set(map(str, r["source_note_ids"] or ()))
-        )
-        at, said = next(under, None), feedback_on(before, after)
-        if at is None or not said:
+        asked = {r["request_id"]: r for r in drafts if r["post_id"] == before.post_id}
+        prompt = prompt_for(before.stance, ((name, r["classification"]) for name, r in asked.items()))
+        said = feedback_on(before, after)
+        if prompt is None or not said:
             continue
-        better = (f"note-{after.note_id}", after.text) if (gain(before, after) or 0.0) > 0 else None
-        scores = [chunk.job.intercepts.get(version.note_id) for version in (before, after)]
-        add(at, "raters", said, (f"note-{before.note_id}", before.text), better, scores)
+        if contradictory(before, after):
+            chunk.job.left_out["receptions_disagree"] += 1
+            continue
+        scores = before.intercept, after.intercept
+        better = (f"note-{after.note_id}", after.text) if (gain_of_intercept(before, after) or 0.0) > 0 else None
+        add(asked[prompt], "raters", said, (f"note-{before.note_id}", before.text), better, scores)
     return chunk.with_prompt(_frame("hindsight", rows))
 
 

@@ -31,6 +31,7 @@ Z95 = 1.959963984540054
 
 RULES = (
     "analyst_choice",
+    "later_version",
     "winner_vs_loser",
     "best_vs_gate_fail",
     "revised_vs_draft",
@@ -82,6 +83,9 @@ class PostMaterial:
     winner_id: str | None = None
     parents: Mapping[str, str] = field(default_factory=dict)  # revision -> draft
     decisions: tuple[Mapping[str, Any], ...] = ()
+    versions: tuple[
+        tuple[Text, Text], ...
+    ] = ()  # (earlier, later) text of one note, scored by what raters said of each
     fit: Callable[[Text], bool] = lambda text: (
         True
     )  # whether a person's note passes the checks, so that it may be a target
@@ -99,7 +103,7 @@ class Pair:
     gap_low: float | None
     gap_high: float | None
     p_flip: float | None
-    label_source: str  # jury | check (the rejected text failed one) | analyst | both
+    label_source: str  # jury | check (the rejected text failed one) | analyst | both | raters (of both texts)
 
     @property
     def pair_id(self) -> str:
@@ -416,8 +420,18 @@ def _prompt_of(text: Text, post: PostMaterial) -> str:
     return next((found.request_id for found in post.texts if found.text_id == root), text.request_id)
 
 
+def _later_version(post: PostMaterial) -> list[Pair]:
+    """Two versions of one note, the better received first, whichever came first."""
+    found = []
+    for step in post.versions:
+        worse, better = sorted(step, key=lambda text: text.score or 0.0)
+        found.append(_pair("later_version", better, worse, "raters"))
+    return found
+
+
 _PROPOSE: dict[str, Callable[[PostMaterial], list[Pair]]] = {
     "analyst_choice": _analyst_choice,
+    "later_version": _later_version,
     "winner_vs_loser": _winner_vs_loser,
     "best_vs_gate_fail": _best_vs_gate_fail,
     "revised_vs_draft": _revised_vs_draft,
@@ -440,6 +454,7 @@ def why_chosen(pair: Pair) -> str:
     """Why the chosen text is the better one, as a sentence or two."""
     said = {
         "analyst_choice": "An analyst preferred it.",
+        "later_version": "Both are versions of one note that people wrote.",
         "winner_vs_loser": "It won its post.",
         "best_vs_gate_fail": "It is the best of its prompt that passed.",
         "revised_vs_draft": "One is a revision of the other.",
@@ -453,7 +468,8 @@ def why_chosen(pair: Pair) -> str:
     if pair.gap is None or pair.p_flip is None:
         return said
     more = "higher" if pair.gap > 0 else "lower: the jury would choose the other"
-    return f"{said} The jury's score is {abs(pair.gap):.3f} {more} (95 % {pair.gap_low:+.3f} to {pair.gap_high:+.3f})."
+    whose = "The intercept its raters gave it" if pair.label_source == "raters" else "The jury's score"
+    return f"{said} {whose} is {abs(pair.gap):.3f} {more} (95 % {pair.gap_low:+.3f} to {pair.gap_high:+.3f})."
 
 
 # -- refusals ------------------------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,7 @@ from feedback.pairs.pairs import (
 from feedback.settings import BuildPairsSettings
 from jury.records import SIDES
 from jury.tables import model_answers, read_jsonl
-from nouns.decisions import Decision, Rules, by_post, effective, text_sha256
+from nouns.decisions import Decision, Rules, agreed, by_post, counting_in, effective, text_sha256
 from nouns.decisions import read_rows as read_decision_rows
 from nouns.errors import InputError
 from nouns.run import Run, read_rows
@@ -66,7 +67,8 @@ def build_pairs(
     unknown = sorted(set(settings.rules) - set(RULES))
     if unknown:
         raise InputError(f"build_pairs.rules names {unknown[0]!r}, which is no rule; choose from {', '.join(RULES)}.")
-    decided = effective_by_post(read_history(decisions))
+    history = read_history(decisions)
+    decided = decisions_that_count(history, read_rules(decisions), run.run_id)
     bars = _bars(verdicts, settings)
     pairs: list[Pair] = []
     ties: list[tuple[Pair, str]] = []
@@ -74,9 +76,15 @@ def build_pairs(
     refused: Counter[str] = Counter()
     posts = _posts(clusters)
     winners = _winners(selections)
+    fit = run.path("fit_raters") if run.has("fit_raters") else None
+    series = versions.series_of(run.path("ingest"), posts=posts, fit=fit)
+    steps: dict[int, list[tuple[versions.Version, versions.Version]]] = {}
+    for of_note in series:
+        steps.setdefault(of_note[0].post_id, []).extend(pairwise(of_note))
     for start in range(0, len(posts), POSTS_AT_ONCE):
         tools.progress("pairing", start, len(posts))
-        for material in materials(run, posts[start : start + POSTS_AT_ONCE], winners, decided):
+        for material in materials(run, posts[start : start + POSTS_AT_ONCE], winners, decided, steps):
+            refused["receptions_disagree"] += sum(versions.contradictory(*s) for s in steps.get(material.post_id, ()))
             made = pairs_of_post(material, settings)
             pairs += made.pairs
             ties += made.ties
@@ -101,10 +109,12 @@ def build_pairs(
     _write(out / "ties.parquet", TIES, [_tie_row(pair, why) for pair, why in ties], prompts)
     _write(out / "labels.parquet", LABELS, labels, prompts)
     report = _report(pairs, labels, refused, bars, before, after, settings)
-    report["versions"] = versions.report(versions.series_of(run.path("ingest"), posts=posts))
+    report["versions"] = versions.report(series)
+    report["decisions_waiting_for_reviews"] = len(effective(history)) - sum(map(len, decided.values()))
     report["ties"] = dict(sorted(Counter(why for _, why in ties).items()))
     report["labels"]["left_out_for_balance"] = unbalanced
     (out / "report.json").write_text(json.dumps(report, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    refused = +refused
     return {
         "in": len(pairs) + sum(refused.values()),
         "out": len(pairs),
@@ -150,9 +160,13 @@ def _decisions_file(path: Path) -> Path:
     return file
 
 
-def effective_by_post(history: Sequence[Decision]) -> dict[int, list[dict[str, Any]]]:
-    """The decisions that count, by post, oldest first, as dictionaries."""
-    return {post: [row.__dict__ for row in rows] for post, rows in by_post(effective(history)).items()}
+def decisions_that_count(history: Sequence[Decision], rules: Rules, run_id: str) -> dict[int, list[dict[str, Any]]]:
+    """By post, oldest first, the decisions of analysts that may teach: by the rules that hold for publishing, as dictionaries."""
+    found = {}
+    for post, rows in by_post(effective(history)).items():
+        if counting := agreed(counting_in(rows, run_id, rules.carry), rules.reviews):
+            found[post] = [row.__dict__ for row in counting]
+    return found
 
 
 def _posts(clusters: Path) -> list[int]:
@@ -171,10 +185,12 @@ def materials(
     posts: Sequence[int],
     winners: Mapping[int, str] | None = None,
     decided: Mapping[int, list[dict[str, Any]]] | None = None,
+    steps: Mapping[int, Sequence[tuple[versions.Version, versions.Version]]] | None = None,
 ) -> Iterator[PostMaterial]:
     """The texts of some posts with what is known of them, post by post.
 
     `winners`: the winning text's id by post, read from the run where not given. `decided`: analysts' decisions by post.
+    `steps`: by post from one version of a collaborative note to the next.
     """
     snapshot, mine = run.path("ingest"), run.with_posts(posts)
     selections = run.directories.get("select_winners")
@@ -230,8 +246,36 @@ def materials(
             winners.get(post),
             parents[post],
             tuple(bound for d in (decided or {}).get(post, ()) if (bound := _bound(d, texts[post]))),
+            _versions(texts[post], (steps or {}).get(post, ())),
             _fit(texts[post], about.get(post)),
         )
+
+
+def _versions(
+    texts: Sequence[Text], steps: Sequence[tuple[versions.Version, versions.Version]]
+) -> tuple[tuple[Text, Text], ...]:
+    """Steps whose two versions were rated enough and whose measures agree, as texts scored by the fit of the ratings themselves."""
+    known = {text.text_id: text for text in texts if text.kind == "existing"}
+    drafts = [(text.request_id, text.stance) for text in texts if text.kind == "candidate"]
+    found = []
+    for step in steps:
+        prompt = versions.prompt_for(step[0].stance, drafts)
+        there = [known.get(f"note-{version.note_id}") for version in step]
+        if (
+            prompt is None
+            or None in [version.intercept_sd for version in step]
+            or versions.gain_of_intercept(*step) is None
+            or versions.contradictory(*step)
+        ):
+            continue
+        scored = [
+            replace(text, request_id=prompt, score=v.intercept, sd_within=v.intercept_sd, lower=None, upper=None, helpful=(None,) * 3, reasons=())
+            for text, v in zip(there, step, strict=True)
+            if text is not None
+        ]  # fmt: skip
+        if len(scored) == 2:
+            found.append((scored[0], scored[1]))
+    return tuple(found)
 
 
 def _failures(checks: pl.DataFrame) -> dict[str, tuple[list[tuple[str, str]], bool]]:
@@ -400,7 +444,7 @@ def _pair_row(pair: Pair) -> dict[str, Any]:
         "rejected_links": links_of(rejected.text),
         "stance": stance_of(pair),
         "why_chosen": why_chosen(pair),
-        "jury_agrees": None if not pair.gap else pair.gap > 0,
+        "jury_agrees": None if not pair.gap or pair.label_source == "raters" else pair.gap > 0,
         "rejected_failed_checks": list(rejected.failed_checks),
         "chosen_reasons": list(chosen.reasons),
         "rejected_reasons": list(rejected.reasons),

@@ -1,7 +1,8 @@
 """Collaborative notes as sequences of versions: how each was received, what raters suggested, what was taken, whether it helped.
 
 X rewrites a collaborative note after ratings and suggestions, and its files hold one text a note id. So an earlier version is a note
-of its own on the same post (same author, same stance), or the text that an earlier snapshot has under the same id; both are found.
+of its own on the same post (same author, same stance, half of its words), or the text that an earlier snapshot has under the same id;
+both are found. What a version was worth to raters is its intercept; the mean of its ratings must not say the opposite.
 Made from X's documented columns and tried on generated rows: no public file with rewritten notes was at hand.
 """
 
@@ -9,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -18,10 +19,12 @@ import polars as pl
 
 from nouns.snapshot import read_table
 from texts.note import clean_text, find_urls, without_urls
+from texts.words import content, overlap, tokens
 
 FEWEST = 5  # ratings that a version needs before its reception says anything (X's number for a status)
 MOST_TOLD = 5  # suggestions in one row's feedback
 _TAKEN = 0.5  # share of a suggestion's own words that must be new in the next version
+_SAME = 0.5  # share of the shorter text's words that the other must have to be another version of it
 
 
 @dataclass(frozen=True)
@@ -35,13 +38,17 @@ class Version:
     n_ratings: int
     helpfulness: float | None
     suggestions: tuple[str, ...]
+    intercept: float | None = None  # of the fit, where one was given
+    intercept_sd: float | None = None  # its standard error
 
 
-def series_of(later: Path, earlier: Path | None = None, posts: Sequence[int] | None = None) -> list[list[Version]]:
+def series_of(
+    later: Path, earlier: Path | None = None, posts: Sequence[int] | None = None, fit: Path | None = None
+) -> list[list[Version]]:
     """The collaborative notes of a snapshot with two versions or more, each a list from the oldest version to the newest.
 
     `earlier`: another snapshot, for notes whose text changed under the same id since; what was rated or suggested up to its newest
-    rating belongs to the text it has. `posts`: only notes on these.
+    rating belongs to the text it has. `posts`: only notes on these. `fit`: a result of fit_raters, for the notes' intercepts.
     """
     notes = _collaborative(later, posts)
     if not notes.height:
@@ -57,13 +64,31 @@ def series_of(later: Path, earlier: Path | None = None, posts: Sequence[int] | N
         cut = newest.collect().item() or 0
     current = _received(later, notes, dict.fromkeys(rewritten, cut))
     old = {version.note_id: version for version in _received(earlier, changed.drop("now"), {})} if earlier else {}
-    found: dict[Any, list[Version]] = {}
+    fitted: dict[int, tuple[float | None, float | None]] = {}
+    if fit:
+        table = pl.scan_parquet(fit / "notes.parquet").filter(pl.col("noteId").is_in(notes["noteId"].implode()))
+        columns = [name for name in ("noteId", "intercept", "intercept_sd") if name in table.collect_schema()]
+        for row in table.select(columns).collect().iter_rows(named=True):
+            fitted[row["noteId"]] = row["intercept"], row.get("intercept_sd")
+    found: dict[Any, list[list[Version]]] = {}
     for row, version in zip(notes.iter_rows(named=True), current, strict=True):
+        intercept, sd = fitted.get(version.note_id, (None, None))
+        new = [replace(version, intercept=intercept, intercept_sd=sd)]
+        new = [old[version.note_id], *new] if version.note_id in old else new
         author = row["noteAuthorParticipantId"] or row["noteId"]
-        same = found.setdefault((version.post_id, author, version.stance), [])
-        same += [old[version.note_id]] if version.note_id in old else []
-        same.append(version)
-    return [versions for versions in found.values() if len(versions) > 1]
+        of_author = found.setdefault((version.post_id, author, version.stance), [])
+        like = max(of_author, key=lambda versions: _alike(versions[-1].text, new[0].text), default=None)
+        if like is None or _alike(like[-1].text, new[0].text) < _SAME:
+            of_author.append(new)  # the same author on another matter
+        else:
+            like += new
+    return [versions for of_author in found.values() for versions in of_author if len(versions) > 1]
+
+
+def _alike(a: str, b: str) -> float:
+    """Share of the shorter text's words of content that the other has, links apart."""
+    said = sorted((content(tokens(without_urls(text))) for text in (a, b)), key=len)
+    return overlap(*said)
 
 
 def _collaborative(snapshot: Path, posts: Sequence[int] | None) -> pl.DataFrame:
@@ -124,6 +149,26 @@ def gain(before: Version, after: Version) -> float | None:
     return after.helpfulness - before.helpfulness
 
 
+def gain_of_intercept(before: Version, after: Version) -> float | None:
+    """How much better the later version was received across viewpoints: the one measure of rows and pairs.
+
+    None where the fit does not know both, or where either has too few ratings.
+    """
+    if before.intercept is None or after.intercept is None or min(before.n_ratings, after.n_ratings) < FEWEST:
+        return None
+    return after.intercept - before.intercept
+
+
+def contradictory(before: Version, after: Version) -> bool:
+    """Whether the intercepts say that one version is the better and the mean ratings that the other is."""
+    return (gain_of_intercept(before, after) or 0.0) * (gain(before, after) or 0.0) < 0
+
+
+def prompt_for(stance: str, asked: Iterable[tuple[str, str]]) -> str | None:
+    """The one prompt under which a post's versions stand: the first that asked for a draft of their stance. `asked`: (prompt, stance)."""
+    return min((prompt for prompt, wanted in asked if wanted == stance), default=None)
+
+
 def feedback_on(before: Version, after: Version) -> str:
     """What raters suggested for a version, in words, what was taken first; '' where nobody suggested anything."""
     cleaned = [" ".join(clean_text(said).split())[:280] for said in before.suggestions]
@@ -132,7 +177,10 @@ def feedback_on(before: Version, after: Version) -> str:
 
 
 def report(series: Iterable[Sequence[Version]]) -> dict[str, Any]:
-    """Which suggestions were taken and whether they helped: counts, and the mean gain of steps with and without one taken."""
+    """Which suggestions were taken and whether they helped: counts, and the mean gain of steps with and without one taken.
+
+    Gains here are of mean ratings: of a text rewritten under its id no fit knows both intercepts.
+    """
     steps = [step for versions in series for step in pairwise(versions)]
     gains: dict[bool, list[float]] = {True: [], False: []}
     n_suggestions = n_taken = 0

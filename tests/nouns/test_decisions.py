@@ -11,6 +11,7 @@ from nouns.decisions import (
     Decision,
     HeldText,
     Rules,
+    agreed,
     effective,
     last_word,
     publishable,
@@ -126,6 +127,26 @@ def test_where_the_rule_asks_a_decision_of_another_run_waits_until_it_is_applied
     assert outcome(then, applied, run_id="today", reviews=2) == [HELD.text]
     flagged = decided("flag", 3, analyst="cy")
     assert outcome(then, applied, flagged, run_id="today", carry="ask") == "flagged"
+
+
+def test_from_decisions_is_learnt_only_where_as_many_people_as_asked_say_the_same():
+    ann, bo, cy = (decided("accept", seq, analyst=name) for seq, name in enumerate(("ann", "bo", "cy"), 1))
+    against = dataclasses.replace(cy, kind="reject")
+    flag = decided("flag", 9, analyst="cy")
+    assert agreed([ann, bo], 1) == [ann, bo]
+    assert agreed([ann, flag], 2) == [flag]
+    assert agreed([ann, bo, flag], 2) == [ann, bo, flag]
+    assert agreed([ann, bo, against], 2) == []
+    assert agreed([ann, dataclasses.replace(bo, analyst="ann")], 2) == []
+
+
+def test_a_preference_is_learnt_where_others_prefer_the_same_of_the_two_texts():
+    first = decided("prefer", 1, text_sha256="a", other_sha256="b")
+    second = dataclasses.replace(first, seq=2, decision_id="d2", analyst="bo")
+    reverse = dataclasses.replace(second, text_sha256="b", other_sha256="a")
+    assert agreed([first, second], 2) == [first, second]
+    assert agreed([first, reverse], 2) == agreed([first], 2) == []
+    assert agreed([first, reverse], 1) == [first, reverse]  # that they disagree is said where pairs are made
 
 
 def test_rules_survive_the_way_through_a_files_metadata():

@@ -683,9 +683,18 @@ def _ingest_ratings(run: _Run, shards: list[Shard]) -> None:
     )
     rejected = dict(sorted(run.rejects.by_table.get("ratings", {}).items()))
     # A few hundred thousand among hundreds of millions of ratings: they fit into memory.
-    n_suggestions = snapshot.write(
-        run.out, "suggestions", pl.DataFrame(pl.concat(map(pl.DataFrame, suggestions)).unique())
-    )
+    said = pl.DataFrame(pl.concat(map(pl.DataFrame, suggestions)).unique())
+    if len(said):  # what came with a rating that its rater gave anew goes with it
+        key = ["noteId", "raterParticipantId", "createdAtMillis"]
+        kept = snapshot.read_table(run.out, "ratings", key).filter(
+            pl.col("noteId").is_in(said["noteId"].unique().implode())
+        )
+        said = said.join(
+            kept.with_columns(pl.col("raterParticipantId").cast(pl.String)).collect(engine="streaming"),
+            on=key,
+            how="semi",
+        )
+    n_suggestions = snapshot.write(run.out, "suggestions", said)
     run.tables["ratings"] = {"in": n_in, "out": n_out, "rejected": rejected}
     if n_suggestions:
         run.tables["ratings"]["suggestions"] = n_suggestions

@@ -17,7 +17,7 @@ from typing import Any
 
 import polars as pl
 
-from nouns.snapshot import read_table
+from nouns.snapshot import newest_time, read_table
 from texts.note import clean_text, find_urls, without_urls
 from texts.words import content, overlap, tokens
 
@@ -60,8 +60,7 @@ def series_of(
     rewritten = changed["noteId"].to_list()
     cut = 0
     if rewritten:
-        newest = read_table(earlier or later, "ratings", ["createdAtMillis"]).select(pl.col("createdAtMillis").max())
-        cut = newest.collect().item() or 0
+        cut = newest_time(read_table(earlier or later, "ratings", ["createdAtMillis"])) or 0
     current = _received(later, notes, dict.fromkeys(rewritten, cut))
     old = {version.note_id: version for version in _received(earlier, changed.drop("now"), {})} if earlier else {}
     fitted: dict[int, tuple[float | None, float | None]] = {}

@@ -147,7 +147,7 @@ class _Job:
             int, list[tuple[Version, Version]]
         ] = {}  # of collaborative notes, from one version to the next
         if "hindsight" in settings.formats:
-            for versions in series_of(self.snapshot, posts=self.posts, fit=run.path("fit_raters")):
+            for versions in series_of(self.snapshot, posts=self.posts, fit=run.directories.get("fit_raters")):
                 self.steps.setdefault(versions[0].post_id, []).extend(pairwise(versions))
         self.selected = {
             int(line["post_id"]): line for line in read_jsonl(run.path("select_winners") / "selections.jsonl")

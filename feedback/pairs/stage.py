@@ -76,8 +76,7 @@ def build_pairs(
     refused: Counter[str] = Counter()
     posts = _posts(clusters)
     winners = _winners(selections)
-    fit = run.path("fit_raters") if run.has("fit_raters") else None
-    series = versions.series_of(run.path("ingest"), posts=posts, fit=fit)
+    series = versions.series_of(run.path("ingest"), posts=posts, fit=run.directories.get("fit_raters"))
     steps: dict[int, list[tuple[versions.Version, versions.Version]]] = {}
     for of_note in series:
         steps.setdefault(of_note[0].post_id, []).extend(pairwise(of_note))

@@ -54,7 +54,7 @@ STAGES: tuple[Stage, ...] = (
         "synthesis.draft.stage",
         help="Candidate texts for every eligible post.",
         dag=NOTES,
-        needs=("ingest", "fit_raters", "cluster_notes"),
+        needs=("ingest", "fit_raters", "train_jury", "cluster_notes"),
         given=("recorded",),
         makes=("candidates", "prompts", "failures"),
         per_post=True,

@@ -496,12 +496,14 @@ class Plan:
         also = {name: self._settings_of(name) for name in stage.also}
         tools = Tools(seed=self.settings.run.seed)
         found = own(inputs.run(self.run_id, posts), self._settings_of(stage.name), tools, **also)
+        # What of the jury reaches a draft, a note's worth in words and steps, stands in the draft's own key.
+        reach_all = {"recorded"} | ({"train_jury"} if stage.name != "draft_candidates" else set())
         shared = {
             "stage": stage.name,
             "code": stage_code(stage.name),
             "settings": self._settings(stage),
             "seed": self.settings.run.seed,
-            "inputs": {name: digest for name, digest in inputs.digests().items() if name in ("recorded", "train_jury")},
+            "inputs": {name: digest for name, digest in inputs.digests().items() if name in reach_all},
         }
         return full_keys(found, shared)
 

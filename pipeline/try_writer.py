@@ -81,7 +81,7 @@ def _post(run: Run, post: int) -> dict[str, Any]:
     """One post with its notes and all texts drafted for it, best first."""
     from synthesis.draft.stage import read_items
 
-    item = next(read_items(run.path("ingest"), run.path("cluster_notes"), run.path("fit_raters"), [post]))
+    item = next(read_items(run, [post]))
     scores = dict(
         read_rows(run.path("judge_candidates"), "verdicts", [post]).select("candidate_id", "score").iter_rows()
     )

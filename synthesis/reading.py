@@ -7,6 +7,7 @@ from pathlib import Path
 
 import polars as pl
 
+from matrix_factorization.reading import known_raters, notes_as_read, read_ratings, read_scale, with_reading
 from nouns.post import Note, Post
 
 _NO_PARAMETERS = {
@@ -63,6 +64,18 @@ def note_table(snapshot: Path, parameters: Path | None) -> pl.LazyFrame:
     else:
         fitted = pl.LazyFrame(schema=_NO_PARAMETERS)
     return notes.join(history, on="note_id", how="left").join(fitted, on="note_id", how="left").sort("note_id")
+
+
+def with_jury(table: pl.DataFrame, snapshot: Path, parameters: Path, jury: Path) -> pl.DataFrame:
+    """Rows of `note_table` with what the ratings of each note say when a jury's raters read them; as they were where no rater is known.
+
+    So what a prompt says of a note, and what it is worth as a source, moves with its own ratings and with the jury alone.
+    """
+    ids = table["note_id"].unique().sort()
+    rated = read_ratings(snapshot, known_raters(parameters, jury), ids)
+    read = notes_as_read(rated, *read_scale(jury, parameters))
+    notes = table.rename({"note_id": "noteId"})
+    return with_reading(notes, read, parameters, keep=True).rename({"noteId": "note_id"})
 
 
 def notes_of_rows(table: pl.DataFrame, borrowed: bool = False) -> list[Note]:

@@ -15,12 +15,17 @@ import polars as pl
 from jury.judge.draw import Raters
 from jury.model.features import said
 from jury.records import JudgedText, Ratings, Sibling
-from matrix_factorization.foldin import fold_in_notes
-from matrix_factorization.model.objective import RaterParameters
+from matrix_factorization.reading import (
+    known_raters,
+    notes_as_read,
+    read_ratings,
+    read_scale,
+    scan_parameters,
+    with_reading,
+)
 from nouns.errors import InputError
 from nouns.run import read_rows
 from nouns.snapshot import read_table
-from nouns.x import X_GLOBAL_INTERCEPT, X_RATINGS_PER_NOTE
 
 
 @dataclass(frozen=True)
@@ -108,10 +113,10 @@ def read_contexts(
     members = members.unique(["post_id", "note_id"], keep="first").sort("post_id", "note_id")
     ids = members["note_id"].unique().sort()
     notes = _notes(snapshot, parameters, ids)
-    raters = known_raters(parameters, jury)
-    ratings, counts = _ratings(snapshot, raters, ids)
+    rated = read_ratings(snapshot, known_raters(parameters, jury), ids)
+    counts, ratings = dict(rated.group_by("noteId").len().iter_rows()), _by_note(rated)
     if jury is not None:
-        notes = _refolded(notes, ratings, parameters, jury)
+        notes = with_reading(notes, notes_as_read(rated, *read_scale(jury, parameters)), parameters)
     siblings = {
         note_id: Sibling(note_id, text, classification, intercept, factor, ratings.get(note_id, Ratings()))
         for note_id, text, classification, intercept, factor in notes.iter_rows()
@@ -136,7 +141,7 @@ def read_contexts(
 
 def _notes(snapshot: Path, parameters: Path, ids: pl.Series) -> pl.DataFrame:
     notes = read_table(snapshot, "notes", ["noteId", "summary", "classification"])
-    fitted = _scan(parameters, "notes").select(
+    fitted = scan_parameters(parameters, "notes").select(
         "noteId", pl.col("intercept").cast(pl.Float64), pl.col("factor1").cast(pl.Float64)
     )
     frame = notes.filter(pl.col("noteId").is_in(ids.implode()))
@@ -144,74 +149,8 @@ def _notes(snapshot: Path, parameters: Path, ids: pl.Series) -> pl.DataFrame:
     return frame.select("noteId", "summary", "classification", "intercept", "factor1").sort("noteId").collect()
 
 
-def known_raters(parameters: Path, jury: Path | None = None) -> pl.LazyFrame:
-    """Parameters by rater: the jury's where it knows one, else the run's on the jury's scale. raterParticipantId, intercept, factor1, known.
-
-    The sign of a fit's factors is a convention and its level is shared with mu: both are taken from the raters that the two have in common.
-    """
-    columns = ["raterParticipantId", pl.col("intercept").cast(pl.Float64), pl.col("factor1").cast(pl.Float64)]
-    fitted = _scan(parameters, "raters").select(columns).drop_nulls()
-    if jury is None:
-        return fitted.with_columns(known=pl.lit(True))
-    own = pl.scan_parquet(jury / "raters.parquet").select(columns).drop_nulls()
-    both = own.join(fitted, on="raterParticipantId", suffix="_run")
-    level, sign = (
-        both.select(
-            (pl.col("intercept") - pl.col("intercept_run")).mean().fill_null(0.0),
-            (pl.col("factor1") * pl.col("factor1_run")).sum(),
-        )
-        .collect()
-        .row(0)
-    )
-    others = fitted.join(own, on="raterParticipantId", how="anti").with_columns(
-        pl.col("intercept") + level, pl.col("factor1") * (-1.0 if sign < 0 else 1.0)
-    )
-    return pl.concat([own.with_columns(known=pl.lit(True)), others.with_columns(known=pl.lit(False))])
-
-
-def _refolded(notes: pl.DataFrame, ratings: dict[int, Ratings], parameters: Path, jury: Path) -> pl.DataFrame:
-    """Notes with the parameters their ratings give with raters frozen; what X published of a note stays where the run adopted it.
-
-    A note that no known rater has rated has none.
-    """
-    mu, per_note = read_scale(jury, parameters)
-    ids = notes["noteId"].to_list()
-    of_note = [ratings.get(note, Ratings()) for note in ids]
-    people = RaterParameters(
-        np.concatenate([np.zeros(0), *(r.intercept for r in of_note)]),
-        np.concatenate([np.zeros(0), *(r.factor for r in of_note)]),
-    )
-    start = np.concatenate([[0], np.cumsum([len(r) for r in of_note])]).astype(np.int64)
-    value = np.concatenate([np.zeros(0), *(r.value for r in of_note)]).astype(np.float32)
-    found = fold_in_notes(start, np.arange(len(value)), value, people, mu, ratings_per_note=per_note)
-    enough = np.diff(start) > 0
-    fresh = pl.DataFrame(
-        {"i": np.where(enough, found.intercept, np.nan), "f": np.where(enough, found.factor, np.nan)}
-    ).fill_nan(None)
-    adopted = bool(json.loads((Path(parameters) / "fit.json").read_text(encoding="utf-8")).get("adopted"))
-    known = notes.select(
-        pl.col("intercept").is_not_null() & pl.col("factor1").is_not_null() & pl.lit(adopted)
-    ).to_series()
-    return notes.with_columns(
-        intercept=pl.when(known).then(pl.col("intercept")).otherwise(fresh["i"]),
-        factor1=pl.when(known).then(pl.col("factor1")).otherwise(fresh["f"]),
-    )
-
-
-def _ratings(snapshot: Path, raters: pl.LazyFrame, ids: pl.Series) -> tuple[dict[int, Ratings], dict[int, int]]:
-    """Ratings of each note by raters with parameters, in order of time, and how many ratings each note has in all."""
-    if not len(ids):
-        return {}, {}
-    columns = ["noteId", "raterParticipantId", "createdAtMillis", "helpfulness"]
-    frame = (
-        read_table(snapshot, "ratings", columns)
-        # The range lets Parquet skip row groups by their statistics; the table is sorted by noteId.
-        .filter(pl.col("noteId").is_between(ids[0], ids[-1]) & pl.col("noteId").is_in(ids.implode()))
-        .join(raters, on="raterParticipantId", how="left")
-        .sort("noteId", "createdAtMillis", "raterParticipantId")
-        .collect()
-    )
-    counts = {int(note): int(n) for note, n in frame.group_by("noteId").len().iter_rows()}
+def _by_note(frame: pl.DataFrame) -> dict[int, Ratings]:
+    """Ratings of each note by raters with parameters, in order of time."""
     frame = frame.drop_nulls(["intercept", "factor1"])
     note = frame["noteId"].to_numpy()
     starts = np.flatnonzero(np.diff(note, prepend=note[:1] - 1)) if len(note) else np.zeros(0, dtype=np.int64)
@@ -219,11 +158,10 @@ def _ratings(snapshot: Path, raters: pl.LazyFrame, ids: pl.Series) -> tuple[dict
     rater = frame["raterParticipantId"].to_list()
     intercept, factor = frame["intercept"].to_numpy(), frame["factor1"].to_numpy()
     value, created = frame["helpfulness"].cast(pl.Float64).to_numpy(), frame["createdAtMillis"].to_numpy()
-    found = {
+    return {
         int(note[a]): Ratings(tuple(rater[a:b]), intercept[a:b], factor[a:b], value[a:b], created[a:b])
         for a, b in zip(starts.tolist(), ends.tolist(), strict=True)
     }
-    return found, counts
 
 
 def _posts(snapshot: Path, clusters: Path, posts: Sequence[int] | None) -> dict[int, tuple[str | None, str | None]]:
@@ -238,40 +176,6 @@ def _posts(snapshot: Path, clusters: Path, posts: Sequence[int] | None) -> dict[
         how="left",
     )
     return {post: (text, language) for post, text, language in frame.select("post_id", "text", "language").iter_rows()}
-
-
-def _scan(parameters: Path, name: str) -> pl.LazyFrame:
-    path = Path(parameters) / f"{name}.parquet"
-    if not path.is_file():
-        raise InputError(f"{path} does not exist; give the directory that `supernotes fit-raters` wrote.")
-    return pl.scan_parquet(path)
-
-
-def read_fit(parameters: Path) -> tuple[float, float]:
-    """Global intercept and ratings per note of the fit that gave the raters: what the score's scale rests on.
-
-    Adopted parameters keep the numbers of the fit they come from, which stand in fit.json; where none stand, X's are taken.
-    """
-    path = Path(parameters) / "fit.json"
-    if not path.is_file():
-        raise InputError(f"{path} does not exist; give the directory that `supernotes fit-raters` wrote.")
-    fit = json.loads(path.read_text(encoding="utf-8"))
-    mu = fit.get("global_intercept")
-    per_note = fit.get("ratings_per_note")
-    if (
-        not per_note and not fit.get("adopted") and fit.get("n_notes")
-    ):  # a fit of a version that did not write the ratio
-        per_note = (fit.get("n_ratings") or 0) / fit["n_notes"]
-    return X_GLOBAL_INTERCEPT if mu is None else float(mu), float(per_note or X_RATINGS_PER_NOTE)
-
-
-def read_scale(jury: Path, parameters: Path) -> tuple[float, float]:
-    """Global intercept and ratings per note of the fit behind a jury: its own record, the run's fit where an older jury does not tell."""
-    mu, per_note = read_fit(parameters)
-    path = Path(jury) / "jury.json"
-    told = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    own_mu, own_per_note = told.get("global_intercept"), told.get("ratings_per_note")
-    return (mu if own_mu is None else float(own_mu)), (per_note if own_per_note is None else float(own_per_note))
 
 
 def read_spoken(jury: Path) -> dict[str, int] | None:

@@ -10,12 +10,13 @@ from typing import Any
 import polars as pl
 
 from jury.judge.chance import AS_IS
-from jury.judge.context import PostContext, read_contexts, read_raters, read_scale
+from jury.judge.context import PostContext, read_contexts, read_raters
 from jury.judge.draw import Draw, describe, draw_two
 from jury.judge.judge import Bench, PostTexts, existing_row, judge, post_texts, unjudged_row
 from jury.records import RaterModel, Unjudged
 from jury.settings import JudgeCandidatesSettings
 from jury.tables import SCHEMAS, write_rows
+from matrix_factorization.reading import read_scale
 from nouns.run import Run, read_rows
 from nouns.stage import Counts, Tools
 

@@ -21,7 +21,6 @@ import numpy as np
 import polars as pl
 import pyarrow.parquet as pq
 
-from jury.judge.context import read_fit
 from jury.judge.draw import Raters, split_pools
 from jury.model.baselines import BaselineModel, fit_baselines, save_baselines
 from jury.model.encoders import Encoder, make_encoder
@@ -39,6 +38,7 @@ from jury.train.reasons import values_report
 from jury.train.report import write_html, write_plots
 from jury.train.table import FitOptions, TrainingData
 from jury.train.threads import on_one_thread
+from matrix_factorization.reading import read_fit
 from nouns.errors import GateFailed, InputError
 from nouns.run import Run
 from nouns.stage import Counts, Tools

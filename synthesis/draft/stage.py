@@ -29,7 +29,7 @@ from synthesis.draft.draft import (
     shortening_requests,
 )
 from synthesis.generation.recording import request_key
-from synthesis.reading import note_table, notes_of_rows, read_posts
+from synthesis.reading import note_table, notes_of_rows, read_posts, with_jury
 from synthesis.settings import DraftCandidatesSettings
 
 Progress = Callable[..., None]
@@ -51,8 +51,6 @@ def draft_candidates(
     at most `settings.subsets` + `settings.shorten` calls here, and never more than `settings.max_calls`.
     Without posts of its own the run treats all eligible ones.
     """
-    snapshot, clusters = run.path("ingest"), run.path("cluster_notes")
-    parameters = run.path("fit_raters") if run.has("fit_raters") else None
     recorded, kept, seed, progress = run.given.get("recorded"), tools.calls, tools.seed, tools.progress
     from synthesis.generation.extractive import Extractive
 
@@ -68,7 +66,7 @@ def draft_candidates(
     failures: list[dict[str, Any]] = []
     accounts: Counter[str] = Counter()
     spent: Counter[str] = Counter()
-    items = list(read_items(snapshot, clusters, parameters, run.posts))
+    items = list(read_items(run, run.posts))
     progress("writing", 0, len(items))
     for start in range(0, len(items), BLOCK):  # a bounded number of prompts in memory and in flight
         block = items[start : start + BLOCK]
@@ -126,11 +124,9 @@ def draft_candidates(
 def keys(run: Run, settings: DraftCandidatesSettings, tools: Tools) -> dict[int, Any]:
     """Per post what its drafts rest on: the requests planned for it, with the texts of their sources, and the claims its notes make.
 
-    Ratings count only as far as they choose the sources of a request or stand in its words.
+    Ratings, as the jury's raters read them, count only as far as they choose the sources of a request or stand in its words.
     """
-    parameters = run.path("fit_raters") if run.has("fit_raters") else None
-    items = read_items(run.path("ingest"), run.path("cluster_notes"), parameters, run.posts)
-    return {item.post.post_id: drafts_rest_on(item, settings, tools.seed) for item in items}
+    return {item.post.post_id: drafts_rest_on(item, settings, tools.seed) for item in read_items(run, run.posts)}
 
 
 def drafts_rest_on(item: PostNotes, settings: DraftCandidatesSettings, seed: int) -> list[Any]:
@@ -246,10 +242,10 @@ def write_drafts(
     )
 
 
-def read_items(
-    snapshot: Path, clusters: Path, parameters: Path | None, posts: Sequence[int] | None
-) -> Iterator[PostNotes]:
-    """The posts to write for, with their notes, in the order of the post ids."""
+def read_items(run: Run, posts: Sequence[int] | None) -> Iterator[PostNotes]:
+    """The posts to write for, with their notes as the run's jury reads them, in the order of the post ids."""
+    snapshot, clusters = run.path("ingest"), run.path("cluster_notes")
+    parameters = run.path("fit_raters") if run.has("fit_raters") else None
     listed = pl.scan_parquet(clusters / "posts.parquet").filter(pl.col("eligible")).select("post_id", "language")
     if posts is not None:
         listed = listed.filter(pl.col("post_id").is_in(list(posts)))
@@ -264,6 +260,8 @@ def read_items(
     table = (
         note_table(snapshot, parameters).filter(pl.col("note_id").is_in(placed["note_id"].unique().to_list())).collect()
     )
+    if parameters is not None and run.has("train_jury"):
+        table = with_jury(table, snapshot, parameters, run.path("train_jury"))
     notes = {note.note_id: note for note in notes_of_rows(table)}
     texts = read_posts(snapshot, wanted)
     by_post: dict[int, list[dict[str, Any]]] = defaultdict(list)
@@ -286,7 +284,7 @@ def _as_borrowed(note: Any, borrowed: bool) -> Any:
 
 def draft_requests_json(settings: DraftCandidatesSettings, run: Run, *, seed: int = 0) -> Iterator[dict[str, Any]]:
     """The exact requests as JSON-able objects, ids as strings; calls no model."""
-    for item in read_items(run.path("ingest"), run.path("cluster_notes"), run.path("fit_raters"), run.posts):
+    for item in read_items(run, run.posts):
         for request in requests_for(item, settings, samples=settings.samples, seed=seed):
             yield {
                 "request_id": request.request_id,

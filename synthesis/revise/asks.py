@@ -245,7 +245,6 @@ def open_writing_room(
             store=tools.calls,
             calls=out / "judge" / "calls.jsonl.zst",
         )
-    found = read_items(run.path("ingest"), run.path("cluster_notes"), run.path("fit_raters"), run.posts)
-    items = {item.post.post_id: item for item in found}
+    items = {item.post.post_id: item for item in read_items(run, run.posts)}
     left = calls_left(run.path("draft_candidates"), run.posts or (), draft_settings, reserved)
     return SynthesisRoom(generator, items, run, draft_settings, check_settings, tools.seed, left, judge, tools)

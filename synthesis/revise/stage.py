@@ -167,7 +167,7 @@ def keys(
     treated = read_rows(clusters, "posts", run.posts).filter(pl.col("eligible"))["post_id"].sort().to_list()
     contexts = read_contexts(snapshot, parameters, clusters, treated, run.path("train_jury"))
     pool = _judged_pool(treated, candidates, run.path("judge_candidates"))
-    items = {item.post.post_id: item for item in read_items(snapshot, clusters, parameters, treated)}
+    items = {item.post.post_id: item for item in read_items(run, treated)}
     checked = read_rows(run.path("check_candidates"), "checks", run.posts).partition_by("post_id", as_dict=True)
     prompts = dict(read_rows(candidates, "prompts", run.posts).group_by("post_id").len().iter_rows())
     return {

@@ -9,8 +9,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from jury.judge.context import read_fit
 from matrix_factorization.model.ratings import from_indices
+from matrix_factorization.reading import read_fit
 from matrix_factorization.score.agreement import agreement_with_published
 from matrix_factorization.score.gaussian import factor_points, gaussian_scores
 from matrix_factorization.score.population import population_of

@@ -107,7 +107,7 @@ def test_a_dry_run_prints_the_requests_and_calls_no_model(world):
 def _items(world):
     from synthesis.draft.stage import read_items
 
-    return list(read_items(world["snapshot"], world["clusters"], world["parameters"], None))
+    return list(read_items(as_run(**world), None))
 
 
 def test_a_post_needs_few_requests_and_no_two_draws_share_a_seed(world):

@@ -103,6 +103,10 @@ class TrainJurySettings:
     bootstrap: int = 300
     # Start of every random stream of this stage.
     seed: int = 0
+    # Rows of the snapshot that are learnt from at most; above it whole posts are chosen by stated rules (jury/train/sample.py) and the rest is told
+    # of. What bounds memory and time: about 1 kB a rating and 60 kB a note. Ratings; notes with a text.
+    max_ratings: int = 3_000_000
+    max_notes: int = 40_000
     # Further labelled folders (see jury/train/extra_data.py), as paths; `supernotes train-jury --extra DIR` appends to it.
     extra: tuple[str, ...] = ()
     # Pictures of the report (PNG).

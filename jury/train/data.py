@@ -5,35 +5,53 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
 
+from jury.train.sample import posts_to_learn_from
 from jury.train.table import TrainingData
 from nouns.errors import InputError
 from nouns.snapshot import read_table
 from nouns.x import RATING_TAGS, X_GLOBAL_INTERCEPT
 
 
-def read_snapshot_data(snapshot: Path, parameters: Path) -> TrainingData:
-    """Notes with text of a snapshot, their fitted parameters, and all ratings by raters with parameters.
+def read_snapshot_data(
+    snapshot: Path, parameters: Path, max_ratings: int, max_notes: int
+) -> tuple[TrainingData, dict[str, Any]]:
+    """Notes with text of a snapshot, their fitted parameters, and all ratings by raters with parameters; and what was left out, if anything.
 
-    Notes without fitted parameters stay (their ratings are evidence for siblings); raters without finite parameters do not.
+    Notes without fitted parameters stay (their ratings are evidence for siblings); raters without finite parameters do not. Where there
+    are more rows than `max_ratings` or `max_notes`, only those of some posts are ever held in memory (jury/train/sample.py).
     """
     snapshot, parameters = Path(snapshot), Path(parameters)
-    notes = read_table(
-        snapshot, "notes", ["noteId", "tweetId", "classification", "summary", "createdAtMillis"]
-    ).collect()
     fitted = read_fitted_notes(parameters)
-    posts = read_table(snapshot, "posts", ["tweetId", "text", "language"]).collect()
-    posts = posts.unique("tweetId", keep="first", maintain_order=True)
-    notes = notes.filter(pl.col("summary").str.strip_chars().str.len_chars() > 0).sort("noteId")
-    notes = notes.join(fitted, on="noteId", how="left").join(posts, on="tweetId", how="left").sort("noteId")
-    raters = read_raters(parameters)
-    ratings = read_table(
-        snapshot, "ratings", ["noteId", "raterParticipantId", "createdAtMillis", "helpfulness", *RATING_TAGS]
-    ).collect()
-    return assemble(notes, ratings, raters, global_intercept=read_global_intercept(parameters), source="snapshot")
+    with_text = pl.col("summary").str.strip_chars().str.len_chars() > 0
+    notes = read_table(snapshot, "notes", ["noteId", "tweetId", "classification", "summary", "createdAtMillis"])
+    notes = notes.filter(with_text)
+    columns = ["noteId", "raterParticipantId", "createdAtMillis", "helpfulness", *RATING_TAGS]
+    ratings = read_table(snapshot, "ratings", columns)
+    posts = read_table(snapshot, "posts", ["tweetId", "text", "language"])
+    left_out: dict[str, Any] = {}
+    rows = [int(table.select(pl.len()).collect().item()) for table in (ratings, notes)]
+    if rows[0] > max_ratings or rows[1] > max_notes:
+        per_note = ratings.group_by("noteId").agg(pl.len().alias("ratings"))
+        known = notes.select("noteId", "tweetId", "classification").join(per_note, on="noteId", how="left")
+        known = known.with_columns(pl.col("ratings").fill_null(0)).join(
+            fitted.lazy().select("noteId", "intercept"), on="noteId", how="left"
+        )
+        chosen, left_out = posts_to_learn_from(known.collect(engine="streaming"), max_ratings, max_notes)
+        if chosen is not None:
+            of_posts = pl.LazyFrame({"tweetId": chosen})
+            notes, posts = (table.join(of_posts, on="tweetId", how="semi") for table in (notes, posts))
+            ratings = ratings.join(notes.select("noteId"), on="noteId", how="semi")
+    about = posts.collect(engine="streaming").unique("tweetId", keep="first", maintain_order=True)
+    table = notes.collect(engine="streaming").sort("noteId")
+    table = table.join(fitted, on="noteId", how="left").join(about, on="tweetId", how="left").sort("noteId")
+    raters, level = read_raters(parameters), read_global_intercept(parameters)
+    rated = ratings.collect(engine="streaming")
+    return assemble(table, rated, raters, global_intercept=level, source="snapshot"), left_out
 
 
 def read_fitted_notes(parameters: Path) -> pl.DataFrame:

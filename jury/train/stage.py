@@ -40,6 +40,7 @@ from jury.train.table import FitOptions, TrainingData
 from jury.train.threads import on_one_thread
 from matrix_factorization.reading import read_fit
 from nouns.errors import GateFailed, InputError
+from nouns.notices import notice
 from nouns.run import Run
 from nouns.stage import Counts, Tools
 from nouns.tables import arrow
@@ -83,6 +84,8 @@ def train_jury(
         half = pool_labels(data, keep[data.rater]) if len(data.value) else data
         save_weights(fit_hierarchical(half, its_encoder, options).weights, out, name)
 
+    if "chosen" in counts:  # a part of a rater's ratings tells less of the rater than the fit of all of them
+        settings = replace(settings, refit_limit=0)
     report, prediction, evaluation, baselines = held_out_report(data, settings, encoder, options, progress)
     save_baselines(baselines, out)
     pictures = write_plots(out, evaluation, prediction) if settings.plots and prediction is not None else []
@@ -159,6 +162,8 @@ def held_out_report(
             "Raters were fitted again without them. "
             if refitted
             else "Too few ratings to fit raters without them: rater parameters saw these posts. "
+            if settings.refit_limit
+            else "Raters were fitted on all ratings, of which those of chosen posts are held here: their parameters saw these posts. "
         )
         + "Siblings are known by their ratings only"
         + (", those made before the judged note was written" if test.written_at is not None else "")
@@ -351,24 +356,33 @@ def gather(
     from jury.train.extra_data import read_extra
     from nouns.snapshot import read_table
 
-    own = read_snapshot_data(snapshot, parameters)
+    own, chosen = read_snapshot_data(snapshot, parameters, settings.max_ratings, settings.max_notes)
     folders = [*(Path(e) for e in settings.extra), *(Path(e) for e in extra)]
     data = merge([own, *read_extra(folders)]) if folders else own
     n_in = int(read_table(snapshot, "ratings", ["noteId"]).select(pl.len()).collect().item())
     labelled = np.isfinite(own.intercept) & np.isfinite(own.factor)
     used = int(labelled[own.rating_note].sum())
+    left_out = chosen["left_out"]["ratings"] if chosen else 0
     no_label = int(len(own.value) - used)
     counts = {
         "in": n_in,
         "out": used,
         "rejected": {
-            "rater_without_parameters_or_note_without_text": n_in - len(own.value),
+            "rater_without_parameters_or_note_without_text": n_in - left_out - len(own.value),
             "note_without_parameters": no_label,
-        },
+        }
+        | ({"post_not_chosen": left_out} if chosen else {}),
         "notes": len(data),
         "labelled_notes": int((np.isfinite(data.intercept) & np.isfinite(data.factor)).sum()),
         "global_intercept": read_global_intercept(parameters),
     }
+    if chosen:
+        kept, left = chosen["kept"], chosen["left_out"]
+        text = (
+            f"The jury learns from {kept['ratings']:,} ratings of {kept['notes']:,} notes on {kept['posts']:,} posts; {left['ratings']:,} ratings "
+            f"of {left['notes']:,} notes on {left['posts']:,} other posts are left out. More memory: train_jury.max_ratings, train_jury.max_notes."
+        )
+        counts |= {"chosen": chosen, "notices": [notice("told", "train_jury", text)]}
     return data, counts
 
 

@@ -10,6 +10,7 @@ import contextlib
 import hashlib
 import os
 import sqlite3
+import warnings
 from collections.abc import Callable, Sequence
 from importlib import resources
 from pathlib import Path
@@ -128,6 +129,53 @@ class MiniLM:
         return np.asarray(states.float().cpu().numpy())
 
 
+class MiniLMOpenVINO(MiniLM):
+    """The same weights run by OpenVINO, in float32: about twice as fast on a CPU, cosine to `minilm` above 0.99999.
+
+    Needs the extra `openvino`. Named apart, since the last bits differ. Raises `InputError` where the package is missing.
+    """
+
+    def __init__(self, batch: int = 8) -> None:
+        super().__init__(batch, device="cpu")
+        self.name = "minilm-openvino"
+        self._compiled: Any = None
+
+    def _states(self, ids: NDArray[np.int64], mask: NDArray[np.int64]) -> NDArray[np.floating]:
+        if self._compiled is None:
+            self._compiled = _compile_for_openvino(self._load()[0].auto_model)
+        return np.asarray(self._compiled([ids, mask])[0])
+
+
+def _compile_for_openvino(model: Any) -> Any:
+    """The encoder as an OpenVINO model on the CPU: (input ids, attention mask) to (texts, words, width) last states."""
+    try:
+        import openvino
+        from openvino.frontend import FrontEndManager
+        from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
+    except ModuleNotFoundError as error:
+        raise InputError(
+            "The embedder 'minilm-openvino' needs the package openvino: uv pip install 'supernotes[openvino]'."
+        ) from error
+    import torch
+
+    class LastStates(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = model
+
+        def forward(self, input_ids: Any, attention_mask: Any) -> Any:
+            return self.model(input_ids=input_ids, attention_mask=attention_mask)[0]
+
+    example = {name: torch.ones((2, 4), dtype=torch.int64) for name in ("input_ids", "attention_mask")}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # tracing warns of branches on lengths that this encoder never takes
+        # Not by `openvino.convert_model`, which reports usage to its maker by default.
+        reader = FrontEndManager().load_by_framework("pytorch")
+        decoder = TorchScriptPythonDecoder(LastStates().eval(), example_input=example)  # must outlive the conversion
+        converted = reader.convert(reader.load(decoder))
+    return openvino.Core().compile_model(converted, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+
+
 class HashingNgrams:
     """Hashed character n-grams within words (3 to 5), signed, log-scaled: no weights, any language, overlap only."""
 
@@ -236,6 +284,7 @@ def _minilm_bf16() -> MiniLM:
 EMBEDDERS: dict[str, Callable[[], Embedder]] = {
     "minilm": MiniLM,
     "minilm-bf16": _minilm_bf16,
+    "minilm-openvino": MiniLMOpenVINO,
     "hashing": HashingNgrams,
 }
 """Embedders by name."""

@@ -11,7 +11,7 @@ import pytest
 
 import texts.embedding as embedding
 from nouns.errors import InputError
-from texts.embedding import CachedEmbedder, HashingNgrams, MiniLM, load_embedder
+from texts.embedding import CachedEmbedder, HashingNgrams, MiniLM, MiniLMOpenVINO, load_embedder
 
 TEXTS = ["The bridge was closed by the engineer.", "A crack closed the bridge.", "", "Los precios subieron un 4 %."]
 
@@ -119,3 +119,15 @@ def test_processes_share_the_cache(tmp_path):
 def test_an_unknown_embedder_is_refused_with_the_known_names():
     with pytest.raises(InputError, match=r"hashing.*minilm"):
         load_embedder("miniml")
+
+
+def test_openvino_gives_the_same_vectors_as_torch():
+    pytest.importorskip("openvino")
+    texts = [
+        "The bridge was closed in 2019.",
+        "",
+        "Officials say the video is old: it shows a storm of 2011, not of this week.",
+    ]
+    rows, expected = MiniLMOpenVINO(batch=2).embed(texts), MiniLM().embed(texts)
+    assert (rows * expected).sum(axis=1) == pytest.approx([1, 0, 1], abs=1e-3)
+    assert load_embedder("minilm-openvino").name != load_embedder("minilm").name

@@ -237,11 +237,14 @@ def fold_in_truth(data: TrainingData, ratings_per_note: float = 20.0) -> tuple[A
 
 
 class Hidden:
-    """Serves every note of an evaluation set as a target or a sibling, and sees to it that a target's own ratings stay hidden."""
+    """Serves every note of an evaluation set as a target or a sibling, and sees to it that a target's own ratings stay hidden.
 
-    def __init__(self, evaluation: EvaluationSet) -> None:
+    Without `published` a target is read as a candidate is, its links asked what they say.
+    """
+
+    def __init__(self, evaluation: EvaluationSet, published: bool = True) -> None:
         data = evaluation.data
-        self.evaluation, self.data = evaluation, data
+        self.evaluation, self.data, self.published = evaluation, data, published
         order = np.argsort(data.rating_note, kind="stable")
         edges = np.searchsorted(data.rating_note[order], np.arange(len(data) + 1))
         self.rows_of = [order[edges[k] : edges[k + 1]] for k in range(len(data))]
@@ -293,7 +296,7 @@ class Hidden:
         )
         return JudgedText(
             str(d.note_id[k]), d.text[k], d.classification[k], int(d.post[k]), d.post_text[k], d.language[k], others,
-            published=True,
+            published=self.published,
         )  # fmt: skip
 
 

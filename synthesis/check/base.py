@@ -38,6 +38,7 @@ class Draft:
     language: str | None = None
     settings: CheckCandidatesSettings = field(default_factory=CheckCandidatesSettings)
     own_notes: tuple[str, ...] = ()  # the notes of the post: what it is about and what is disputed, no evidence
+    received: tuple[str, ...] = ()  # those of the own notes that raters found helpful
     lent: tuple[bool, ...] = ()  # per source, whether it was written under another post; as long as `sources`
 
     @cached_property
@@ -81,6 +82,7 @@ def make_draft(
     settings: CheckCandidatesSettings | None = None,
     lent: Sequence[bool] = (),
     own_notes: Sequence[str] = (),
+    received: Sequence[str] = (),
 ) -> Draft:
     """A draft from raw texts: cleaned and bounded, so that every later step costs what a note costs."""
     return Draft(
@@ -90,5 +92,6 @@ def make_draft(
         language=language,
         settings=settings or CheckCandidatesSettings(),
         own_notes=tuple(bounded_source(note) for note in own_notes[:MAX_SOURCES]),
+        received=tuple(bounded_source(note) for note in received[:MAX_SOURCES]),
         lent=tuple(lent[: len(sources[:MAX_SOURCES])]) or (False,) * len(sources[:MAX_SOURCES]),
     )

@@ -55,12 +55,13 @@ def check_text(
     tools: Tools | None = None,
     lent: Sequence[bool] = (),
     own_notes: Sequence[str] = (),
+    received: Sequence[str] = (),
 ) -> list[CheckResult]:
     """The outcome of every check on one text, in the order of `CHEAP`: one row per check that passed, one per finding otherwise.
 
     `sources` are the texts of the notes it may rest on; the post's text is the claim it speaks to, and `lent`
     says of each source whether it was written under another post (none, where it is empty); `own_notes` are all notes of this post, which
-    say what it is about and what is disputed. `start`, `end` are
+    say what it is about and what is disputed, `received` those of them that raters found helpful. `start`, `end` are
     offsets into `text` as given (None where cleaning moved them beyond recognition). Never raises for what the text contains.
     The rubric's scores stand in its rows' reasons, one row per maxim.
     """
@@ -79,6 +80,7 @@ def check_text(
             settings=settings,
             lent=lent,
             own_notes=own_notes,
+            received=received,
         )
     except Exception as error:
         return [

@@ -20,6 +20,11 @@ MOTIVE = regex.compile(
     r"|para (?:enganar|assustar)|(?:quer|querem|busca|tenta|tentam) (?:enganar|confundir|manipular|esconder)|pour (?:tromper|effrayer|manipuler|discréditer|faire peur|gagner des voix)|(?:veut|veulent|cherche|cherchent)(?: à)? (?:tromper|manipuler|cacher|discréditer|nuire)"
     r"|um (?:[\p{L}]+ ){0,3}zu (?:täuschen|verunsichern|manipulieren|verwirren|diffamieren|schaden)|(?:will|wollen) (?:[\p{L}]+ ){0,4}(?:täuschen|manipulieren|verunsichern|schaden|vertuschen|diffamieren)|per (?:ingannare|spaventare|screditare))"
 )
+# What somebody is guessed to want or think: a source's guess is a guess, too.
+_GUESS = regex.compile(
+    r"(?i)\b(?:would |will |may |might )?(?:probably|likely|presumably|surely|certainly|perhaps|maybe|no doubt) (?:just |only |also |really )?(?:wants?|wanted|hopes?|hoped|thinks?|thought|believes?|feels?|fears?|cares?|hates?|knows?|knew|wish(?:es)?)\b|\b(?:keeps?|kept) (?:\p{L}+[- ]){0,2}(?:mis-?\p{L}+ing|lying|whining|attacking|smearing|insulting)\b"
+    r"|\b(?:probablemente|seguramente|quizás?|seguro que|provavelmente|talvez|com certeza) (?:solo |só )?(?:quier\w+|pien?s\w+|espera\w*|cree[n]?|odia\w*|quer\w*|pensa\w*|acredita\w*|odeia\w*)\b|\b(?:veut|veulent|pense|pensent|espère|espèrent|croit|croient|déteste\w*) (?:sans doute|probablement|sûrement|peut-être)\b|\b(?:will|wollen|denkt|denken|hofft|hoffen|glaubt|glauben|hasst|hassen) (?:wohl|vermutlich|wahrscheinlich|sicher|bestimmt|vielleicht)\b"
+)
 # Intent and bait: what a source may have found out, and a note then may say after it.
 INTENT = regex.compile(
     r"(?i)\b(?:(?:with|has|have|had) (?:the |an? )?(?:sole |only |clear )?(?:intent(?:ion)?|goal|purpose|motive)s?\b|in an? (?:attempt|effort|bid) to|(?:deliberate|intentional|knowing|wilful|willful|malicious|cynical)ly|on purpose|rage[- ]?bait\w*|engagement (?:farm|bait)\w*|click[- ]?bait\w*|(?:for|to (?:farm|get|gain|increase)) engagement"
@@ -64,6 +69,7 @@ def check_conduct(draft: Draft) -> list[Finding]:
         own = text[sentence.span.start : sentence.span.end]
         if NEGATION.search(own) is None:  # 'the point was not to smear anybody' alleges nothing
             motives = find_all(MOTIVE, own, "conduct.motive", "'{found}' speaks of what somebody is after.")
+            motives += find_all(_GUESS, own, "conduct.motive", "'{found}' guesses what somebody wants or thinks.")
             motives += [
                 f
                 for f in find_all(INTENT, own, "conduct.motive", "'{found}' speaks of an intent that no source does.")
@@ -76,8 +82,22 @@ def check_conduct(draft: Draft) -> list[Finding]:
 
 
 def check_denial(draft: Draft) -> list[Finding]:
-    """A whole text that denies and says nothing else: without a source to look it up, or though another note of the post states it."""
+    """A text, or a sentence the rest has nothing to do with, that denies and says nothing else: without a source, or though another note of the post states it."""
     spoken = [s for s in evidence_of(draft).draft if s.content]
+    homes = [{o.source for o in evidence_of(draft).notes if overlap(s.content, o.content) >= 0.9} for s in spoken]
+    for sentence, home in zip(spoken, homes, strict=True):
+        others = [s for s, its in zip(spoken, homes, strict=True) if not home & its]
+        topic = _topic(sentence)
+        if (
+            len(others) < len(spoken) - 1
+            or not others
+            or not 1 <= len(topic) <= 3
+            or _REASON.search(sentence.span.text)
+        ):
+            continue  # one writer put it so
+        if denies(sentence) and not sentence.numbers and not any(topic & s.content for s in others):
+            reason = "The sentence only denies; what the text says besides comes from another note and speaks of something else."
+            return [Finding("conduct.disputed", reason, sentence.span.start, sentence.span.end)]
     reasons = _REASON.search(own_words(draft)) or any(s.numbers or s.dates or not denies(s) for s in spoken)
     if not spoken or reasons:
         return []
@@ -93,14 +113,17 @@ def check_denial(draft: Draft) -> list[Finding]:
     return [Finding("conduct.disputed", reason, first.span.start, first.span.end)]
 
 
+def _topic(sentence: Sentence) -> frozenset[str]:
+    """What a sentence speaks of, without the words by which it denies."""
+    return frozenset(t.stem for t in sentence.words if t.stem in sentence.content and not DENIAL.search(t.text))
+
+
 def _stated(draft: Draft, spoken: list[Sentence]) -> str | None:
     """A sentence of the post's own notes that states what the text denies."""
     for note in draft.own_notes:
         for other in read_sentences(note, draft.language, frozenset(), -3):
             for sentence in spoken:
-                topic = frozenset(
-                    t.stem for t in sentence.words if t.stem in sentence.content and not DENIAL.search(t.text)
-                )
+                topic = _topic(sentence)
                 if len(topic) >= 2 and overlap(topic, other.content) >= 0.9 and not denies(other):
                     return other.span.text
     return None
@@ -151,7 +174,9 @@ def _disputed(evidence: Evidence, sentence: Sentence) -> list[Finding]:
         if _DISPUTED.search(source.span.text) is None:
             continue
         topic = frozenset(t.stem for t in source.words if t.stem in source.content and _DISPUTED.search(t.text) is None)
-        if overlap(sentence.content, source.content) >= 0.5 or overlap(topic - _OPEN, sentence.content) >= 0.6:
+        if overlap(sentence.content, source.content) >= 0.5 or (
+            len(topic) >= 2 and overlap(topic - _OPEN, sentence.content) >= 0.6
+        ):
             reason = f"Source {source.source + 1} calls this open: '{source.span.text[:100]}'."
             return [Finding("conduct.disputed", reason, sentence.span.start, sentence.span.end)]
     return []

@@ -1,6 +1,7 @@
 """One text does not contradict itself: numbers, dates, yes and no about the same thing.
 
-Merging is what brings a text to say two things: each sentence has its source. So two values that one source gives itself are
+Merging is what brings a text to say two things: each sentence has its source. What it says is compared with the notes of the post that raters
+found helpful, too: left out of the merge, they are still what people know. So two values that one source gives itself are
 taken to be about different things, and two that no single source gives, in places that nothing tells apart, are a conflict.
 """
 
@@ -9,8 +10,9 @@ from __future__ import annotations
 import itertools
 
 from synthesis.check.base import Draft, Finding
-from synthesis.check.evidence import Evidence, Sentence, evidence_of
-from synthesis.check.stance import DENIAL, denied_before
+from synthesis.check.evidence import Evidence, Sentence, evidence_of, read_sentences
+from synthesis.check.patterns import WordList
+from synthesis.check.stance import DENIAL, NEGATION, denied_before
 from synthesis.check.support import negations
 from texts.names import names_agree
 from texts.values import Number, dates_agree, numbers_agree
@@ -27,7 +29,34 @@ def check_consistency(draft: Draft) -> list[Finding]:
         reason = _numbers(evidence, a, b) or _dates(evidence, a, b) or _yes_and_no(evidence, a, b)
         if reason:
             findings.append(Finding("support.consistency", reason, b.span.start, b.span.end))
+    for note in draft.received:
+        for other in read_sentences(note, draft.language, frozenset(), -3):
+            for sentence in evidence.draft:
+                if _numbers(evidence, sentence, other, measured_only=True) or _turned(sentence, other):
+                    reason = f"A note of this post that raters found helpful says otherwise: '{other.span.text[:100]}'."
+                    findings.append(Finding("support.received", reason, sentence.span.start, sentence.span.end))
     return findings
+
+
+_LACKING = WordList(
+    "exempt*", "lack*", "absen*", "refus*", "den*", "prevent*", "prohibit*", "ban", "banned", "bans", "exclu*", "stop*", "end*", "fail*", "exent*", "careci*", "falt*", "proh*", "impid*", "isent*", "impe*", "manqu*", "interdi*", "empêch*", "befrei*", "verbot*", "fehl*", "mangel*", "verhinder*"
+)  # fmt: skip
+"""Words that deny without a negation: with one of them nobody can tell by counting whether two sentences say the same."""
+
+
+def _turned(a: Sentence, b: Sentence) -> bool:
+    """Whether two notes' sentences say the same but for one negation; words for 'false' do not count."""
+    if min(len(a.content), len(b.content)) < 3 or _told_apart(a, b):
+        return False
+    if any(DENIAL.search(s.span.text) or _LACKING.search(s.span.text) for s in (a, b)):
+        return False
+    shared = len(a.content & b.content)
+    near = shared >= 0.75 * min(len(a.content), len(b.content)) and shared >= 0.5 * max(len(a.content), len(b.content))
+    return (
+        near
+        and sorted(NEGATION.count(s.span.text) for s in (a, b)) == [0, 1]
+        and negations(a, b, 2) + negations(b, a, 2) == 1
+    )
 
 
 def _shared(a: Sentence, b: Sentence) -> float:
@@ -53,7 +82,7 @@ def _told_apart(a: Sentence, b: Sentence) -> bool:
     return all(named)
 
 
-def _numbers(evidence: Evidence, a: Sentence, b: Sentence) -> str | None:
+def _numbers(evidence: Evidence, a: Sentence, b: Sentence, measured_only: bool = False) -> str | None:
     for x, y in itertools.product(a.numbers, b.numbers):
         if x.unit != y.unit or numbers_agree(x, y) or numbers_agree(y, x) or _is_year(x) or _is_year(y):
             continue
@@ -63,6 +92,8 @@ def _numbers(evidence: Evidence, a: Sentence, b: Sentence) -> str | None:
             continue
         near_x, near_y = _around(a, x), _around(b, y)
         measured = bool(x.unit) or bool(_MAGNITUDES & set(x.text.lower().split()) & set(y.text.lower().split()))
+        if measured_only and not measured:
+            continue
         same = len(near_x & near_y) >= (1 if measured else 2) or (measured and _shared(a, b) >= ALIKE)
         alone = len(a.numbers) == 1 or len(near_x & near_y) >= 1 or measured
         if same and alone and not _one_source(evidence, x, y):

@@ -21,6 +21,11 @@ _LOADED = WordList(
     "nice try", "yeah right", "give me a break", "come on", "grow up", "look it up", "do your homework", "learn to read", "news flash", "newsflash", "good luck with", "spare us", "wake-up call", "hogwash", "baloney", "nuts", "lunatic*", "moronic", "scaremonger*", "hate-mongering", "cult", "puppet*", "cronies", "thugs",
     "innocent people", "innocent americans", "innocent civilians", "innocent children", "innocent women", "innocent men", "innocent lives", "innocent victims", "in cold blood", "gente inocente", "niños inocentes", "vidas inocentes", "pessoas inocentes", "crianças inocentes", "unschuldige menschen", "unschuldige kinder", "innocents", "a sangre fría", "kaltblütig", "de sang-froid",
     "yet another", "as always", "lie of the left", "lie of the right", "lies of the left", "lies of the right", "leftist lies", "leftist lie", "como siempre", "mentira de la", "mentira de los", "mentiras de la", "mentiras de los", "como sempre", "mentira da", "mentiras da", "comme toujours", "mensonge de la", "mensonges de la", "wie immer", "lüge der", "lügen der", "come sempre", "bugia della", "totally debunked", "more fake news", "fake news media", "slop", "is trash", "hypocrit*", "cowardly", "traitor*", "regime media", "mainstream lies",
+    # Sarcasm and mockery that carry no insult
+    "salt lick", "this mess", "that mess", "what a mess", "in a mess", "excellent start", "excellent starting point", "good start would", "nice starting point", "great starting point", "spoiler alert", "pro tip", "oh wait", "oh look", "who knew", "shocker", "bless his heart", "bless her heart", "bless their hearts", "tell me you", "do better",
+    "try again", "thanks for playing", "cry me", "rent free", "captain obvious", "slow clap", "gold medal for", "tin foil", "tinfoil", "kool-aid", "kool aid", "fantasy land", "fantasyland", "la-la land", "alternate universe", "parallel universe", "word salad", "trouble making", "troublemaking", "whine", "whines", "whining", "whiner*", "tantrum*",
+    "wannabe", "wanna be", "fanboy*", "so much for", "what could go wrong", "virtue signal*", "pearl clutch*", "pearl-clutch*", "must be nice", "nothing to see here", "gaslight*", "nothing but lies", "nothing but hate", "nothing but propaganda", "dumpster fire", "laughingstock", "laughing stock", "lmfao", "rofl", "haha*", "smh", "facepalm*", "eye roll", "drama queen*", "keyboard warrior*",
+    "qué sorpresa", "vaya sorpresa", "vaya novedad", "menuda novedad", "no me digas", "cuento chino", "patraña*", "payasada*", "disparate*", "tontería*", "chorrada*", "jaja*", "chapeau", "que surpresa", "piada pronta", "kkkk*", "bobagem", "bobagens", "besteira*", "conto da carochinha", "quelle surprise", "mdr", "balivernes", "sornettes", "sans blague", "du grand n'importe quoi", "welche überraschung", "was für eine überraschung", "märchenstunde", "quatsch", "unsinn", "ach was", "herzlichen glückwunsch", "ammenmärchen", "che sorpresa", "sciocchezz*", "buffonat*",
     # Spanish, Portuguese
     "idiotas", "estúpid*", "ridícul*", "mentiros*", "vergonzos*", "asqueros*", "payaso*", "imbécil*", "mierda", "basura", "patético*", "vergonhos*", "palhaço*", "nojent*", "lixo",
     # French, Italian
@@ -57,6 +62,15 @@ _APPEAL = regex.compile(
 # What people are told to do; what an authority recommends is a fact about it, and is written so ("the CDC recommends").
 _ADVICE = regex.compile(
     r"(?i)\b(?:every(?:one|body| \p{L}+)|all (?:\p{L}+ )?(?:people|adults|citizens|parents|children|americans)|people|citizens|parents|adults|nobody|no one|you|we) (?:should|must|ought to|need to|have to) (?:not |all |really |also )*(?:get|be|wear|take|stop|avoid|read|check|vote|trust|believe|follow|know|learn|go|do|see|watch|listen|consider|remember)\b"
+)
+# What is told to be done with things or people, and what readers are told to do themselves.
+_OUGHT = regex.compile(
+    r"(?i)\b(?:should|must|ought to|needs? to|has to|have to)(?:n[’']t)? (?:not |all |also |only |never |really |just )*be (?:examined|labell?ed|treated|viewed|taken with|ignored|removed|deleted|blamed|trusted|believed|read|flagged|banned|fired|jailed|arrested|prosecuted|condemned|questioned|dismissed|celebrated|praised|ashamed|careful|worried|afraid|proud|marked|tagged)\b"
+    r"|\b(?:debe|deben|hay que|deve|devem) (?:ser |estar |se )?(?:tomar\w*|tratar\w*|tratad\w+|etiquetad\w+|etiquetar|ignorar\w*|ignorad\w+|eliminad\w+|borrar\w*|apagad\w+|rotulad\w+|levad\w+)\b|\b(?:doit|doivent|il faut) (?:être )?(?:pris\w*|prendre|trait[ée]\w*|étiquet\w*|ignor\w*|supprim\w*|signal[ée]\w*)\b|\b(?:muss|müssen|gehört|gehören) (?:man )?(?:[\p{L}]+ ){0,6}(?:gekennzeichnet|gelöscht|ignoriert|betrachtet|behandelt|verboten|eingesperrt|entlassen)\b"
+)
+_ORDER = regex.compile(
+    r"(?i)^\W*(?:(?:please|now|just|so|then|first|and|but) )*(?:(?:go|blow|google|buy|label|delete|remove|stop|wake|educate|ask|imagine|try|beware|zoom|enlarge|picture|take|put|show me|give|tell|think|look|keep|call|quit) (?:the|this|that|these|it|them|him|her|his|your|yourself|a|an|up|out|to|and|for|any|all|in|at|of|about|about it|buy|me|some|careful|calling|spreading|lying|sharing|posting|pretending|believing)\b|(?:do not|don[’']t|never|let[’']s|let us|be) (?:ever |all )?(?:believe|trust|listen|fall|forget|share|buy|spread|worry|vote|careful|honest|serious|real|kind|pretend|ask|see|not)\b)"
+    r"|^\W*(?:no )?(?:compren|dejen de|deja de|busquen|busca en|investiguen|investiga|infórmate|infórmense|piensen|amplíen|amplía la|despierten|vayan|no crean|no creas|no compartan|comprem|parem de|pesquisem|acordem|não acreditem|pensem)\b|^\W*(?:achetez|arrêtez|cherchez|googlez|renseignez-vous|réveillez-vous|allez|ne croyez|pensez à|regardez-)\b|^\W*(?:kauft|kaufen sie|hört auf|hören sie auf|lasst|googelt|wacht|informiert euch|informieren sie sich|glaubt|glauben sie|denkt (?:mal )?nach|denken sie)\b"
 )
 # What is called a joke of a claim or plan mocks it; a post that is one (satire) is just described.
 _JOKE = regex.compile(
@@ -112,7 +126,8 @@ def check_neutrality(draft: Draft) -> list[Finding]:
             _SPECULATION, own, "neutral.no_opinion", "'{found}' guesses, and names nobody whose guess it is."
         )
         found = [f for f in guesses if not _hedged_there(draft, own[f.start : f.end])]
-        found += find_all(_ADVICE, own, "neutral.no_opinion", "'{found}' gives advice.")
+        for advice in (_ADVICE, _OUGHT, _ORDER):
+            found += find_all(advice, own, "neutral.no_opinion", "'{found}' gives advice.")
         findings += placed(found, sentence.start)
     findings += find_all(_APPEAL, text, "neutral.no_opinion", "'{found}' appeals to what everybody knows, or mocks.")
     findings += [

@@ -10,7 +10,7 @@ from synthesis.check.base import Draft, Finding
 from texts.note import Span
 from texts.words import mask
 
-_QUOTATION = regex.compile(
+QUOTATION = regex.compile(
     r"[“„][^“”„]{1,400}[”“]|«[^«»]{1,400}»|「[^「」]{1,400}」|(?<![\p{L}\p{N}])\"[^\"]{1,400}\"|(?<![\p{L}\p{N}])[‘'][^‘’']{3,300}[’'](?![\p{L}\p{N}])"
 )
 
@@ -18,7 +18,7 @@ _QUOTATION = regex.compile(
 def own_words(draft: Draft) -> str:
     """The draft with links and quotations blanked out, offsets kept."""
     text = mask(draft.text, draft.urls)
-    return mask(text, [Span(m.group(), m.start(), m.end()) for m in _QUOTATION.finditer(text)])
+    return mask(text, [Span(m.group(), m.start(), m.end()) for m in QUOTATION.finditer(text)])
 
 
 _WORD = regex.compile(r"[\p{L}\p{M}\p{N}_]+(?:['’][\p{L}]+)*")

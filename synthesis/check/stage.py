@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 
 from nouns.post import CheckResult, Note
 from nouns.run import Run, read_rows
+from nouns.snapshot import read_table
 from nouns.stage import Counts, Tools
 from nouns.tables import arrow
 from synthesis.check.check import Tools as CheckTools
@@ -85,7 +86,8 @@ def check_candidates(
             post_text=post_texts.get(post_id),
             language=language,
             tools=checking,
-            own_notes=own_notes.get(post_id, ()),
+            own_notes=[text for text, _ in own_notes.get(post_id, ())],
+            received=[text for text, found_helpful in own_notes.get(post_id, ()) if found_helpful],
         )
         for candidate in drafted:
             outcomes = checked[candidate.candidate_id]
@@ -112,7 +114,9 @@ def keys(run: Run, settings: CheckCandidatesSettings, tools: Tools) -> dict[int,
     posts = list(run.posts) if run.posts is not None else rows["post_id"].unique().to_list()
     texts, languages = _post_texts(run.path("ingest"), posts), _languages(run.path("cluster_notes"), posts)
     own = _own_notes(run.path("ingest"), posts)
-    found: dict[int, list[Any]] = {post: [texts.get(post), languages.get(post), own.get(post, [])] for post in posts}
+    found: dict[int, list[Any]] = {
+        post: [texts.get(post), languages.get(post), [list(entry) for entry in own.get(post, [])]] for post in posts
+    }
     for name, post, text, language, sources in rows.iter_rows():
         told = [[i, notes[i].text, notes[i].post_id] for i in sources if i in notes]
         found[post].append([name, text, language, list(sources), told])
@@ -128,6 +132,7 @@ def check_post(
     language: str | None = None,
     tools: CheckTools | None = None,
     own_notes: Sequence[str] = (),
+    received: Sequence[str] = (),
 ) -> dict[str, list[CheckResult]]:
     """Results by candidate id for all candidates of one post.
 
@@ -141,6 +146,7 @@ def check_post(
             tuple(note.text for note in c.notes),
             lent=tuple(note.post_id != post_id for note in c.notes),
             own_notes=own_notes,
+            received=received,
             post_text=post_text,
             language=language,
             settings=settings,
@@ -188,18 +194,25 @@ def _notes(snapshot: Path, note_ids: set[int]) -> dict[int, Note]:
     }
 
 
-def _own_notes(snapshot: Path, post_ids: list[int]) -> dict[int, list[str]]:
-    """The texts of a post's own notes, whatever they say of it."""
-    table = (
-        pl.scan_parquet(snapshot / "notes.parquet")
-        .filter(pl.col("tweetId").is_in(post_ids))
-        .select("tweetId", "noteId", "summary")
-        .sort("tweetId", "noteId")
-        .collect()
-    )
-    found: dict[int, list[str]] = {}
-    for post, _, text in table.drop_nulls().iter_rows():
-        found.setdefault(post, []).append(text)
+RECEIVED, MIN_RATINGS = 0.6, 5
+"""Mean rating (0 to 1) and number of ratings from which on a note counts as one that raters found helpful."""
+
+
+def _own_notes(snapshot: Path, post_ids: list[int]) -> dict[int, list[tuple[str, bool]]]:
+    """The texts of a post's own notes, whatever they say of it, and whether raters found them helpful."""
+    everything = pl.scan_parquet(snapshot / "notes.parquet").select("tweetId", "noteId", "summary")
+    notes = everything.filter(pl.col("tweetId").is_in(post_ids)).drop_nulls().sort("tweetId", "noteId").collect()
+    ids = notes["noteId"].sort()
+    found: dict[int, list[tuple[str, bool]]] = {}
+    if not len(ids):
+        return found
+    # The range lets Parquet skip row groups by their statistics; the table is sorted by noteId.
+    mine = pl.col("noteId").is_between(ids[0], ids[-1]) & pl.col("noteId").is_in(ids.implode())
+    ratings = read_table(snapshot, "ratings", ["noteId", "helpfulness"]).filter(mine).drop_nulls()
+    received = ratings.group_by("noteId").agg(pl.col("helpfulness").mean(), pl.len()).collect()
+    helpful = {int(note) for note, mean, n in received.iter_rows() if n >= MIN_RATINGS and mean >= RECEIVED}
+    for post, note, text in notes.iter_rows():
+        found.setdefault(post, []).append((text, note in helpful))
     return found
 
 

@@ -34,7 +34,7 @@ _CLAIMED = regex.compile(
 # Openings that turn round the sentence before.
 TURNING = regex.compile(
     r"(?i)^(?:however|but|yet|nevertheless|in fact|in reality|actually|contrary to this|no,|(?:this|that|it|these|both|the claim|which) (?:is|are|was|has been|[’']?s) (?:not|false|fake|untrue|incorrect|inaccurate|misleading|wrong|a lie|a hoax|been debunked)"
-    r"|(?:this|that|it) (?:isn[’']t|wasn[’']t)|not true|false[.:,]|(?:esto|eso) (?:es|no)|es fals|pero|sin embargo|aber|jedoch|das (?:ist|stimmt) (?:nicht|falsch)|mas|porém|no entanto|isso (?:é|não)|é falso|mais|cependant|c[’']est faux|ma|però|è falso)"
+    r"|(?:this|that|it|they) (?:isn[’']t|wasn[’']t|(?:is|are|was|were|has|have|had|did|does|do|could|can) (?:\p{L}+ )?(?:not|never|no)\b|hasn[’']t|didn[’']t|doesn[’']t)|not true|false[.:,]|(?:esto|eso) (?:es|no)|es fals|pero|sin embargo|aber|jedoch|das (?:ist|stimmt) (?:nicht|falsch)|mas|porém|no entanto|isso (?:é|não)|é falso|mais|cependant|c[’']est faux|ma|però|è falso)"
 )
 _BUT = regex.compile(r"(?i)\b(?:but|sino|mas sim|mais|sondern|ma|bensì)\b")
 

@@ -10,8 +10,9 @@ from collections.abc import Callable, Sequence
 
 from synthesis.check.base import Draft, Finding
 from synthesis.check.evidence import Evidence, Sentence, evidence_of
-from synthesis.check.patterns import WordList
+from synthesis.check.patterns import QUOTATION, WordList, own_words
 from synthesis.check.stance import DENIAL, NEGATION, claimed, verdicts
+from texts.names import names_agree
 from texts.note import find_urls, without_urls
 from texts.values import Number
 from texts.words import mask, overlap, stem, word_set
@@ -51,7 +52,37 @@ def check_support(draft: Draft, nli: Nli | None = None) -> list[Finding]:
         findings += _turned_round(draft, evidence, sentence) or _none_of_some(evidence, sentence)
     if nli is not None:
         findings += _inferred(draft, evidence, nli)
-    return findings
+    return findings + check_checkable(draft)
+
+
+# What a reader could look up though no link leads there: who found, ruled, keeps or shows it.
+_RECORDS = WordList(
+    "according to", "study", "studies", "survey", "census", "poll", "report", "reports", "reported", "reporting", "court", "courts", "ruling", "ruled", "law", "laws", "statute", "constitution", "amendment",
+    "agency", "ministry", "police", "records", "document", "documents", "transcript", "interview", "confirmed", "announced", "article", "website", "archive", "press release", "screenshot", "another post", "another tweet", "earlier post", "earlier tweet", "label", "watermark", "satir*", "parod*", "comedian*", "skit", "sátira", "paródia", "humorista*", "humoriste*", "satirisch*",
+    "según", "estudio", "encuesta", "informe", "tribunal", "ley", "ministerio", "policía", "documento*", "entrevista", "confirmó", "anunció", "artículo", "archivo", "segundo", "pesquisa", "relatório", "lei", "ministério", "polícia", "confirmou", "anunciou", "artigo",
+    "selon", "étude", "sondage", "rapport", "loi", "ministère", "entretien", "confirmé", "annoncé", "laut", "studie", "umfrage", "bericht*", "gericht*", "gesetz*", "ministerium", "polizei", "dokument*", "bestätigt*", "artikel", "archiv*", "secondo", "rapporto", "legge", "ministero", "polizia",
+)  # fmt: skip
+_GENERAL = frozenset(["breaking", "trending", "tweet", "twitter", "birdwatch", "news", "ill", "god", "internet"])
+_CASED = frozenset(["en", "es", "pt", "fr", "it", "nl", "sv", "da", "no", "pl", "ro", "ca", "de"])
+
+
+def check_checkable(draft: Draft) -> list[Finding]:
+    """A text without a link in which there is no number, date, quotation, record or name that the post has not: an opinion or a bare assertion.
+
+    Where names cannot be told by their capitals, or no word is known of the language, nobody can tell.
+    """
+    evidence = evidence_of(draft)
+    spoken = [s for s in evidence.draft if s.words]
+    if draft.urls or not spoken or (evidence.language or "")[:2] not in _CASED:
+        return []
+    if any(s.numbers or s.dates for s in spoken) or QUOTATION.search(draft.text) or _RECORDS.search(own_words(draft)):
+        return []
+    posts = [name for s in evidence.all if s.source < 0 for name in s.names]
+    told = (n for s in spoken for n in s.names if n.sure and not _GENERAL & set(n.words))
+    if any(not any(names_agree(name, other) for other in posts) for name in told):
+        return []
+    reason = "The text has neither a source nor anything that could be looked up: no number, date, name, quotation or record."
+    return [Finding("support.checkable", reason, spoken[0].span.start, spoken[-1].span.end)]
 
 
 _VERDICTS = frozenset(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from functools import lru_cache
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import regex
 
 from synthesis.check.base import Draft, Finding
 from synthesis.check.evidence import Sentence, evidence_of
+from synthesis.check.stance import TURNING, claimed
 from texts.note import find_urls
 from texts.words import fold, mask, overlap, word_set
 
@@ -26,6 +28,16 @@ _DROPPED = word_set(
 _DOUBLED = regex.compile(r"(?i)(?<![\p{L}\p{N}-])(\p{L}+)\s+\1(?![\p{L}\p{N}-])")
 # An article with nothing to stand before: 'reducing the of droplets'.
 _BEREFT = regex.compile(r"(?<![\p{L}-])(?:the|a|an) (?:of|and|or|is|are|was|were|by|with|from|because)(?![\p{L}'’-])")
+# Two forms of one verb in a row: 'there were was no evidence'.
+_TWO_VERBS = regex.compile(
+    r"(?i)(?<!\b(?:what|who|whoever|which|that|it|those|there|where|how|all|as|they|he|she) )\b(?:is|are|was|were) (?:is|are|was|were)\b|\bthere (?:were was|was were|is are|are is|were is|was is|is was)\b|\b(?:has have|have has|had has|do does|does do)\b|\b(?:es son|son es|fue fueron|era eran|é são|são é|est sont|sont est|ist sind|sind ist|war waren|waren war)\b"
+)
+# A pronoun for something said before: 'do not carry this due to its price'. What it means stands in the sentence in front.
+_MEANING_BEFORE = regex.compile(
+    r"(?i)\b(?:this|these|those)(?=\s*(?:[.,;:]|$|(?:when|due|because|since|and|or|but|as|if|so|in|on|at|by|to|for|until|unless|without|despite|although|though)\b))|\bthat(?=[.,;:]|$)"
+    r"|(?<=\p{L}\s)\b(?:esto|eso|ello|isto|isso|aquilo|cela|ceci|dies|ciò)\b|\b(?:davon|dagegen|darüber|hierzu|hierfür)\b"
+)
+_POSSESSIVE = word_set("its their his her it they them he him she sus su seu sua seus suas leur leurs ihr ihre ihren")
 _MAY_DOUBLE = word_set("that had her you so very no bye blah nous vous que die der das sie no muy dum")
 _SLOT = regex.compile(
     r"<[\p{L}][^<>\n]{2,60}>|\[(?:insert|your|the|add|link|url|source|date|name|number|text|note|place|post|author|enlace|fuente|fecha|nombre|lien|quelle|datum)\b[^\[\]\n]{0,60}\]"
@@ -56,6 +68,7 @@ def check_whole(draft: Draft) -> list[Finding]:
         *_drops(evidence.draft, evidence.notes),
         *_slots(draft),
         *_begun_within(draft, evidence.draft, evidence.notes),
+        *_left_behind(evidence.draft, evidence.notes),
         *_pointing_nowhere(draft),
     ]
 
@@ -93,6 +106,10 @@ def _repeats(draft: Draft, sentences: list[Sentence], notes: list[Sentence]) -> 
     for match in _DOUBLED.finditer(visible):
         if fold(match[1]) not in _MAY_DOUBLE and match.group() not in theirs and not match[1][0].isupper():
             findings.append(Finding("style.finished", f"'{match.group()}' doubles a word.", match.start(), match.end()))
+    for match in _TWO_VERBS.finditer(visible):
+        findings.append(
+            Finding("style.finished", f"'{match.group()}' has two verbs for one.", match.start(), match.end())
+        )
     for match in _BEREFT.finditer(visible):
         findings.append(
             Finding("style.finished", f"A word is missing in '{match.group()}'.", match.start(), match.end())
@@ -167,6 +184,35 @@ def _begun_within(draft: Draft, sentences: list[Sentence], notes: list[Sentence]
     return [
         Finding("style.finished", f"The text begins within a sentence: '{opening}'.", first.span.start, first.span.end)
     ]
+
+
+def _left_behind(sentences: list[Sentence], notes: list[Sentence]) -> list[Finding]:
+    """A sentence taken from a source without the one in front of it there, which its 'this' means or which it turns round."""
+    findings: list[Finding] = []
+    spoken = [_plainly(s) for s in sentences]
+    for before, source in itertools.pairwise(notes):
+        if before.source != source.source or len(source.content) < 2:
+            continue
+        lead, words = _plainly(before), _plainly(source)
+        if words in spoken and lead not in spoken and (_MEANING_BEFORE.search(_bare(source)) or _whose(source)):
+            at = sentences[spoken.index(words)].span
+            reason = "The sentence points at the one before it in its source, which is left out."
+            findings.append(Finding("style.finished", reason, at.start, at.end))
+        if lead in spoken and words not in spoken and TURNING.match(source.span.text) and claimed(before):
+            at = sentences[spoken.index(lead)].span
+            reason = f"The claim is told without what its source says against it: '{source.span.text[:80]}'."
+            findings.append(Finding("support.claim", reason, at.start, at.end))
+    return findings
+
+
+def _whose(sentence: Sentence) -> bool:
+    """Whether a pronoun stands in a sentence before anything it could mean: 'The 99 % are its specificity'."""
+    first = next((t.start for t in sentence.words if t.stem in sentence.content and t.text.isalpha()), None)
+    return any(fold(t.text) in _POSSESSIVE and (first is None or t.start < first) for t in sentence.words[1:])
+
+
+def _plainly(sentence: Sentence) -> tuple[str, ...]:
+    return tuple(fold(t.text) for t in sentence.words)
 
 
 def _pointing_nowhere(draft: Draft) -> list[Finding]:

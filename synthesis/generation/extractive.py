@@ -22,7 +22,9 @@ from synthesis.check.consistency import check_consistency
 from synthesis.check.injection import check_injection
 from synthesis.check.lent import check_lent
 from synthesis.check.neutrality import check_neutrality
+from synthesis.check.stance import TURNING
 from synthesis.check.style import check_style
+from synthesis.check.support import check_checkable
 from synthesis.check.whole import check_whole
 from synthesis.cluster.subsets import steady_worth
 from texts.note import (
@@ -51,11 +53,6 @@ _POINTING = regex.compile(
 )
 # A third person among the first words of a later sentence: who or what is meant stands in the sentence before.
 _PRONOUN = regex.compile(r"(?i)^(?:[^\s,;:]+\s+){1,5}(it|him|them|he|she|they|himself|herself|themselves)\b(?![’'])")
-# Openings that turn round what stands before them: without this sentence the one before says the opposite.
-_TURNING = regex.compile(
-    r"(?i)^(however|but|yet|nevertheless|in fact|in reality|actually|contrary to this|(this|that|it) (is|was|has been|'s) (not|false|untrue|incorrect|wrong|a lie|been debunked)|"
-    r"(this|that|it) (isn[’']t|wasn[’']t)|pero|sin embargo|aber|jedoch|mas|porém|no entanto|mais|cependant|ma|però)\b"
-)
 # A verdict on the post that gives the reader no fact.
 _VERDICT = regex.compile(
     r"(?i)^(this|the|that)( above)? (tweet|post|claim|statement|video|user|author|account|poster)\b.{0,60}?\b((mis|dis)information|misleading|false|untrue|inaccurate|"
@@ -191,7 +188,7 @@ def sentences_of(note: Note, language: str | None) -> tuple[Sentence, ...]:
                 content(tokens(bare)),
                 ((bool(_LEANING.match(bare)) or len(words) < 4) and not (position == 0 and _POINTING.match(bare)))
                 or (position > 0 and _PRONOUN.match(bare) is not None),
-                position + 1 < len(spans) and _TURNING.match(spans[position + 1].text) is not None,
+                position + 1 < len(spans) and TURNING.match(spans[position + 1].text) is not None,
                 _SHOWING.search(bare) is not None,
                 position == 0 and bool(_POINTING.match(bare)),
                 quality,
@@ -224,7 +221,8 @@ def _agrees(text: str, notes: Sequence[Note], language: str | None) -> bool:
     if all(lent):
         lent = ()  # nothing of this post is at hand; what it is about stands in the check's inputs
     draft = make_draft(text, sources, language=language, lent=lent)
-    return not (check_consistency(draft) or check_denial(draft) or check_lent(draft) or check_whole(draft))
+    checks = (check_consistency, check_denial, check_lent, check_whole, check_checkable)
+    return not any(check(draft) for check in checks)
 
 
 def _said(block: Sequence[Sentence]) -> frozenset[str]:

@@ -30,16 +30,21 @@ def read_tsv(path: Path) -> pl.DataFrame:
     return pl.read_csv(path, separator="\t", quote_char=None, infer_schema_length=0)
 
 
-def helpful_notes(data: Path) -> dict[str, list[tuple[str, list[str], str | None]]]:
-    """By dataset: (note, its siblings and itself, post text) of the notes that X showed."""
-    found: dict[str, list[tuple[str, list[str], str | None]]] = {}
+def helpful_notes(data: Path) -> dict[str, list[tuple[str, list[str], str | None, list[str]]]]:
+    """By dataset: (note, its siblings and itself, post text, other notes of the post that X showed) of the notes that X showed."""
+    found: dict[str, list[tuple[str, list[str], str | None, list[str]]]] = {}
 
     def enter(name: str, notes: pl.DataFrame, shown: set[str], posts: dict[str, str]) -> None:
         by_post: dict[str, list[tuple[str, str]]] = defaultdict(list)
         for note_id, post, text in notes.select("noteId", "tweetId", "summary").drop_nulls().iter_rows():
             by_post[post].append((note_id, text))
         found[name] = [
-            (text, [text, *(t for n, t in by_post[post] if n != note_id)][:12], posts.get(post))
+            (
+                text,
+                [text, *(t for n, t in by_post[post] if n != note_id)][:12],
+                posts.get(post),
+                [t for n, t in by_post[post] if n != note_id and n in shown],
+            )
             for post in sorted(by_post)
             for note_id, text in by_post[post]
             if note_id in shown
@@ -62,8 +67,9 @@ def helpful_notes(data: Path) -> dict[str, list[tuple[str, list[str], str | None
     return found
 
 
-def failures(text: str, sources: list[str], post: str | None) -> list[tuple[str, str]]:
-    results = check_text(text, sources, post_text=post, language=detect_language(text), own_notes=sources)
+def failures(text: str, sources: list[str], post: str | None, received: list[str]) -> list[tuple[str, str]]:
+    language = detect_language(text)
+    results = check_text(text, sources, post_text=post, language=language, own_notes=sources, received=received)
     return [
         (r.principle, r.reason)
         for r in results
@@ -125,12 +131,12 @@ def main() -> None:
     for name, notes in helpful_notes(arguments.data).items():
         failed, by = 0, Counter[str]()
         tried, caught, rng = Counter[str](), Counter[str](), random.Random(5)
-        for text, sources, post in notes:
-            found = failures(text, sources, post)
+        for text, sources, post, received in notes:
+            found = failures(text, sources, post, received)
             failed += bool(found)
             for kind, twin in (twins(text, sources, post, rng) if not found and arguments.twins else {}).items():
                 tried[kind] += 1
-                missed = not failures(twin, sources, post)
+                missed = not failures(twin, sources, post, received)
                 caught[kind] += not missed
                 if missed and arguments.show:
                     print(f"MISSED {kind}: {twin!r}\n  POST {post!r}\n  NOTE {text[:300]!r}")
@@ -138,7 +144,7 @@ def main() -> None:
             if found and arguments.show:
                 print(f"\n{found}\n  POST {post and post[:200]!r}\n  NOTE {text!r}")
         share = round(failed / max(1, len(notes)), 4)
-        with_post = sum(post is not None for *_, post in notes)
+        with_post = sum(post is not None for _, _, post, _ in notes)
         row = {"data": name, "notes": len(notes), "with_post": with_post, "failed": failed, "share": share}
         print(json.dumps(row | {"by": dict(by.most_common())}))
         for kind in tried:

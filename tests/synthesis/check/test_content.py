@@ -149,3 +149,116 @@ def test_the_case_of_a_reply_cut_by_its_length():
     json.dumps(verdict)
     whole = check_text_json(line | {"text": line["sources"][0]})
     assert whole["passed"]
+
+
+# Kinds of texts that won and nobody wanted, each in three languages: (language, unfit, fit). The source of each is its own words.
+UNWANTED = {
+    "support.checkable": (
+        ("en", "Anything that comes from this place is just too strange to be true.", "Anything that comes from this place is sold under licence 4711."),
+        ("en", "That would be a very good beginning for all of them.", "The court wrote that this would be a good beginning."),
+        ("en", "The person in this film is ill and filming it is unkind.", f"The person in this film is ill, the family says. {L1}"),
+        ("es", "Todo lo que viene de este lugar es demasiado raro para ser cierto.", "Todo lo que viene de este lugar lleva el sello de Lindow desde 2016."),
+        ("es", "Esa persona está enferma y filmarla es cruel para todos.", f"Esa persona está enferma, dice su familia. {L1}"),
+        ("de", "Alles aus dieser Gegend ist viel zu seltsam, um wahr zu sein.", "Alles aus dieser Gegend trägt seit 2016 das Siegel der Stadt."),
+        ("de", "Das wäre wirklich ein sehr guter Anfang für alle hier.", f"Das wäre ein guter Anfang, schreibt die Stadt. {L1}"),
+    ),
+    "neutral.wording": (
+        ("en", f"News from Lindow needs a gigantic salt lick. {L1}", f"The figure comes from Lindow. {L1}"),
+        ("en", f"The council helped create this mess in Lindow. {L1}", f"The council approved the plan for Lindow. {L1}"),
+        ("en", f"So much for the flood wall of Lindow. {L1}", f"The flood wall of Lindow was finished in 2019. {L1}"),
+        ("en", f"Lindow lies by the sea, who knew. {L1}", f"Lindow lies by the sea. {L1}"),
+        ("es", f"Vaya sorpresa, Lindow está junto al mar. {L1}", f"Lindow está junto al mar. {L1}"),
+        ("es", f"Lo de Lindow es un cuento chino. {L1}", f"Lo de Lindow ocurrió en 2016. {L1}"),
+        ("de", f"Was für eine Überraschung, Lindow liegt am Meer. {L1}", f"Lindow liegt am Meer. {L1}"),
+        ("de", f"In Lindow ist wieder Märchenstunde. {L1}", f"In Lindow wurde 2016 gebaut. {L1}"),
+    ),
+    "neutral.no_opinion": (
+        ("en", f"Blow this photo up and note the shadow of the tower. {L1}", f"The photo shows the shadow of the tower. {L1}"),
+        ("en", f"Now go buy his games. The film was made with software in 2019. {L1}", f"The film was made with software in 2019. {L1}"),
+        ("en", f"Don't fall for it: the film is from 2019. {L1}", f"The film is from 2019. {L1}"),
+        ("en", f"Anything from Lindow should be labelled as satire. {L1}", f"The page from Lindow is labelled as satire. {L1}"),
+        ("es", f"Dejen de compartir esto, la foto es de 2016. {L1}", f"La foto es de 2016. {L1}"),
+        ("es", f"Las noticias de Lindow deben ser etiquetadas como sátira. {L1}", f"Las noticias de Lindow llevan la etiqueta de sátira. {L1}"),
+        ("de", f"Glaubt das nicht, das Foto ist von 2016. {L1}", f"Das Foto ist von 2016. {L1}"),
+        ("de", f"Meldungen aus Lindow müssen als Satire gekennzeichnet werden. {L1}", f"Meldungen aus Lindow sind als Satire gekennzeichnet. {L1}"),
+    ),
+    "conduct.motive": (
+        ("en", f"The members would probably want to leave Lindow. {L1}", f"Two members left Lindow in 2019. {L1}"),
+        ("en", f"They keep mischaracterizing the council of Lindow. {L1}", f"They described the council of Lindow in 2019. {L1}"),
+        ("es", f"El alcalde probablemente quiere ganar las elecciones de Lindow. {L1}", f"El alcalde ganó las elecciones de Lindow. {L1}"),
+        ("de", f"Der Bürgermeister will wohl die Wahl in Lindow gewinnen. {L1}", f"Der Bürgermeister gewann die Wahl in Lindow. {L1}"),
+    ),
+    "style.finished": (
+        ("en", f"There were was no evidence of fire in Lindow in 2019. {L1}", f"There was no evidence of fire in Lindow in 2019. {L1}"),
+        ("es", f"Los bomberos es son del pueblo de Lindow. {L1}", f"Los bomberos son del pueblo de Lindow. {L1}"),
+        ("de", f"Die Leute ist sind aus dem Dorf Lindow. {L1}", f"Die Leute sind aus dem Dorf Lindow. {L1}"),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("principle", sorted(UNWANTED))
+def test_texts_nobody_wants_fail_and_their_plain_twins_pass(principle):
+    """Nothing to look up, mockery without an insult, orders to the reader, guesses at what somebody wants, two verbs for one."""
+    for language, unfit, fit in UNWANTED[principle]:
+        refused, others = (
+            {r.principle for r in check_text(text, [text], language=language) if r.outcome != "passed"}
+            for text in (unfit, fit)
+        )
+        assert (principle in refused, others) == (True, set()), (language, unfit, refused, others)
+
+
+@pytest.mark.parametrize(
+    ("language", "source", "torn"),
+    [
+        ("en", f"Hospitals in Lindow stock the serum. Many choose not to carry this due to its price. {L1}", f"Many choose not to carry this due to its price. {L1}"),
+        ("en", f"In the study the test missed 45 % of cancers. The 99 % are its specificity. {L1}", f"The 99 % are its specificity. {L1}"),
+        ("en", f"The post states that the mayor paid two women. This has not been reported by any paper. {L1}", f"The post states that the mayor paid two women. {L1}"),
+        ("es", f"El hospital de Lindow guarda el suero. Muchos no lo compran por eso y por su precio. {L1}", f"Muchos no lo compran por eso y por su precio. {L1}"),
+        ("de", f"Das Krankenhaus in Lindow lagert das Serum. Viele Häuser raten davon wegen der Kosten ab. {L1}", f"Viele Häuser raten davon wegen der Kosten ab. {L1}"),
+    ],
+)  # fmt: skip
+def test_a_sentence_torn_from_the_one_it_needs_fails(language, source, torn):
+    """What 'this' or 'its' means, or what is said against a claim, stands in the sentence that was left out."""
+    kept, lost = (
+        {r.principle for r in check_text(text, [source], language=language) if r.outcome != "passed"}
+        for text in (source, torn)
+    )
+    assert kept == set()
+    assert lost & {"style.finished", "support.claim"}
+
+
+@pytest.mark.parametrize(
+    ("language", "denial", "other"),
+    [
+        ("en", "There was no travel ban.", f"The quotation is from a longer speech. {L1}"),
+        ("es", "No hubo ninguna prohibición.", f"La cita es de un discurso más largo. {L1}"),
+        ("de", "Es gab kein Verbot.", f"Das Zitat stammt aus einer längeren Rede. {L1}"),
+    ],
+)
+def test_a_bare_denial_joined_with_another_notes_matter_fails(language, denial, other):
+    def refused(sources):
+        results = check_text(f"{denial} {other}", sources, language=language)
+        return {r.principle for r in results if r.outcome != "passed"}
+
+    assert refused([denial, other]) == {"conduct.disputed"}
+    assert refused([f"{denial} {other}"]) == set()
+
+
+@pytest.mark.parametrize(
+    ("language", "text", "helpful", "agreeing"),
+    [
+        ("en", f"The repair is put at 27 million crowns. {L1}", "The repair costs 34 million crowns.", "The repair costs 27 million crowns."),
+        ("en", f"Burglary did not rise in Lindow last year. {L1}", "Burglary in Lindow rose last year, police say.", "Police say burglary did not rise in Lindow last year."),
+        ("es", f"La reparación cuesta 27 millones de coronas. {L1}", "La reparación cuesta 34 millones de coronas.", "La reparación cuesta 27 millones de coronas según el informe."),
+        ("es", f"Los robos no aumentaron en Lindow el año pasado. {L1}", "Los robos aumentaron en Lindow el año pasado.", "Los robos en Lindow no aumentaron el año pasado."),
+        ("de", f"Die Reparatur kostet 27 Millionen Kronen. {L1}", "Die Reparatur kostet 34 Millionen Kronen.", "Die Reparatur kostet 27 Millionen Kronen laut Bericht."),
+        ("de", f"Die Einbrüche nahmen in Lindow nicht zu. {L1}", "Die Einbrüche nahmen in Lindow zu.", "Die Einbrüche in Lindow nahmen nicht zu."),
+    ],
+)  # fmt: skip
+def test_a_text_says_nothing_else_than_a_note_that_raters_found_helpful(language, text, helpful, agreeing):
+    def refused(received):
+        results = check_text(text, [text], language=language, own_notes=[text, *received], received=received)
+        return {r.principle for r in results if r.outcome != "passed"}
+
+    assert "support.received" in refused([helpful])
+    assert refused([agreeing]) == set()

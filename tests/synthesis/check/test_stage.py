@@ -28,6 +28,8 @@ def inputs(tmp_path):
     pl.DataFrame(
         {"tweetId": [10], "text": ["The Aurelia is from 1947!"]}, schema_overrides={"text": pl.String}
     ).write_parquet(snapshot / "posts.parquet")
+    ratings = {"noteId": [1] * 5, "helpfulness": [1.0, 1.0, 0.5, 0.5, 0.0]}
+    pl.DataFrame(ratings).write_parquet(snapshot / "ratings.parquet")
     pl.DataFrame({"post_id": [10, 11], "language": ["en", "es"]}).write_parquet(clusters / "posts.parquet")
     rows = [
         ("a", 10, "The ferry Aurelia was built in 1974. https://ferry.example/aurelia", [1]),
@@ -103,3 +105,26 @@ def test_an_inference_model_that_is_no_folder_is_refused(inputs, tmp_path):
     out.mkdir()
     with pytest.raises(InputError, match="nli_model"):
         check_candidates(out, CheckCandidatesSettings(nli_model=str(tmp_path / "absent")), **inputs)
+
+
+def test_what_raters_found_helpful_of_a_post_is_not_contradicted(inputs, tmp_path):
+    """A second note of post 10 says another price than the one with five ratings of mean 0.6, and is no source of it."""
+    notes = pl.read_parquet(inputs["snapshot"] / "notes.parquet")
+    texts = [
+        "The repair costs 34 million crowns.",
+        "The repair is put at 27 million crowns. https://ferry.example/cost",
+    ]
+    added = pl.DataFrame({"noteId": [1, 3], "tweetId": [10, 10], "summary": texts, "classification": [MISLEADING] * 2})
+    pl.concat([added, notes.filter(pl.col("noteId") == 2)]).sort("noteId").write_parquet(
+        inputs["snapshot"] / "notes.parquet"
+    )
+    row = {"candidate_id": "x", "post_id": 10, "text": texts[1], "language": "en", "source_note_ids": [3]}
+    pl.DataFrame([row]).write_parquet(inputs["candidates"] / "candidates.parquet")
+    for mean, passes in ((0.6, False), (0.5, True)):
+        pl.DataFrame({"noteId": [1] * 5, "helpfulness": [mean] * 5}).write_parquet(
+            inputs["snapshot"] / "ratings.parquet"
+        )
+        out = tmp_path / f"out{mean}"
+        out.mkdir()
+        check_candidates(out, CheckCandidatesSettings(), **inputs)
+        assert outcomes(out) == {"x": passes}

@@ -9,6 +9,7 @@ from synthesis.check.evidence import Evidence, Sentence, evidence_of, read_sente
 from synthesis.check.patterns import WordList, find_all, own_words
 from synthesis.check.stance import DENIAL, NEGATION, denies
 from texts.names import names_agree
+from texts.note import canonical_urls
 from texts.words import overlap, stem, word_set
 
 # What somebody is after, said as a fact: a guess about a person, whoever makes it.
@@ -84,6 +85,7 @@ def check_conduct(draft: Draft) -> list[Finding]:
 def check_denial(draft: Draft) -> list[Finding]:
     """A text, or a sentence the rest has nothing to do with, that denies and says nothing else: without a source, or though another note of the post states it."""
     spoken = [s for s in evidence_of(draft).draft if s.content]
+    cited = canonical_urls([draft.text])
     homes = [{o.source for o in evidence_of(draft).notes if overlap(s.content, o.content) >= 0.9} for s in spoken]
     for sentence, home in zip(spoken, homes, strict=True):
         others = [s for s, its in zip(spoken, homes, strict=True) if not home & its]
@@ -95,7 +97,12 @@ def check_denial(draft: Draft) -> list[Finding]:
             or _REASON.search(sentence.span.text)
         ):
             continue  # one writer put it so
-        if denies(sentence) and not sentence.numbers and not any(topic & s.content for s in others):
+        bare = (
+            denies(sentence)
+            and not sentence.numbers
+            and not any(cited & canonical_urls([draft.sources[i]]) for i in home)
+        )
+        if bare and not any(topic & s.content for s in others):
             reason = "The sentence only denies; what the text says besides comes from another note and speaks of something else."
             return [Finding("conduct.disputed", reason, sentence.span.start, sentence.span.end)]
     reasons = _REASON.search(own_words(draft)) or any(s.numbers or s.dates or not denies(s) for s in spoken)

@@ -106,6 +106,9 @@ def test_an_edit_replaces_the_headline_and_the_machines_text_is_one_click_away(d
     assert "Edited by ana" in note
     assert note.index("A calmer wording of it.") < note.index("The machine's text")
     assert "<del>" in note
+    decide = shown[shown.index('data-part="decide"') :]
+    assert "Accept the machine's text instead" in decide
+    assert 'value="accept" class="primary"' not in decide
 
 
 def test_a_decision_counts_in_a_later_run_with_the_same_text_and_says_whose_it_is(desk):

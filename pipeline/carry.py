@@ -18,6 +18,7 @@ from typing import Any
 
 import polars as pl
 import pyarrow.parquet as pq
+import zstandard
 
 from nouns.errors import Damaged
 from nouns.snapshot import newest_time
@@ -202,8 +203,6 @@ def _places(path: Path, changed: int) -> dict[int, list[int]]:
 
 
 def _lines(path: Path) -> Iterator[tuple[bytes, dict[str, Any]]]:
-    import zstandard
-
     with path.open("rb") as file, zstandard.ZstdDecompressor().stream_reader(file, read_across_frames=True) as raw:
         for line in io.BufferedReader(raw, 1 << 20):  # type: ignore[arg-type]
             yield line, json.loads(line)
@@ -215,12 +214,34 @@ def _with_failed_calls(path: Path) -> set[int]:
 
 def _append_calls(target: Path, source: Path, posts: frozenset[int]) -> None:
     """The record of calls of carried posts goes along: it belongs to their rows."""
-    import zstandard
-
-    kept = [line for line, call in _lines(source) if int(call["post_id"]) in posts]
+    kept = []
+    with source.open("rb") as stream:
+        for start, end, whose in _frames(source, source.stat().st_mtime_ns):
+            if whose & posts:
+                stream.seek(start)
+                lines = (
+                    zstandard.ZstdDecompressor().decompressobj().decompress(stream.read(end - start)).splitlines(True)
+                )
+                kept += [line for line in lines if int(json.loads(line)["post_id"]) in posts]
     if kept:
-        with target.open("ab") as stream:
-            stream.write(zstandard.ZstdCompressor().compress(b"".join(kept)))
+        with target.open("ab") as sink:
+            sink.write(zstandard.ZstdCompressor().compress(b"".join(kept)))
+
+
+@functools.lru_cache(maxsize=2)
+def _frames(path: Path, changed: int) -> list[tuple[int, int, frozenset[int]]]:
+    """Where the frames of a record of calls begin and end, and whose calls each holds; read once, however many shards ask."""
+    found, start, size = [], 0, path.stat().st_size
+    with path.open("rb") as stream:
+        while start < size:
+            stream.seek(start)
+            frame, text = zstandard.ZstdDecompressor().decompressobj(), b""
+            while not frame.eof and (chunk := stream.read(1 << 20)):
+                text += frame.decompress(chunk)
+            end = stream.tell() - len(frame.unused_data)
+            found.append((start, end, frozenset(int(json.loads(line)["post_id"]) for line in text.splitlines())))
+            start = end
+    return found
 
 
 def full_keys(own: Mapping[int, Any], shared: Mapping[str, Any]) -> dict[int, str]:

@@ -233,13 +233,15 @@ def report(work: Mapping[str, str]) -> str:
 
 
 def publish_export(work: Mapping[str, str], path: str | None = None) -> str:
-    """Name `path` (None: the run's export) as the workspace's current export, in one step; returns it."""
-    import json
+    """Name `path` (None: the run's export) as the workspace's current export, in one step; returns it.
+
+    `published.json` says the same a moment before, so that `supernotes verify` knows of a `current.json` that should be there.
+    """
+    from storage.manifest import sealed
 
     path = path or _plan(work).where("export")
-    _store(work["workspace"]).write_text(
-        "exports/current.json", json.dumps({"path": path, "run_id": work["run_id"]}) + "\n"
-    )
+    for name in ("published.json", "current.json"):
+        _store(work["workspace"]).write_text(f"exports/{name}", sealed({"path": path, "run_id": work["run_id"]}))
     return path
 
 

@@ -39,12 +39,14 @@ def verify(store: Store, progress: Callable[..., Any] = lambda *a: None) -> Veri
         wrong = _run(store, run)
         if wrong:
             found[f"runs/{run}"] = wrong
-    current = store.read_text("models/writer-current.json")
-    if current is not None:
-        try:
-            unsealed(current, "models/writer-current.json")
-        except Damaged as error:
-            found["models"] = [str(error).split(". Run")[0]]
+    for name in ("models/writer-current.json", "exports/current.json", "exports/published.json"):
+        if (text := store.read_text(name)) is not None:
+            try:
+                unsealed(text, name)
+            except Damaged as error:
+                found[name] = [str(error).split(". Run")[0]]
+    if store.read_text("exports/published.json") is not None and store.read_text("exports/current.json") is None:
+        found["exports/current.json"] = ["is missing, though an export was published; publish it again"]
     databases = [] if store.remote else _databases(store.home)
     for path in databases:
         wrong = _database(path)

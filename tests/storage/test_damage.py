@@ -11,7 +11,7 @@ import pytest
 
 from nouns.errors import Damaged
 from nouns.stages import RUN_STAGES
-from pipeline import open_run
+from pipeline import open_run, tasks
 from pipeline.plan import Plan
 from storage.manifest import Manifest, sealed, unsealed
 from storage.store import Store
@@ -158,3 +158,17 @@ def test_the_same_command_mends_what_is_damaged_and_repeats_nothing_else(sample_
         ours, theirs = Store(copy).manifest(there), Store(original).manifest(there)
         assert ours == theirs, stage
     assert len(list((copy / "damaged").iterdir())) == 3
+
+
+def test_a_published_export_that_nothing_names_any_more_is_noticed(tmp_path):
+    store = Store(tmp_path)
+    publish(store, "exports/a", "content")
+    assert verify(store).damaged == {}, "made, and never published"
+    tasks.publish_export({"workspace": str(tmp_path), "run_id": "r"}, "exports/a")
+    assert verify(store).damaged == {}
+    (tmp_path / "exports" / "current.json").unlink()
+    assert "is missing" in verify(store).damaged["exports/current.json"][0]
+    tasks.publish_export({"workspace": str(tmp_path), "run_id": "r"}, "exports/a")
+    told = (tmp_path / "exports" / "current.json").read_text()
+    (tmp_path / "exports" / "current.json").write_text(told.replace("exports/a", "exports/b"))
+    assert "does not fit its own digest" in verify(store).damaged["exports/current.json"][0]

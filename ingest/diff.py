@@ -115,4 +115,4 @@ def doubt(before: Path, after: Path) -> str | None:
 def _newest(directory: Path) -> int:
     """When the newest note was written, by the notes or by the status history, which may be whole where notes are not."""
     tables = [snapshot.read_table(directory, name, ["createdAtMillis"]) for name in ("notes", "note_status_history")]
-    return max(int(table.collect()["createdAtMillis"].max() or 0) for table in tables)  # type: ignore[arg-type]
+    return max(snapshot.newest_time(table) or 0 for table in tables)

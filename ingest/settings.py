@@ -48,5 +48,7 @@ class IngestSettings:
     conflicting_rows: Level = "warned"
     # Words that are new in a column with a fixed vocabulary: each is read as an empty cell.
     unknown_words: Level = "warned"
+    # Notes or ratings dated long after all others: no cut, age or window goes by them.
+    future_dates: Level = "warned"
     # Notes of the workspace's snapshot before that are gone in such a number that no deletion explains it.
     shrunk: Level = "warned"

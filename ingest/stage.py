@@ -10,6 +10,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -164,6 +165,7 @@ def ingest(
         _ingest_posts(work, post_file, source)
         _ingest_ratings(work, shards.get("ratings", []))
         _reconcile(work)
+        _doubt_dates(work)
         work.rejects.write(out, settings.sort_memory_mb)
         _tell_rejects(work)
         counts = _counts(work)
@@ -971,6 +973,22 @@ def _reconcile(run: _Run) -> None:
             run.doubt("lacking_notes", f"{text}: more than deleted notes explain, a notes file is probably missing")
         elif lacking > 0.01:
             run.tell(f"{text}: deleted since, as a rule")
+
+
+def _doubt_dates(run: _Run) -> None:
+    """Rows that are dated after everything plausible."""
+    for name in ("notes", "ratings"):
+        times = snapshot.read_table(run.out, name, ["createdAtMillis"])
+        newest = snapshot.newest_time(times)
+        late = times.filter(pl.col("createdAtMillis") > (newest or 0)).select(pl.len(), last=pl.max("createdAtMillis"))
+        n, last = late.collect(engine="streaming").row(0)
+        if n:
+            until, then = (datetime.fromtimestamp(t / 1000, UTC).date() for t in (newest or 0, last))
+            run.doubt(
+                "future_dates",
+                f"{name}: {n:,} row{'s are' if n > 1 else ' is'} dated long after all others, up to {then}; the others end on {until}. "
+                "No age and no window goes by them; compare their createdAtMillis with the file",
+            )
 
 
 def _tell_rejects(run: _Run) -> None:

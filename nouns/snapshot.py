@@ -268,14 +268,18 @@ _WEEK_MS = 7 * 86_400_000
 def newest_time(table: pl.LazyFrame) -> int | None:
     """When the newest row of a table was created, by its column createdAtMillis; None for a table without times.
 
-    Rows dated in the future say nothing: up to one row in a hundred that comes more than a week after all others is left out. So
-    the rule needs no clock, and a snapshot has the same newest time whenever it is read. Rows after it are those to tell of.
+    Rows dated in the future say nothing: up to one row in a hundred that comes more than a week after all others is left out, and
+    of eight rows or more the last where it comes further after the others than those are apart. So the rule needs no clock, and a
+    snapshot has the same newest time whenever it is read. Rows after it are those to tell of.
     """
     times = table.select(pl.col("createdAtMillis").drop_nulls())
     n = int(times.select(pl.len()).collect(engine="streaming").item())
-    few = min(n // 100, 100_000)
+    few = max(min(n // 100, 100_000), 1)
     last = times.top_k(few + 1, by="createdAtMillis").collect(engine="streaming")["createdAtMillis"].sort().to_numpy()
     gaps = np.flatnonzero(np.diff(last) > _WEEK_MS)
+    if n < 100 and len(gaps):
+        span = last[0] - int(times.select(pl.col("createdAtMillis").min()).collect().item())
+        gaps = gaps if n >= 8 and last[1] - last[0] > span else gaps[:0]
     return int(last[gaps[0] if len(gaps) else -1]) if n else None
 
 

@@ -39,6 +39,7 @@ from matrix_factorization.score.weighting import quality_weights
 from matrix_factorization.settings import FitRatersSettings
 from matrix_factorization.solve.exact import ExactSolver, Factorization
 from nouns.errors import InputError
+from nouns.snapshot import newest_time
 from nouns.x import CAPTURE_SHARE
 
 DAY_MILLIS = 24 * 3600 * 1000
@@ -478,7 +479,7 @@ def most_active_raters(events: RatingEvents, quantile: float = 0.999, days: tupl
     active = np.zeros(len(events.rater_ids), bool)
     if len(events.created_at) == 0:
         return active
-    newest = int(events.created_at.max())
+    newest = newest_time(pl.LazyFrame({"createdAtMillis": events.created_at})) or 0
     for span in days:
         recent = events.rater_index[events.created_at > newest - span * DAY_MILLIS]
         counts = np.bincount(recent, minlength=len(active))

@@ -12,6 +12,7 @@ import polars as pl
 
 from nouns.post import Note
 from nouns.run import Run
+from nouns.snapshot import newest_time, read_table
 from nouns.stage import Counts, Tools
 from nouns.tables import polars
 from synthesis.cluster.cluster import AverageLinkage, Clustered, Story, claim_text, find_stories, stance_of
@@ -51,7 +52,7 @@ def cluster_notes(
     notes = notes_of_rows(table)
     locked = dict(zip(table["note_id"].to_list(), table["locked"].fill_null(False).to_list(), strict=True))
     not_needed = _not_needed(snapshot)
-    newest_of_all = max((note.created_at or 0 for note in notes), default=0)
+    newest_of_all = newest_time(read_table(snapshot, "notes", ["createdAtMillis"])) or 0
     progress("embedding notes", 0, len(notes))
     texts = [clean_text(note.text) for note in notes]
     claims = [claim_text(note.text) for note in notes]

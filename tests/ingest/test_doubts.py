@@ -313,6 +313,26 @@ def test_lines_with_the_same_key_and_other_contents_are_warned_of(tmp_path):
     assert_said(said, "told", "6 lines left out, duplicate")
 
 
+@pytest.mark.parametrize("table", ["notes", "ratings"])
+@pytest.mark.parametrize("n", [30, 400])
+def test_a_row_that_is_dated_in_the_future_is_warned_of(tmp_path, table, n):
+    header, lines = (NOTE_HEADER, note_rows()) if table == "notes" else (RATING_HEADER, rating_rows(n))
+    place = header.split().index("createdAtMillis")
+    lines = [list(row) for row in (lines if table == "ratings" else [*lines, *lines])]
+    if table == "notes":
+        for k, row in enumerate(lines):
+            row[0] = row[0] + 7 * k
+    lines[1][place] = 2_500_000_000_000
+    source = folder(tmp_path / "in", **{f"{table}__00000": tsv(header, *lines)})
+    said = notices(tmp_path, source)
+    assert_said(said, "warned", f"{table}: 1 row is dated", "2049-03-22")
+    (tmp_path / "snapshot").rename(tmp_path / "first")
+    strict = IngestSettings(future_dates="refused")
+    assert "refused" not in dict(notices(tmp_path, folder(tmp_path / "again"), settings=strict))
+    (tmp_path / "snapshot").rename(tmp_path / "second")
+    assert_said(notices(tmp_path, source, settings=strict), "refused", "2049-03-22", "future_dates")
+
+
 def test_ratings_of_notes_that_are_not_there_are_warned_of(tmp_path):
     source = folder(
         tmp_path / "in",

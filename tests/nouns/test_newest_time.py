@@ -26,6 +26,9 @@ def test_what_comes_within_a_week_or_in_numbers_is_the_newest():
     assert newest_time(table([*steady, *(300 * DAY + i for i in range(20))])) == 300 * DAY + 19
     assert newest_time(table([5, 900 * DAY])) == 900 * DAY, "of two rows neither stands out"
     assert newest_time(table([])) is None
+    sparse = [i * 20 * DAY for i in range(12)]
+    assert newest_time(table(sparse)) == sparse[-1]
+    assert newest_time(table([*sparse, 9000 * DAY])) == sparse[-1]
 
 
 def test_a_rating_dated_in_the_future_does_not_keep_a_jury_in_office(tmp_path):

@@ -35,6 +35,21 @@ STATUSES = (
     "NEEDS_YOUR_HELP",
 )
 
+# Columns whose words are kept as they stand, with the words that X's code knows (communitynotes constants.py).
+KEPT_WORDS: dict[str, dict[str, tuple[str, ...]]] = {
+    "note_status_history": dict.fromkeys(
+        ("currentCoreStatus", "currentExpansionStatus", "currentGroupStatus", "currentMultiGroupStatus"), STATUSES
+    ),
+    "user_enrollment": {
+        "enrollmentState": (
+            "newUser", "earnedIn", "atRisk", "earnedOutNoAcknowledge", "earnedOutAcknowledged", "removed", "apiTestUser", "apiEarnedIn",
+            "apiEarnedOut",
+        ),
+        "modelingPopulation": ("CORE", "EXPANSION", "EXPANSION_PLUS"),
+    },
+    "ratings": {"ratingSourceBucketed": ("DEFAULT", "POPULATION_SAMPLED")},
+}  # fmt: skip
+
 
 @dataclass(frozen=True)
 class Column:

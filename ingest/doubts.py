@@ -30,6 +30,10 @@ _FORMS = {
     ".txt": "named .txt; rename it to .tsv if it is X's file",
 }
 _FLOAT_BITS = 53
+FLOAT_ID = re.compile(r"\d+\.\d*([eE]\+?\d+)?|\d+[eE]\+?\d+")
+"""An id as programs write it that hold numbers as floats."""
+SWALLOWED = r'\n"?[1-9]\d{14,19}"?[,;|]'
+"""The start of a line of a posts table inside of a text."""
 _FEWEST_IDS = 8
 
 

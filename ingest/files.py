@@ -345,6 +345,13 @@ def blocks(reading: Reading, block_bytes: int, max_line_bytes: int) -> Iterator[
     ) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise InputError(f"{shard.label} can't be read: {error.strerror} ({shard.path}).") from error
+        with shard.path.open("rb") as file:
+            start = file.read(24)
+        if not start.startswith(_MAGIC.get(shard.compression, b"")):
+            raise InputError(
+                f"{shard.label} is no {shard.compression} file, whatever its name says: it starts with {start!r}. If it is X's "
+                "text, rename it to end in .tsv; otherwise download it again."
+            ) from error
         raise InputError(
             f"{shard.label} can't be decompressed as {shard.compression} (after {reading.bytes:,} bytes of text): "
             f"{error}. It is cut short or damaged; compare its size with the server's and download it again."
@@ -432,6 +439,11 @@ def refuse_long_line(shard: Shard, length: int, line: int, start: bytes, limit: 
         )
 
 
+_MAGIC = {"gzip": b"\x1f\x8b", "zstd": b"\x28\xb5\x2f\xfd", "bz2": b"BZh", "xz": b"\xfd7zXZ"}
+_SEPARATORS = {",": "commas", ";": "semicolons", "|": "vertical bars"}
+_OTHER_TEXTS = {"<": "HTML or XML, such as a server's error page", "{": "JSON, such as a server's error", "version https://git-lfs": "a pointer of Git LFS to the file, not the file"}  # fmt: skip
+
+
 def _header(line: bytes, reading: Reading) -> tuple[str, ...]:
     label = reading.shard.label
     if line[:2] in (b"\xff\xfe", b"\xfe\xff"):
@@ -462,9 +474,13 @@ def _header(line: bytes, reading: Reading) -> tuple[str, ...]:
             f"{label} was written with quotes around its cells: its first line is {text[:60]!r}. X's files have none; use "
             "the file as published, or write it without quoting."
         )
-    if len(names) == 1 and names[0].count(",") >= 2:
+    for start, what in _OTHER_TEXTS.items():
+        if text.lstrip().startswith(start):
+            raise InputError(f"{label} is {what}: it starts with {text[:60]!r}. Download the file again.")
+    separator = max(_SEPARATORS, key=text.count)
+    if len(names) == 1 and text.count(separator) >= 2:
         raise InputError(
-            f"{label} is separated by commas, not by tabs: its first line is {text[:80]!r}. X's files are "
+            f"{label} is separated by {_SEPARATORS[separator]}, not by tabs: its first line is {text[:80]!r}. X's files are "
             "tab-separated without quotes; use them as published."
         )
     if names[0].isdigit() and len(names[0]) > 6:

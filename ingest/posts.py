@@ -181,6 +181,11 @@ def _delimited(path: Path, label: str, head: bytes) -> Iterator[tuple[pa.Table, 
     delimiter = max("\t,;|", key=header.count)
     names = [name.strip().strip('"') for name in header.split(delimiter)]
     post_columns(names, label)
+    if repeated := sorted({name for name in names if names.count(name) > 1}):
+        raise InputError(
+            f"The header of {label} names {', '.join(map(repr, repeated))} more than once, so that it is not clear which one to read. Give one of "
+            "them another name."
+        )
 
     def keep_count(row: Any) -> str:
         bad.append((row.number or 0, (row.text or "")[:200]))

@@ -21,8 +21,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ingest.as_of import enrollment_as_of, statuses_as_of
-from ingest.columns import SPECS, Column, Matching, match_columns
-from ingest.doubts import look_swapped, missing_shards, quoted, rounding_of
+from ingest.columns import KEPT_WORDS, SPECS, Column, Matching, match_columns
+from ingest.doubts import FLOAT_ID, SWALLOWED, look_swapped, missing_shards, quoted, rounding_of
 from ingest.files import (
     EXPECTED_NAMES,
     Block,
@@ -166,6 +166,7 @@ def ingest(
         _ingest_ratings(work, shards.get("ratings", []))
         _reconcile(work)
         _doubt_dates(work)
+        _doubt_kept_words(work)
         work.rejects.write(out, settings.sort_memory_mb)
         _tell_rejects(work)
         counts = _counts(work)
@@ -301,10 +302,15 @@ def _report_words(run: _Run, name: str, n_in: int) -> None:
         shown = ", ".join(repr(word[:60]) for word in words[:5]) + (" ..." if len(words) > 5 else "")
         others = {key: value for key, value in vocabularies.items() if value != vocabularies[column]}
         if n > run.settings.max_rejected_share * n_in and look_swapped(words, others):
+            plain = [word.strip("\"' ") for word in words]
+            known = set(vocabularies[column])
+            if all(word.upper() in known or not word for word in plain):
+                cause = f"They are X's words {'in quotation marks' if known & set(plain) or not any(plain) else 'in other letters'}: use the file as published."
+            else:
+                cause = "They do not look like new words either: compare the header with the first rows (columns may be swapped or shifted)."
             raise InputError(
                 f"{n:,} of {n_in:,} cells of {column} in {name} are none of X's words: {shown}; expected "
-                f"{', '.join(vocabularies[column])}. They do not look like new words either: compare the header with the "
-                "first rows (columns may be swapped or shifted)."
+                f"{', '.join(vocabularies[column])}. {cause}"
             )
         lost = "; where no older box is ticked either, the row holds no rating" if column == "helpfulnessLevel" else ""
         rows = f"{n:,} row{'s' * (n > 1)}"
@@ -637,6 +643,15 @@ def _ingest_posts(run: _Run, path: Path | None, source: Path) -> None:
         return
     _doubt_ids(run, "posts", "tweetId")
     _doubt_texts(run, "posts", "text")
+    swallowed = (
+        snapshot.read_table(run.out, "posts", ["text"]).filter(pl.col("text").str.contains(SWALLOWED)).select(pl.len())
+    )
+    if n := swallowed.collect().item():
+        run.doubt(
+            "quoted_texts",
+            f"{n:,} text{'s' if n > 1 else ''} in {label} hold{'' if n > 1 else 's'} whole further lines, each with an id of its own: a quotation mark "
+            "is opened there and not closed. The posts of those lines are lost; write the file with quotes doubled, or as JSON lines",
+        )
     of_notes = snapshot.read_table(run.out, "posts", ["tweetId"]).join(
         snapshot.read_table(run.out, "notes", ["tweetId"]), on="tweetId", how="semi"
     )
@@ -660,6 +675,10 @@ def _ingest_posts(run: _Run, path: Path | None, source: Path) -> None:
 
 def _ingest_ratings(run: _Run, shards: list[Shard]) -> None:
     """Ratings: too many for memory as text, so they pass through records of numbers (see ingest_ratings)."""
+    if not shards:
+        run.tell(
+            "There is no ratings file: nothing can be fitted on this snapshot, only parameters or a jury taken over"
+        )
     raters = RaterNumbers()
     runs = RatingRuns(run.scratch, run.settings.run_rows)
     suggestions = [snapshot.SCHEMAS["suggestions"].empty_table()]
@@ -929,18 +948,19 @@ def _refuse_unreadable(run: _Run, name: str, n_in: int, shards: list[Shard]) -> 
     limit = run.settings.max_rejected_share
     if n_in == 0 or bad <= limit * n_in:
         return
-    reasons = []
+    reasons, hint = [], "compare the header with the first rows (columns may be swapped, shifted or in another unit)."
     for (table, reason, column), (n, file, line, value) in sorted(
         run.rejects.examples.items(), key=lambda item: (-item[1][0], item[0])
     ):
         if table == name and reason not in HARMLESS:
+            if reason == "bad_id" and FLOAT_ID.fullmatch(value):
+                hint = "these ids went through floating-point numbers, which cut their last digits; write them as integers or text from the start."
             where = f" in {column}" if column else ""
             reasons.append(f"{reason}{where}: {n:,} lines, the first {file} line {line} with {value[:60]!r}")
     raise InputError(
         f"{bad:,} of {n_in:,} data lines of {name} ({labels}) can't be read, more than ingest.max_rejected_share = "
         f"{limit:.0%} allows. {'; '.join(reasons[:4])}. Expected 64-bit ids, times in milliseconds, X's words for "
-        "ratings, classifications and statuses, and as many cells as the header has columns: compare the header with the "
-        "first rows (columns may be swapped, shifted or in another unit)."
+        f"ratings, classifications and statuses, and as many cells as the header has columns: {hint}"
     )
 
 
@@ -973,6 +993,25 @@ def _reconcile(run: _Run) -> None:
             run.doubt("lacking_notes", f"{text}: more than deleted notes explain, a notes file is probably missing")
         elif lacking > 0.01:
             run.tell(f"{text}: deleted since, as a rule")
+
+
+def _doubt_kept_words(run: _Run) -> None:
+    """Words that X's code does not know in columns that keep what they hold."""
+    for name, columns in KEPT_WORDS.items():
+        for column, known in columns.items():
+            words = snapshot.read_table(run.out, name, [column]).filter(
+                pl.col(column).is_not_null() & ~pl.col(column).cast(pl.String).is_in(["", *known])
+            )
+            found = words.group_by(pl.col(column).cast(pl.String)).len().sort("len", column, descending=[True, False]).collect(engine="streaming")  # fmt: skip
+            if found.height:
+                shown = ", ".join(repr(word[:60]) for word in found[column].head(5)) + (
+                    " ..." if found.height > 5 else ""
+                )
+                run.doubt(
+                    "unknown_words",
+                    f"{name}: {column} holds words that are not known here in {found['len'].sum():,} rows: {shown}. They were kept as they "
+                    "stand, and count as none of the known ones",
+                )
 
 
 def _doubt_dates(run: _Run) -> None:

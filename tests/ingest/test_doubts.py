@@ -384,3 +384,82 @@ def test_a_table_that_is_gone_is_named_as_a_cause(tmp_path):
     one, _ = run(tmp_path, folder(tmp_path / "one"), "a")
     two, _ = run(tmp_path, folder(tmp_path / "two", ratings__00000=""), "b")
     assert any(cause.startswith("ratings: the second has none") for cause in compare(one, two)["causes"])
+
+
+HEAD, *LINES = RATINGS.splitlines()
+
+
+def each_cell(place: int, change) -> str:
+    """The ratings with one cell of every line changed."""
+    made = [line.split("\t") for line in LINES]
+    return "\n".join([HEAD, *("\t".join(change(c) if k == place else c for k, c in enumerate(row)) for row in made)]) + "\n"  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (RATINGS.replace("\t", ";"), "separated by semicolons"),
+        (RATINGS.replace("\t", "|"), "separated by vertical bars"),
+        ("<!DOCTYPE html><html><body>403 Forbidden</body></html>", "HTML or XML"),
+        ("<?xml version='1.0'?><Error><Code>AccessDenied</Code></Error>", "HTML or XML"),
+        ('{"error": "rate limited"}', "JSON"),
+        ("version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n", "Git LFS"),
+        (each_cell(4, lambda word: f'"{word}"'), "X's words in quotation marks"),
+        (each_cell(4, str.lower), "X's words in other letters"),
+        (each_cell(0, lambda number: f"{number}.0"), "floating-point numbers"),
+        (each_cell(0, lambda number: f"{float(number):.4E}"), "floating-point numbers"),
+        (each_cell(2, lambda time: str(int(time) // 1000)), "in another unit"),
+        (RATINGS.replace("\n", "\r"), "carriage returns"),
+        (RATINGS.encode("utf-16"), "UTF-16"),
+        (gzip.compress(RATINGS.encode()), "compressed data"),
+        (b"\0" * 512, "NUL bytes"),
+    ],
+)
+def test_ratings_that_are_something_else_are_refused_for_what_they_are(tmp_path, content, words):
+    source = folder(tmp_path / "in", ratings__00000="")
+    (source / "ratings-00000.tsv").write_bytes(content if isinstance(content, bytes) else content.encode())
+    assert_said(notices(tmp_path, source), "refused", words)
+
+
+@pytest.mark.parametrize("ending", ["gz", "zst", "bz2", "xz"])
+def test_a_plain_text_that_is_named_like_a_compressed_one_is_told_from_a_damaged_file(tmp_path, ending):
+    source = folder(tmp_path / "in", ratings__00000="")
+    (source / f"ratings-00000.tsv.{ending}").write_text(RATINGS)
+    assert_said(notices(tmp_path, source), "refused", "whatever its name says", "rename it")
+
+
+@pytest.mark.parametrize(
+    ("table", "column"),
+    [
+        ("userEnrollment", "enrollmentState"),
+        ("userEnrollment", "modelingPopulation"),
+        ("noteStatusHistory", "currentCoreStatus"),
+        ("noteStatusHistory", "currentMultiGroupStatus"),
+        ("ratings", "ratingSourceBucketed"),
+    ],
+)
+def test_an_unknown_word_in_a_column_that_keeps_its_words_is_warned_of(tmp_path, table, column):
+    if table == "ratings":
+        content = "\n".join([f"{HEAD}\t{column}", *(f"{line}\tMOON" for line in LINES)]) + "\n"
+    elif table == "userEnrollment":
+        content = tsv(f"participantId {column}", ("A", "MOON"), ("B", ""))
+    else:
+        content = tsv(f"{HISTORY_HEADER} {column}", *[(note, 1_700_000_000_000, STATUS, "", "MOON") for note in NOTES])
+    source = folder(tmp_path / "in", **{f"{table}__00000": content})
+    assert_said(notices(tmp_path, source), "warned", column, "'MOON'")
+
+
+def test_a_posts_table_with_a_quotation_mark_that_is_not_closed_is_warned_of(tmp_path):
+    (tmp_path / "p.csv").write_text("tweetId,text\n" + "".join(f'{post},"open {post}\n' for post in POST_IDS))
+    assert_said(notices(tmp_path, folder(tmp_path / "in"), posts=tmp_path / "p.csv"), "warned", "not closed")
+
+
+def test_a_posts_table_that_names_a_column_twice_is_refused(tmp_path):
+    (tmp_path / "p.csv").write_text("tweetId,text,text\n" + "".join(f"{post},a,b\n" for post in POST_IDS))
+    assert_said(
+        notices(tmp_path, folder(tmp_path / "in"), posts=tmp_path / "p.csv"), "refused", "'text' more than once"
+    )
+
+
+def test_a_folder_without_ratings_says_so(tmp_path):
+    assert_said(notices(tmp_path, folder(tmp_path / "in", ratings__00000="")), "told", "There is no ratings file")

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 import polars as pl
 
 from nouns.snapshot import read_table
+from texts.note import canonical_url
 
 MANY_POSTS = 5  # posts under which one and the same text or link is a template, not a request
 FEWEST_LETTERS = 8  # a shorter suggestion says nothing
@@ -20,9 +21,6 @@ FEWEST_WITHOUT_SPACES = 4  # the same in scripts without blanks between words, w
 _WITHOUT_SPACES = re.compile(
     "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\U00020000-\U0003ffff]"
 )
-_TRACKING = re.compile(
-    r"(utm_[^=]*|fbclid|gclid|si|s|t|ref)(=.*)?", re.I
-)  # parts of a query that don't change the page
 
 # The feeds in which X showed a request, the choosiest first: how far it got says how many asked, which X does not publish.
 FEEDS = {
@@ -49,7 +47,7 @@ def ranked_requests(snapshot: Path) -> list[dict[str, Any]]:
         said, links = _read(row["suggestions"], row["sourceLinks"])
         asked[row["tweetId"]] = said, links
         for text in (*said, *links):
-            posts_of[_key(text)].add(row["tweetId"])
+            posts_of[_template(text)].add(row["tweetId"])
     notes = read_table(snapshot, "notes", ["noteId", "tweetId"])
     status = read_table(snapshot, "note_status_history", ["noteId", "currentStatus"])
     there = notes.join(status, on="noteId", how="left").group_by("tweetId").agg(
@@ -64,7 +62,7 @@ def ranked_requests(snapshot: Path) -> list[dict[str, Any]]:
             distinct: dict[str, str] = {}
             for text in texts:
                 distinct.setdefault(_key(text, numbers=True), text)
-            good = [text for text in distinct.values() if len(posts_of[_key(text)]) < MANY_POSTS]
+            good = [text for text in distinct.values() if len(posts_of[_template(text)]) < MANY_POSTS]
             spam += len(distinct) - len(good)
             kept.append(good)
         times = [row[feed] for feed in FEEDS if row[feed] is not None]
@@ -136,6 +134,9 @@ def _key(text: str, numbers: bool = False) -> str:
     """Equal for texts that differ in case, marks and blanks alone (without `numbers`: and in digits), and for links to one page."""
     if not _is_link(text):
         return " ".join(re.findall(r"\w+" if numbers else r"[^\W\d]+", text.lower()))
-    parts = urlsplit(text)
-    query = "&".join(part for part in parts.query.split("&") if part and not _TRACKING.fullmatch(part))
-    return f"{parts.scheme}://{parts.netloc.lower()}{parts.path.rstrip('/')}?{query}"
+    return canonical_url(text)
+
+
+def _template(text: str) -> str:
+    """Equal for texts and links that one sender spreads: links that differ in who sent the reader, as `ref` says, are one."""
+    return _key(re.sub(r"(?<=[?&])ref=[^&#]*&?", "", text, flags=re.I) if _is_link(text) else text)

@@ -216,7 +216,7 @@ def _looks_like_host(host: str, tld: str, *, has_path: bool) -> bool:
 
 _TRACKING = re.compile(
     r"^(?:utm_\w*|fbclid|gclid|dclid|msclkid|igshid|igsh|mc_cid|mc_eid|ref_src|ref_url|cmpid|ocid|smid|smtyp|taid|"
-    r"guccounter|guce_referrer|guce_referrer_sig|share|ref|sref|s_cid|ns_mchannel|ns_source|ns_campaign|feature|si)$",
+    r"guccounter|guce_referrer|guce_referrer_sig|share|sref|s_cid|ns_mchannel|ns_source|ns_campaign|feature|si)$",
     re.IGNORECASE,
 )
 _SAME_HOST = {
@@ -287,7 +287,7 @@ def canonical_url(url: str) -> str:
         pairs = [(query, "")]
     if host == "youtu.be" and path.count("/") == 1:
         pairs, host, path = [("v", path[1:]), *pairs], "youtube.com", "/watch"
-    drop_short = {"s", "t", "cxt"} if host == "x.com" else {"t"} if host == "youtube.com" else set()
+    drop_short = {"s", "t", "cxt", "ref"} if host == "x.com" else {"t"} if host == "youtube.com" else set()
     kept = sorted((k, v) for k, v in pairs if not _TRACKING.match(k) and k not in drop_short)
     encoded = "?" + urlencode(kept, errors="surrogateescape") if kept else ""
     return f"{scheme}://{credentials + mark}{host}{':' + port if port else ''}{path}{encoded}"

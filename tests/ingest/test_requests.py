@@ -95,9 +95,19 @@ def test_addresses_that_differ_in_their_query_are_different_pages(tmp_path):
 
 def test_tracking_parts_the_fragment_and_the_case_of_the_host_make_no_new_page(tmp_path):
     first = "https://a.example/P?v=1"
-    copies = ["HTTPS://A.example/P/?utm_source=x&v=1&fbclid=9", f"{first}&si=3&t=4#top", f"{first}&ref=me&gclid=1&s=20"]
-    other = "https://a.example/p?v=1"
-    assert ranked_rows(tmp_path, request(1, links=[first, *copies, other]))[1]["links"] == [first, other]
+    copies = ["HTTPS://A.example/P/?utm_source=x&v=1&fbclid=9", f"{first}&si=3#top", f"{first}&gclid=1"]
+    others = ["https://a.example/p?v=1", f"{first}&t=4", f"{first}&s=20", f"{first}&ref=main"]
+    assert ranked_rows(tmp_path, request(1, links=[first, *copies, *others]))[1]["links"] == [first, *others]
+
+
+def test_what_x_adds_to_links_of_its_own_makes_no_new_page(tmp_path):
+    first = "https://x.com/a/status/1"
+    copies = [
+        "https://twitter.com/a/status/1?s=20&t=AbC",
+        f"{first}?ref=share",
+        "https://mobile.twitter.com/a/status/1?s=09",
+    ]
+    assert ranked_rows(tmp_path, request(1, links=[first, *copies]))[1]["links"] == [first]
 
 
 def test_what_was_said_is_one_clean_line_and_links_lead_where_they_seem_to(tmp_path):

@@ -13,7 +13,6 @@ from urllib.parse import urlsplit
 import polars as pl
 
 from nouns.snapshot import read_table
-from texts.note import canonical_url
 
 MANY_POSTS = 5  # posts under which one and the same text or link is a template, not a request
 FEWEST_LETTERS = 8  # a shorter suggestion says nothing
@@ -21,6 +20,10 @@ FEWEST_WITHOUT_SPACES = 4  # the same in scripts without blanks between words, w
 _WITHOUT_SPACES = re.compile(
     "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\U00020000-\U0003ffff]"
 )
+
+_TRACKING = re.compile(r"(utm_[^=]*|fbclid|gclid|si)(=.*)?", re.I)  # parts of a query that don't change the page
+_TRACKING_ON_X = re.compile(r"(s|t|ref|cxt)(=.*)?", re.I)
+_X_HOSTS = ("x.com", "twitter.com", "www.x.com", "www.twitter.com", "mobile.x.com", "mobile.twitter.com")
 
 # The feeds in which X showed a request, the choosiest first: how far it got says how many asked, which X does not publish.
 FEEDS = {
@@ -134,7 +137,14 @@ def _key(text: str, numbers: bool = False) -> str:
     """Equal for texts that differ in case, marks and blanks alone (without `numbers`: and in digits), and for links to one page."""
     if not _is_link(text):
         return " ".join(re.findall(r"\w+" if numbers else r"[^\W\d]+", text.lower()))
-    return canonical_url(text)
+    parts = urlsplit(text)
+    host, on_x = parts.netloc.lower(), parts.netloc.lower() in _X_HOSTS
+    kept = [
+        part
+        for part in parts.query.split("&")
+        if part and not _TRACKING.fullmatch(part) and not (on_x and _TRACKING_ON_X.fullmatch(part))
+    ]
+    return f"{parts.scheme}://{'x.com' if on_x else host}{parts.path.rstrip('/')}?{'&'.join(kept)}"
 
 
 def _template(text: str) -> str:

@@ -5,6 +5,7 @@ So what a note is worth follows from its own ratings, and a day's new fit moves 
 
 from __future__ import annotations
 
+import functools
 import json
 from pathlib import Path
 
@@ -34,26 +35,30 @@ def known_raters(parameters: Path, jury: Path | None = None) -> pl.LazyFrame:
 
     The sign of a fit's factors is a convention and its level is shared with mu: both are taken from the raters that the two have in common.
     """
+    tables = [Path(parameters) / "raters.parquet", *([jury / "raters.parquet"] if jury is not None else [])]
+    if not tables[0].is_file():
+        scan_parameters(parameters, "raters")  # says what is missing
+    return _raters(tuple((table.resolve(), table.stat().st_mtime_ns) for table in tables)).lazy()
+
+
+@functools.lru_cache(maxsize=1)
+def _raters(tables: tuple[tuple[Path, int], ...]) -> pl.DataFrame:
+    """The raters of a fit, or of a fit and a jury; read once, however many shards ask."""
     columns = ["raterParticipantId", pl.col("intercept").cast(pl.Float64), pl.col("factor1").cast(pl.Float64)]
-    fitted = scan_parameters(parameters, "raters").select(columns).drop_nulls()
-    if jury is None:
+    fitted, *own = (pl.read_parquet(path).select(columns).drop_nulls() for path, _ in tables)
+    if not own:
         return fitted.with_columns(known=pl.lit(True))
-    own = pl.scan_parquet(jury / "raters.parquet").select(columns).drop_nulls()
-    both = own.join(fitted, on="raterParticipantId", suffix="_run")
-    level, sign = (
-        both.select(
-            (pl.col("intercept") - pl.col("intercept_run")).mean().fill_null(0.0),
-            (pl.col("factor1") * pl.col("factor1_run")).sum(),
-        )
-        .collect()
-        .row(0)
-    )
+    both = own[0].join(fitted, on="raterParticipantId", suffix="_run")
+    level, sign = both.select(
+        (pl.col("intercept") - pl.col("intercept_run")).mean().fill_null(0.0),
+        (pl.col("factor1") * pl.col("factor1_run")).sum(),
+    ).row(0)
     in_steps = [
         (value / UNKNOWN_STEP).round() * UNKNOWN_STEP
         for value in (pl.col("intercept") + level, pl.col("factor1") * (-1.0 if sign < 0 else 1.0))
     ]
-    others = fitted.join(own, on="raterParticipantId", how="anti").with_columns(in_steps)
-    return pl.concat([own.with_columns(known=pl.lit(True)), others.with_columns(known=pl.lit(False))])
+    others = fitted.join(own[0], on="raterParticipantId", how="anti").with_columns(in_steps)
+    return pl.concat([own[0].with_columns(known=pl.lit(True)), others.with_columns(known=pl.lit(False))])
 
 
 def read_ratings(snapshot: Path, raters: pl.LazyFrame, ids: pl.Series) -> pl.DataFrame:

@@ -104,7 +104,7 @@ class Machine:
         if not len(placed):
             raise InputError(f"Post {post_id} has no notes in {clusters.parent.name}.")
         ids = placed["note_id"].unique().to_list()
-        table = note_table(snapshot, self.parameters).filter(pl.col("note_id").is_in(ids)).collect()
+        table = note_table(snapshot, self.parameters, ids).collect()
         notes = {note.note_id: note for note in notes_of_rows(table)}
         lent = set(placed.filter(pl.col("borrowed"))["note_id"].to_list())
         wanted = ["noteId", "raterParticipantId", "createdAtMillis", "helpfulness", "notHelpfulNoteNotNeeded"]

@@ -36,8 +36,8 @@ def read_posts(snapshot: Path, post_ids: Sequence[int]) -> dict[int, Post]:
     return found
 
 
-def note_table(snapshot: Path, parameters: Path | None) -> pl.LazyFrame:
-    """All notes with status and fitted parameters; one row per note, sorted by note id.
+def note_table(snapshot: Path, parameters: Path | None, ids: Sequence[int] | None = None) -> pl.LazyFrame:
+    """Notes (all, or `ids` alone) with status and fitted parameters; one row per note, sorted by note id.
 
     Columns: note_id, post_id, text, classification, created_at, status, locked, intercept, factor1, n_ratings,
     net_helpful_negative, net_helpful_positive.
@@ -49,20 +49,19 @@ def note_table(snapshot: Path, parameters: Path | None) -> pl.LazyFrame:
         "classification",
         pl.col("createdAtMillis").alias("created_at"),
     )
-    history = (
-        pl.scan_parquet(snapshot / "note_status_history.parquet")
-        .select(
-            pl.col("noteId").alias("note_id"),
-            pl.col("currentStatus").alias("status"),
-            pl.col("lockedStatus").is_not_null().alias("locked"),
-        )
-        .unique("note_id", keep="last", maintain_order=True)
+    history = pl.scan_parquet(snapshot / "note_status_history.parquet").select(
+        pl.col("noteId").alias("note_id"),
+        pl.col("currentStatus").alias("status"),
+        pl.col("lockedStatus").is_not_null().alias("locked"),
     )
     if parameters is not None and (parameters / "notes.parquet").exists():
         wanted = [name for name in _NO_PARAMETERS if name != "note_id"]
         fitted = pl.scan_parquet(parameters / "notes.parquet").select(pl.col("noteId").alias("note_id"), *wanted)
     else:
         fitted = pl.LazyFrame(schema=_NO_PARAMETERS)
+    if ids is not None:  # each table by itself: the filter of the joined one would not reach all of them
+        notes, history, fitted = (t.filter(pl.col("note_id").is_in(list(ids))) for t in (notes, history, fitted))
+    history = history.unique("note_id", keep="last", maintain_order=True)
     return notes.join(history, on="note_id", how="left").join(fitted, on="note_id", how="left").sort("note_id")
 
 

@@ -257,9 +257,7 @@ def read_items(run: Run, posts: Sequence[int] | None) -> Iterator[PostNotes]:
         .sort("post_id", "note_id")
         .collect()
     )
-    table = (
-        note_table(snapshot, parameters).filter(pl.col("note_id").is_in(placed["note_id"].unique().to_list())).collect()
-    )
+    table = note_table(snapshot, parameters, placed["note_id"].unique().to_list()).collect()
     if parameters is not None and run.has("train_jury"):
         table = with_jury(table, snapshot, parameters, run.path("train_jury"))
     notes = {note.note_id: note for note in notes_of_rows(table)}

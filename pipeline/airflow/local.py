@@ -10,17 +10,26 @@ import json
 import os
 import secrets
 import signal
+import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
 
-SERVICES = ("api-server", "dag-processor", "scheduler", "triggerer")
+SERVICES = {
+    "api-server": "api-server --apps core",
+    "task-api-server": "api-server --apps execution",
+    "dag-processor": "dag-processor",
+    "scheduler": "scheduler",
+    "triggerer": "triggerer",
+}
+"""The parts, each with its `airflow` command. People and tasks have a server each: one process for both waits for itself on SQLite,
+where a task's open transaction cannot end while the audit log's own, in the same event loop, waits for it."""
 PATIENCE = 240  # seconds until every part must be at work; the first start compiles
 
 
-def environment_of(home: Path, workspace: Path, port: int) -> dict[str, str]:
-    """What the parts are started with; what is set already stays, but for the address."""
+def environment_of(home: Path, workspace: Path, port: int, task_port: int) -> dict[str, str]:
+    """What the parts are started with; what is set already stays, but for the addresses."""
     from pipeline.airflow import home as airflow_home
     from pipeline.console import sample_directory
 
@@ -49,7 +58,7 @@ def environment_of(home: Path, workspace: Path, port: int) -> dict[str, str]:
         "AIRFLOW__API__HOST": "127.0.0.1",
         "AIRFLOW__API__PORT": str(port),
         "AIRFLOW__API__BASE_URL": base,
-        "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{base}/execution/",
+        "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"http://127.0.0.1:{task_port}/execution/",
     }
     airflow_home.prepare(home, environment)
     if not passwords.exists():
@@ -68,7 +77,8 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=8080)
     arguments = parser.parse_args()
     home = Path(arguments.airflow_home)
-    environment = environment_of(home, Path(arguments.workspace), arguments.port)
+    task_port = free_port()
+    environment = environment_of(home, Path(arguments.workspace), arguments.port, task_port)
     if taken(arguments.port):
         say(f"error: port {arguments.port} is taken. Stop what uses it, or: make airflow ARGS='--port 8081'")
         sys.exit(2)
@@ -82,15 +92,16 @@ def main() -> None:
         signal.signal(sign, lambda *_: sys.exit(0))
     parts: dict[str, subprocess.Popen[bytes]] = {}
     try:
-        for service in SERVICES:
+        for service, command in SERVICES.items():
+            words = [airflow, *command.split(), *(["--port", str(task_port)] if service == "task-api-server" else [])]
             with (home / f"{service}.log").open("wb") as log:
                 parts[service] = subprocess.Popen(
-                    [airflow, service], env=environment, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+                    words, env=environment, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
                 )
-        say("Airflow: starting its four parts")
+        say(f"Airflow: starting its {len(parts)} parts")
         started, ready = time.monotonic(), False
         while not (ended := {name: part.returncode for name, part in parts.items() if part.poll() is not None}):
-            if not ready and (ready := at_work(arguments.port)):
+            if not ready and (ready := taken(task_port) and at_work(arguments.port)):
                 password = json.loads((home / "passwords.json").read_text())["admin"]
                 say(
                     f"Airflow: {environment['AIRFLOW__API__BASE_URL']}  user admin, password {password}  (stop with Ctrl-C)"
@@ -111,10 +122,15 @@ def main() -> None:
 
 
 def taken(port: int) -> bool:
-    import socket
-
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def free_port() -> int:
+    """A port of 127.0.0.1 that nobody uses at the moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def at_work(port: int) -> bool:

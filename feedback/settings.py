@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from nouns.x import HELPFUL_AT
+
 __all__ = [
     "BuildPairsSettings",
     "CompareWritersSettings",
@@ -41,7 +43,7 @@ class BuildPairsSettings:
     max_one_sided_share: float = 0.25  # pairs of a post in which one side prefers the rejected text, at most
     one_sided: float = 0.05  # helpful share by which a side must prefer the rejected text for that
     max_ties_per_post: int = 4  # ties of one post that are kept, the nearest to even odds first
-    kto_desirable: float = 0.40  # lower bound of the score from which a text is desirable (X's Helpful)
+    kto_desirable: float = HELPFUL_AT  # lower bound of the score from which a text is desirable (X's Helpful)
     kto_desirable_quantile: float = 0.8  # used where no text reaches that bar: best share of judged texts, of this run
     kto_undesirable_quantile: float = 0.2  # worst share of judged texts (failed checks are always undesirable)
     kto_max_ratio: float = 4.0  # texts of the commoner kind for one of the rarer, at most; the rest is left out by hash
@@ -74,7 +76,7 @@ class LearnOutcomesSettings:
 
     minimum_ratings: int = 5  # ratings a text needs in the later snapshot before it says anything (X's)
     minimum_gap: float = 0.05  # difference of real intercepts from which two texts make an outcome-labelled pair
-    helpful_bar: float = 0.40  # X's Helpful
+    helpful_bar: float = HELPFUL_AT  # X's Helpful
     drift_alarm: float = 0.05  # mean error of the score, in intercept units, that is called drift
     match_similarity: float = 0.90  # word-pair overlap from which a published note is taken for our winner
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from nouns.stage import speed
 from nouns.tables import AGGREGATORS
+from nouns.x import HELPFUL_FACTOR
 
 __all__ = [
     "JudgeCandidatesSettings",
@@ -48,7 +49,7 @@ class JudgeCandidatesSettings:
 class SelectWinnersSettings:
     """When a candidate may win. The rules are X's gates, a bar, and being better than what is there."""
 
-    max_factor: float = 0.50  # |note factor| must be below it (X, facts.md section 2)
+    max_factor: float = HELPFUL_FACTOR  # |note factor| must be below it (X, facts.md section 2)
     net_helpful_share: float = 0.05  # helpful minus not helpful on each sign of the factor, share of all jurors (X)
     minimum_score: float = 0.0  # bridging intercept below which nothing wins; 0.40 is X's Helpful
     caution: float = 0.5  # standard deviations (within the post) taken off a score when candidates are ranked

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field
 
 from matrix_factorization.model.penalties import Regularisation
 from nouns.stage import speed
-from nouns.x import X_GLOBAL_INTERCEPT
+from nouns.x import HELPFUL_AT, HELPFUL_FACTOR, X_GLOBAL_INTERCEPT
 
 MOST_EXTRA_FACTORS = 20
 """More are refused: a rater's system grows with the cube, and the pilot data hold one factor in all."""
@@ -32,10 +32,10 @@ SCORING_RULES: dict[str, tuple[frozenset[str], dict[str, float]]] = {
 class StatusSettings:
     # Names in brackets are communitynotes' (mf_base_scorer.py, mf_core_scorer.py). Intercepts in rating units.
     min_ratings: int = 5  # ratings needed for any status [minRatingsNeeded]
-    helpful_intercept: float = 0.40  # [crhThreshold]
+    helpful_intercept: float = HELPFUL_AT  # [crhThreshold]
     helpful_inertia: float = 0.01  # how far a note that is Helpful may fall below before it loses it [inertiaDelta]
     tag_outlier_intercept: float = 0.50  # needed by notes with an outlying not-helpful tag [crhSuperThreshold]
-    largest_factor: float = 0.50  # a Helpful note's factor, absolute [factorThreshold]
+    largest_factor: float = HELPFUL_FACTOR  # a Helpful note's factor, absolute [factorThreshold]
     not_helpful_intercept: float = -0.05  # [crnhThresholdIntercept]
     not_helpful_slope: float = -0.80  # [crnhThresholdNoteFactorMultiplier]
     not_helpful_upper_bound: float = (

@@ -29,6 +29,7 @@ import regex
 
 from nouns.errors import InputError
 from nouns.post import NOT_MISLEADING, Message, Note, Post, Request
+from nouns.x import HELPFUL_AT, HELPFUL_FACTOR
 from synthesis.settings import DraftCandidatesSettings
 from texts.note import clean_text, note_length
 
@@ -423,9 +424,9 @@ def reception(note: Note) -> str:
             return few + "readers of both sides found it rather not helpful"
         return few + f"readers of one side {_found(one)}, readers of the other side {_found(other)}"
     if note.intercept is not None and note.factor is not None:
-        if note.intercept >= 0.40 and abs(note.factor) < 0.50:
+        if note.intercept >= HELPFUL_AT and abs(note.factor) < HELPFUL_FACTOR:
             return "readers of both sides found it helpful"
-        if abs(note.factor) >= 0.50:
+        if abs(note.factor) >= HELPFUL_FACTOR:
             liked = "one side" if note.factor < 0 else "the other side"
             return f"mostly readers of {liked} found it helpful"
         if note.intercept < -0.05 - 0.8 * abs(note.factor):

@@ -29,6 +29,7 @@ ALIASES: dict[str, tuple[str, ...]] = {
     "mediaTypes": ("media_types", "mediaType", "media_type"),
     "altText": ("mediaAltText", "alt_text", "media_alt_text"),
     "quotedText": ("quoted_text", "quoted_tweet_text"),
+    "author": ("authorName", "author_name", "screenName", "screen_name", "username", "userName", "user_name", "handle"),
 }
 _BATCH = 50_000
 
@@ -45,7 +46,7 @@ def post_columns(names: list[str], label: str) -> dict[str, str]:
     if "tweetId" not in found or len(found) == 1:
         raise InputError(
             f"The posts file {label} needs a column tweetId and at least one of text, language, createdAtMillis, "
-            f"mediaTypes, altText, quotedText; it has {', '.join(names)[:300]}."
+            f"mediaTypes, altText, quotedText, author; it has {', '.join(names)[:300]}."
         )
     return found
 

@@ -157,6 +157,7 @@ createdAtMillis int64 when, in milliseconds since 1970
 mediaTypes string photo, video, ... separated by commas
 altText string description of its pictures
 quotedText string text of the post it quotes
+author string name or handle of who wrote it: shown to analysts, part of no prompt and no export
 
 rejects | snapshots/ID | one row or value that ingest refused
 table string! table it was meant for

@@ -35,7 +35,7 @@ from nouns.decisions import text_sha256
 from nouns.tables import arrow
 from nouns.x import HELPFUL_AT, SIDE_EDGES
 
-VERSION = 4
+VERSION = 5
 """Part of the fingerprint: raise it when the files' content changes, and every index is built again."""
 
 POSTS_PER_CHUNK = 2_000  # posts whose candidates are in memory at once while building
@@ -62,7 +62,7 @@ CREATE TABLE posts (
     decision TEXT, decided_by TEXT, decided_at INTEGER, decided_seq INTEGER,  -- the analysts' last word
     flagged INTEGER NOT NULL DEFAULT 0, n_analysts INTEGER NOT NULL DEFAULT 0
 );
-CREATE TABLE texts (post_id INTEGER PRIMARY KEY, post_text TEXT, alt_text TEXT, quoted_text TEXT, media TEXT, winner_text TEXT);
+CREATE TABLE texts (post_id INTEGER PRIMARY KEY, post_text TEXT, alt_text TEXT, quoted_text TEXT, media TEXT, author TEXT, winner_text TEXT);
 CREATE TABLE note_posts (note_id INTEGER NOT NULL, post_id INTEGER NOT NULL, PRIMARY KEY (note_id, post_id)) WITHOUT ROWID;
 CREATE TABLE mine (analyst TEXT NOT NULL, post_id INTEGER NOT NULL, PRIMARY KEY (analyst, post_id)) WITHOUT ROWID;
 CREATE TABLE projected (seq INTEGER NOT NULL, store TEXT NOT NULL);  -- newest decision seen, and of which store
@@ -223,7 +223,7 @@ def _post_frame(workspace: Workspace, run_id: str) -> pl.DataFrame:
         selections = pl.DataFrame(schema=selection_schema)
     selections = selections.unique("post_id", keep="last", maintain_order=True)
     columns = _columns_of(
-        "posts", "tweetId", "text", "altText", "quotedText", "mediaTypes", "createdAtMillis", of="snapshot"
+        "posts", "tweetId", "text", "altText", "quotedText", "mediaTypes", "author", "createdAtMillis", of="snapshot"
     )
     texts = _scan(directory["ingest"], "posts.parquet", columns).rename({"tweetId": "post_id", "text": "post_text"})
     joined = posts.join(selections, on="post_id", how="full", coalesce=True, suffix="_selected").sort("post_id")
@@ -537,13 +537,13 @@ def _count_ratings(snapshot: Path | None, parameters: Path | None, notes: pl.Laz
 
 
 def _insert_texts(database: sqlite3.Connection, posts: pl.DataFrame, note_words: dict[int, str]) -> None:
-    columns = posts.select("post_id", "post_text", "altText", "quotedText", "mediaTypes", "text")
-    database.executemany("INSERT INTO texts VALUES (?, ?, ?, ?, ?, ?)", columns.iter_rows())
+    columns = posts.select("post_id", "post_text", "altText", "quotedText", "mediaTypes", "author", "text")
+    database.executemany("INSERT INTO texts VALUES (?, ?, ?, ?, ?, ?, ?)", columns.iter_rows())
     database.executemany(
         "INSERT INTO search (rowid, post, winner, notes) VALUES (?, ?, ?, ?)",
         (
             (post_id, " ".join(filter(None, (text, alt, quoted))), winner or "", note_words.get(post_id, ""))
-            for post_id, text, alt, quoted, _, winner in columns.iter_rows()
+            for post_id, text, alt, quoted, _, _, winner in columns.iter_rows()
         ),
     )
 

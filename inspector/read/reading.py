@@ -423,7 +423,7 @@ class RunIndex:
         if not -(2**63) <= post_id < 2**63:
             raise Refused("There is no such post in this run.", 404)
         row = self.sql.execute(
-            "SELECT posts.*, post_text, alt_text, quoted_text, media, winner_text FROM posts JOIN texts USING (post_id) WHERE post_id = ?",
+            "SELECT posts.*, post_text, alt_text, quoted_text, media, author, winner_text FROM posts JOIN texts USING (post_id) WHERE post_id = ?",
             (post_id,),
         ).fetchone()
         if row is None:

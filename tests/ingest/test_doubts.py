@@ -296,7 +296,7 @@ def test_posts_tables_of_other_programs_are_read(tmp_path, form):
         "array.gz": json.dumps(entries),
         "semicolon": f'tweetId;text\n{first};"Hi; there"\n{second};Two\n',
         "bom": f"\ufefftweetId,text\n{first},Hi; there\n{second},Two\n",
-        "snake": "".join(json.dumps({"tweet_id": e["tweetId"], "full_text": e["text"]}) + "\n" for e in entries),
+        "snake": "".join(json.dumps({"tweet_id": e["tweetId"], "full_text": e["text"], "screen_name": "ada"}) + "\n" for e in entries),
         "tab": f"tweetId\ttext\n{first}\tHi; there\n{second}\tTwo\n",
         "pipe": f"tweetId|text\n{first}|Hi; there\n{second}|Two\n",
     }[form].encode()  # fmt: skip
@@ -304,6 +304,7 @@ def test_posts_tables_of_other_programs_are_read(tmp_path, form):
     path.write_bytes(gzip.compress(text) if form.endswith("gz") else text)
     out, _ = run(tmp_path, folder(tmp_path / "in"), posts=path)
     assert {row["text"] for row in rows(out, "posts")} == {"Hi; there", "Two"}
+    assert {row["author"] for row in rows(out, "posts")} == ({"ada"} if form == "snake" else {None})
 
 
 def test_lines_with_the_same_key_and_other_contents_are_warned_of(tmp_path):

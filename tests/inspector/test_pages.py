@@ -39,6 +39,7 @@ def test_every_page_of_a_run_answers(desk):
 def test_the_post_page_shows_winner_numbers_pictures_notes_and_why(desk):
     page = desk.browser("ana").get(desk.path(desk.world.revised_post)).text
     assert "BREAKING: the city has banned sourdough" in page
+    assert "by &lt;b&gt;poster" in page, "the author's name, and no markup of theirs"
     assert 'class="generated"' in page
     assert "0.52" in page
     assert "How many raters would find it helpful, from one side to the other" in page

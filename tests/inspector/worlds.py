@@ -383,6 +383,10 @@ def _block(
             "mediaTypes": pl.Series([None] * len(posts), dtype=pl.String),
             "altText": pl.Series([None] * len(posts), dtype=pl.String),
             "quotedText": pl.Series([None] * len(posts), dtype=pl.String),
+            "author": pl.Series(
+                [f"<b>poster{number}</b>" for number in range(len(posts))] if texts else [None] * len(posts),
+                dtype=pl.String,
+            ),
         }
     )
     # A dozen ratings a note by raters spread along the factor line.

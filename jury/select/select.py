@@ -288,6 +288,32 @@ def excluded_selections(posts: pl.DataFrame) -> list[dict[str, Any]]:
     return lines
 
 
+BARS = (0.0, 0.20, 0.25, 0.30, 0.35, 0.40, 0.45)
+"""Scores at which `what_bars_leave` looks; 0.40 is X's Helpful."""
+
+
+def what_bars_leave(lines: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """What `minimum_score` at each of BARS would leave of these lines of selections.jsonl: [{"bar", "winners", "share", "chance"}].
+
+    `share` is that of the posts the jury heard or would have heard (those that `cluster_notes` excluded do not count), `chance` the mean `helpful_chance` of
+    the winners left, None where it is not known. Bars under which nobody falls are one row, the highest of them.
+    """
+    heard = [line for line in lines if line["outcome"] == "winner" or line["reason_code"] in REASON_CODES]
+    won = [line for line in heard if line["outcome"] == "winner" and line["score"] is not None]
+    rows: list[dict[str, Any]] = []
+    for bar in BARS:
+        left = [line for line in won if line["score"] >= bar]
+        chances = [line["helpful_chance"] for line in left if line.get("helpful_chance") is not None]
+        mean = sum(chances) / len(chances) if chances else None
+        row = {"bar": bar, "winners": len(left), "share": len(left) / len(heard), "chance": mean} if heard else None
+        if row is None or not won:
+            return []
+        if rows and rows[-1]["winners"] == len(left):
+            rows.pop()
+        rows.append(row)
+    return rows
+
+
 # -- the single rules ----------------------------------------------------------------------------------------------
 
 _Verdict = tuple[str, str, float | None, float | None]

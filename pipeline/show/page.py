@@ -58,9 +58,10 @@ article { border-top: 1px solid var(--line); padding: .6rem 0; } blockquote { ma
 {% if compared %}<table><tr><th>stage<th>measure<th class="n">this run<th class="n">median<th class="n">distance<th class="n">runs</tr>
 {% for stage, entry in compared %}<tr><td>{{ stage | words }}<td>{{ entry.measure | words }}<td class="n">{{ "%.4g" % entry.value }}<td class="n">{{ "%.4g" % entry.median }}
 <td class="n">{% if entry.noteworthy %}<b>{{ "%+.1f" % entry.distance }}</b>{% else %}{{ "%+.1f" % entry.distance }}{% endif %}<td class="n">{{ entry.runs }}</tr>{% endfor %}</table>{% endif %}</section>{% endif %}
-{% if histogram %}<section><h2>Scores of winners</h2>
-<p class="dim">X's scale: a fitted intercept of 0.40 means Helpful.</p>
-<table>{% for low, number in histogram %}<tr><td class="n">{{ "%+.2f" % low }}<td class="n">{{ number }}<td class="b"><span class="bar" style="width:{{ 100 * number / highest }}%"></span></tr>{% endfor %}</table></section>{% endif %}
+{% if bars %}<section><h2>Scores of winners, and what a bar would leave</h2>
+<p class="dim">X's scale: a fitted intercept of 0.40 means Helpful. Fewer winners are safer ones: with select_winners.minimum_score at a bar, those below it would be abstentions (it is {{ "%.2f" % minimum if minimum is not none else "not recorded" }} here). The chance is what the jury foresees, on average.</p>
+<table><tr><th>bar<th class="n">winners from there on<th class="n">of the posts heard<th class="n">chance of Helpful<th></tr>
+{% for row in bars %}<tr><td class="n">{{ "%.2f" % row.bar }}<td class="n">{{ "{:,}".format(row.winners) }}<td class="n">{{ "%.1f" % (100 * row.share) }} %<td class="n">{{ "%.0f %%" % (100 * row.chance) if row.chance is not none else "" }}<td class="b"><span class="bar" style="width:{{ 100 * row.winners / bars[0].winners }}%"></span></tr>{% endfor %}</table></section>{% endif %}
 <section><h2>Winners</h2>
 {% for row in winners %}<article><a href="https://x.com/i/status/{{ row.post_id }}">post {{ row.post_id }}</a> · score {{ "%.2f" % row.score if row.score is not none else "not judged" }}{% if row.lower is not none and row.upper is not none %}, likely {{ "%.2f" % row.lower }} to {{ "%.2f" % row.upper }}{% endif %}{% if row.appeal_score is not none %} · second jury {{ "%.2f" % row.appeal_score }}{% endif %}{% if row.score is not none and row.score < 0.4 %} · <b>below the Helpful line</b>{% endif %}
 <blockquote>{{ row.text }}</blockquote><span class="dim">{{ row.reason }}</span></article>
@@ -104,6 +105,8 @@ def _page(store: Store, run: Run, limit: int) -> tuple[str, dict[str, Any]]:
     """The page's HTML, and its numbers."""
     import jinja2
 
+    from jury.select.select import what_bars_leave
+
     run_id = run.run_id
     try:
         selections = read_selections(run)
@@ -118,7 +121,7 @@ def _page(store: Store, run: Run, limit: int) -> tuple[str, dict[str, Any]]:
         key=lambda row: (-(row["score"] or 0), row["post_id"]),
     )
     ordered = sorted(outcomes.items(), key=lambda item: (item[0] != "winner", -item[1], item[0]))
-    histogram = _histogram([row["score"] for row in winners if row["score"] is not None])
+    bars = what_bars_leave(selections)
     baseline = _baseline(run)
     compared = [(stage, entry) for stage in RUN_STAGES for entry in drifts(store, run_id, stage)]
     environment = jinja2.Environment(autoescape=True, trim_blocks=True)
@@ -136,15 +139,15 @@ def _page(store: Store, run: Run, limit: int) -> tuple[str, dict[str, Any]]:
         most=max(outcomes.values(), default=1),
         stages=(stages := stage_timings(run)),
         notices=[entry for stage, counts, _ in stages for entry in notices_of(stage, counts)],
-        histogram=histogram,
+        bars=bars,
+        minimum=run.settings.get("select_winners", {}).get("minimum_score"),
         baseline=baseline,
-        highest=max((number for _, number in histogram), default=1),
         winners=winners[:limit],
         left=max(0, len(winners) - limit),
         compared=[(stage, entry) for stage, entry in compared if abs(entry.distance) >= 1],
         near=sum(abs(entry.distance) < 1 for _, entry in compared),
     )
-    return page, {"run_id": run_id, "outcomes": dict(ordered), "baseline": baseline}
+    return page, {"run_id": run_id, "outcomes": dict(ordered), "baseline": baseline, "bars": bars}
 
 
 def _baseline(run: Run) -> dict[str, Any] | None:
@@ -158,16 +161,3 @@ def _baseline(run: Run) -> dict[str, Any] | None:
     except InputError:
         return None
     return summarise(pl.read_parquet(path)) if path.exists() else None
-
-
-def _histogram(scores: list[float], width: float = 0.05) -> list[tuple[float, int]]:
-    """(lower edge, count) of bins of the given width covering the scores; empty for none."""
-    import math
-
-    if not scores:
-        return []
-    counts: dict[int, Any] = {}
-    for score in scores:
-        bin_number = math.floor(score / width)
-        counts[bin_number] = counts.get(bin_number, 0) + 1
-    return [(number * width, counts.get(number, 0)) for number in range(min(counts), max(counts) + 1)]

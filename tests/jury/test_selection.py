@@ -230,3 +230,23 @@ def test_a_near_copy_that_is_surely_better_by_a_hair_is_no_winner():
     lost = choice.losers[0]
     assert 0 < lost["value"] < lost["threshold"] == RULES.minimum_gain
     assert choose(1, texts, notes, replace(RULES, minimum_gain=0.0), difference_sd=lambda *_: 0.0001).winner is not None
+
+
+def test_what_bars_leave_counts_winners_shares_of_posts_heard_and_their_mean_chance():
+    from jury.select.select import what_bars_leave
+
+    def line(score, chance=None, code=None):
+        return {
+            "outcome": "abstained" if code else "winner",
+            "score": score,
+            "helpful_chance": chance,
+            "reason_code": code,
+        }
+
+    lines = [line(0.5, 0.8), line(0.4, 0.6), line(0.22), line(None, code="one_sided"), line(None, code="no_text")]
+    assert what_bars_leave(lines) == [
+        {"bar": 0.20, "winners": 3, "share": 0.75, "chance": pytest.approx(0.7)},  # nobody falls under 0.20; 'no_text' was never heard
+        {"bar": 0.40, "winners": 2, "share": 0.5, "chance": pytest.approx(0.7)},
+        {"bar": 0.45, "winners": 1, "share": 0.25, "chance": 0.8},
+    ]  # fmt: skip
+    assert what_bars_leave([line(None, code="one_sided")]) == []

@@ -9,7 +9,7 @@ from synthesis.check.evidence import Evidence, Sentence, evidence_of, read_sente
 from synthesis.check.patterns import WordList, find_all, own_words
 from synthesis.check.stance import DENIAL, NEGATION, denies
 from texts.names import names_agree
-from texts.note import canonical_urls
+from texts.note import canonical_urls, find_urls
 from texts.words import overlap, stem, word_set
 
 # What somebody is after, said as a fact: a guess about a person, whoever makes it.
@@ -55,6 +55,10 @@ _REASON = regex.compile(
 BARE = 6  # content words; a text with more says at least what is denied
 
 
+# That nothing is known of it anywhere, which a link to a report belies.
+_UNREPORTED = regex.compile(
+    r"(?i)\b(?:(?:has|have|had) (?:not|never) been reported|(?:no|not any|not a single) (?:\p{L}+ )?(?:news|media|source|sources|outlets?|reports?|reporting)\b|nobody (?:has )?report\w*|ning[uú]n medio|ninguna fuente|nadie (?:ha|lo ha) (?:informado|publicado)|nenhum (?:meio|jornal|veículo)|nenhuma fonte|aucun (?:média|journal)|aucune source|kein (?:einziges )?(?:medium|bericht)|keine (?:einzige )?(?:quelle|zeitung)|niemand (?:hat )?(?:darüber )?bericht\w*)\b"
+)
 _OPEN = frozenset(
     stem(w)
     for w in word_set("still investigation investigating sigue investigación bajo noch unklar ainda encore ancora")
@@ -70,13 +74,14 @@ def check_conduct(draft: Draft) -> list[Finding]:
         own = text[sentence.span.start : sentence.span.end]
         if NEGATION.search(own) is None:  # 'the point was not to smear anybody' alleges nothing
             motives = find_all(MOTIVE, own, "conduct.motive", "'{found}' speaks of what somebody is after.")
-            motives += find_all(_GUESS, own, "conduct.motive", "'{found}' guesses what somebody wants or thinks.")
             motives += [
                 f
                 for f in find_all(INTENT, own, "conduct.motive", "'{found}' speaks of an intent that no source does.")
                 if not _told(evidence, own[f.start : f.end])
             ]
             findings += placed(motives, sentence.span.start)
+        guesses = find_all(_GUESS, own, "conduct.motive", "'{found}' guesses what somebody wants or thinks.")
+        findings += placed(guesses, sentence.span.start)
         findings += _accusation(evidence, sentence, own)
         findings += _disputed(evidence, sentence)
     return findings
@@ -85,6 +90,12 @@ def check_conduct(draft: Draft) -> list[Finding]:
 def check_denial(draft: Draft) -> list[Finding]:
     """A text, or a sentence the rest has nothing to do with, that denies and says nothing else: without a source, or though another note of the post states it."""
     spoken = [s for s in evidence_of(draft).draft if s.content]
+    for sentence in spoken if draft.urls else ():
+        if _UNREPORTED.search(sentence.span.text) and not find_urls(sentence.span.text):
+            sources = {o.source for o in evidence_of(draft).notes if overlap(sentence.content, o.content) >= 0.9}
+            if sources and not any(find_urls(draft.sources[i]) for i in sources):
+                reason = "The sentence says that nobody reports it; the text links a report that another note gives."
+                return [Finding("conduct.disputed", reason, sentence.span.start, sentence.span.end)]
     cited = canonical_urls([draft.text])
     homes = [{o.source for o in evidence_of(draft).notes if overlap(s.content, o.content) >= 0.9} for s in spoken]
     for sentence, home in zip(spoken, homes, strict=True):

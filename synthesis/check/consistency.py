@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import itertools
 
+import regex
+
 from synthesis.check.base import Draft, Finding
 from synthesis.check.evidence import Evidence, Sentence, evidence_of, read_sentences
 from synthesis.check.patterns import WordList
-from synthesis.check.stance import DENIAL, NEGATION, denied_before
+from synthesis.check.stance import DENIAL, NEGATION, denied_before, verdicts
 from synthesis.check.support import negations
 from texts.names import names_agree
 from texts.values import Number, dates_agree, numbers_agree
-from texts.words import content, overlap
+from texts.words import content, overlap, stem
 
 ALIKE = 0.5  # share of the shorter sentence's content from which two sentences speak of the same thing
 
@@ -29,6 +31,7 @@ def check_consistency(draft: Draft) -> list[Finding]:
         reason = _numbers(evidence, a, b) or _dates(evidence, a, b) or _yes_and_no(evidence, a, b)
         if reason:
             findings.append(Finding("support.consistency", reason, b.span.start, b.span.end))
+    findings += _real_or_not(draft, evidence)
     for note in draft.received:
         for other in read_sentences(note, draft.language, frozenset(), -3):
             for sentence in evidence.draft:
@@ -42,6 +45,40 @@ _LACKING = WordList(
     "exempt*", "lack*", "absen*", "refus*", "den*", "prevent*", "prohibit*", "ban", "banned", "bans", "exclu*", "stop*", "end*", "fail*", "exent*", "careci*", "falt*", "proh*", "impid*", "isent*", "impe*", "manqu*", "interdi*", "empêch*", "befrei*", "verbot*", "fehl*", "mangel*", "verhinder*"
 )  # fmt: skip
 """Words that deny without a negation: with one of them nobody can tell by counting whether two sentences say the same."""
+
+
+_REAL = regex.compile(
+    r"(?i)\b(?:is|are|was|were|es|era|fue|é|foi|est|était|ist|war|sind|waren) (?:indeed |in fact |actually |realmente |tatsächlich )?(?:(?:an?|the|una?|um|une?|ein(?:e|en)?) )?"
+    r"(?:(?:real|actual|authentic|genuine|auténtic\w|verdader\w|autêntic\w|verdadeir\w|authentique|vrai\w?|echte?[srn]?) (?P<what>\p{L}{4,})|(?P<what2>\p{L}{4,}) (?:real|auténtic\w|verdader\w|autêntic\w|verdadeir\w|authentique)\b)"
+)
+
+
+def _real_or_not(draft: Draft, evidence: Evidence) -> list[Finding]:
+    """A text that calls a thing real though another of the notes it merges says that there is none, or that it is false."""
+    findings = []
+    for sentence in evidence.draft:
+        if (found := _REAL.search(sentence.span.text)) is None or NEGATION.search(sentence.span.text[: found.start()]):
+            continue
+        what = stem(found["what"] or found["what2"])
+        homes = _homes(evidence, sentence)
+        merged = set().union(*(_homes(evidence, s) for s in evidence.draft)) - homes
+        for other in evidence.notes:
+            if other.source in merged and what in other.content and (_lacks(other, what) or verdicts(other)):
+                reason = f"One of the notes it merges calls it real, another says: '{other.span.text[:100]}'."
+                findings.append(Finding("support.consistency", reason, sentence.span.start, sentence.span.end))
+                break
+    return findings
+
+
+def _homes(evidence: Evidence, sentence: Sentence) -> set[int]:
+    """The sources that a sentence was taken from."""
+    return {s.source for s in evidence.notes if sentence.content and overlap(sentence.content, s.content) >= 0.9}
+
+
+def _lacks(sentence: Sentence, what: str) -> bool:
+    """Whether a negation bears on the thing: 'does not have a tweet', 'no such photo'."""
+    at = next(t.start for t in sentence.words if t.stem == what) - sentence.span.start
+    return any(0 <= at - n.end <= 24 for n in NEGATION.finditer(sentence.span.text))
 
 
 def _turned(a: Sentence, b: Sentence) -> bool:

@@ -78,6 +78,16 @@ _JOKE = regex.compile(
 )
 _QUESTION = regex.compile(r"[?？؟]\s*$")
 _FIRST_PERSON = WordList(
+    "unable to find",
+    "couldn't find",
+    "could not find any",
+    "can't find",
+    "cannot find any",
+    "no encontré",
+    "no he encontrado",
+    "não encontrei",
+    "je n'ai trouvé",
+    "konnte keine quelle finden",
     "I",
     "I'm",
     "I've",

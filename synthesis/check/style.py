@@ -29,6 +29,8 @@ _LABEL = regex.compile(
     r"(?<![\p{L}\p{N}])NNN(?![\p{L}\p{N}])|(?<![\p{L}])note\s+not\s+needed(?![\p{L}])",
     flags=regex.I,
 )
+# Words of the form in which a note is written, not of the matter.
+_FORM = regex.compile(r"(?i)\bharms? (?:factor|level)|\b(?:low|high|little|considerable|minimal) (?:potential )?(?:harm|on the harm\w*)\b|\blabel (?:it|this)\b|\bmanipulated media\.|\bnivel de daño\b|\bdaño (?:bajo|alto|considerable)\b|\bschadensstufe\b|\b(?:geringer|hoher) schaden\b")  # fmt: skip
 _MENTIONED = regex.compile(r"(?i)(?<!\p{L})community\s+notes?(?!\p{L})|コミュニティノート")
 _TALK = regex.compile(
     r"(?i)\b(?:the|this|that|these|those|both|several|some|most|all|many|two|three|another|one|other|first|second|third|proposed|existing|previous|merged|combined|above|original|following|revised) (?:(?:proposed|existing|other|community|source|merged) )?notes?\b(?! (?:of|in|to) (?:the )?(?:album|school|bank))"
@@ -63,6 +65,7 @@ def check_style(draft: Draft) -> list[Finding]:
         for f in find_all(_MENTIONED, text, "style.no_label", "'{found}' speaks about notes.")
         if not any(text[f.start : f.end].lower() in source.lower() for source in draft.sources)
     ]
+    findings += find_all(_FORM, text, "style.no_label", "'{found}' answers the form of a note, not the post.")
     findings += find_all(_TALK, text, "style.no_address", "'{found}' speaks of notes or readers, not of the matter.")
     findings += [
         f

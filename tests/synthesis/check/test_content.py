@@ -184,9 +184,15 @@ UNWANTED = {
     ),
     "conduct.motive": (
         ("en", f"The members would probably want to leave Lindow. {L1}", f"Two members left Lindow in 2019. {L1}"),
+        ("en", f"Those who don't agree would probably want to leave Lindow. {L1}", f"Those who don't agree left Lindow. {L1}"),
         ("en", f"They keep mischaracterizing the council of Lindow. {L1}", f"They described the council of Lindow in 2019. {L1}"),
         ("es", f"El alcalde probablemente quiere ganar las elecciones de Lindow. {L1}", f"El alcalde ganó las elecciones de Lindow. {L1}"),
         ("de", f"Der Bürgermeister will wohl die Wahl in Lindow gewinnen. {L1}", f"Der Bürgermeister gewann die Wahl in Lindow. {L1}"),
+    ),
+    "style.no_label": (
+        ("en", f"The film was made with software in 2019. Low on the harms factor. {L1}", f"The film was made with software in 2019. {L1}"),
+        ("es", f"La película se hizo en 2019, nivel de daño bajo. {L1}", f"La película se hizo en 2019. {L1}"),
+        ("de", f"Der Film entstand 2019, geringer Schaden. {L1}", f"Der Film entstand 2019. {L1}"),
     ),
     "style.finished": (
         ("en", f"There were was no evidence of fire in Lindow in 2019. {L1}", f"There was no evidence of fire in Lindow in 2019. {L1}"),
@@ -225,6 +231,29 @@ def test_a_sentence_torn_from_the_one_it_needs_fails(language, source, torn):
     )
     assert kept == set()
     assert lost & {"style.finished", "support.claim"}
+
+
+@pytest.mark.parametrize(
+    ("language", "one", "other"),
+    [
+        ("en", f"The tweet in question was a real tweet. {L1}", f"She does not have a tweet with those words. {L2}"),
+        ("en", f"The photo is an authentic photo from Lindow. {L1}", f"The photo was altered in Veldmark. {L2}"),
+        ("en", "This has not been reported by any news source.", f"Receipts show that the mayor paid two drivers. {L2}"),
+        ("es", f"La foto es una foto real de Lindow. {L1}", f"La foto es falsa, según el archivo. {L2}"),
+        ("es", "Ningún medio lo ha publicado.", f"El alcalde pagó a dos conductores, según los recibos. {L2}"),
+        ("de", f"Das Bild ist ein echtes Bild aus Lindow. {L1}", f"Das Bild ist gefälscht, sagt das Archiv. {L2}"),
+        ("de", "Keine Zeitung hat das gemeldet.", f"Der Bürgermeister bezahlte laut Belegen zwei Fahrer. {L2}"),
+    ],
+)
+def test_notes_that_exclude_each_other_are_not_merged(language, one, other):
+    """One calls it real and the other says there is none, or one says that nobody reports it and the other links the report."""
+
+    def refused(text, sources):
+        results = check_text(text, sources, language=language)
+        return {r.principle for r in results if r.outcome != "passed"}
+
+    assert refused(f"{one} {other}", [one, other]) & {"support.consistency", "conduct.disputed"}
+    assert refused(other, [one, other]) == set()
 
 
 @pytest.mark.parametrize(

@@ -51,7 +51,9 @@ class SelectWinnersSettings:
 
     max_factor: float = HELPFUL_FACTOR  # |note factor| must be below it (X, facts.md section 2)
     net_helpful_share: float = 0.05  # helpful minus not helpful on each sign of the factor, share of all jurors (X)
-    minimum_score: float = 0.0  # bridging intercept below which nothing wins; 0.40 is X's Helpful
+    # Bridging intercept below which nothing wins, though it were better than the notes there are; 0.40 is X's Helpful. Winners of birdwatch-2021 below 0.30
+    # had a chance of Helpful of one in seven and read badly; between 0.30 and 0.40 as many would be lost as are worth having (docs/numbers).
+    minimum_score: float = 0.30
     caution: float = 0.5  # standard deviations (within the post) taken off a score when candidates are ranked
     confidence: float = 0.80  # one-sided; the winner must beat the best existing note with this probability
     # Score by which the winner must be predicted better than the best existing note, X's scale: of a near-copy the jury may be sure that it is

@@ -1,7 +1,7 @@
 """One winner for a post, or the reason why there is none; and for every candidate that did not win, what decided.
 
 The order of the rules is the order of the reasons a person would give: nothing to choose from, nothing fit to show, nobody
-could say, one side would refuse it, not good enough, the sources disagree, no better than what is there already.
+could say, one side would refuse it, the sources disagree, no better than what is there already, better and yet not good enough.
 """
 
 from __future__ import annotations
@@ -154,16 +154,9 @@ def choose(
         return abstain(
             "one_sided", f"No candidate meets X's conditions on both sides. Of the best-scored one: {gate[1]}"
         )
-    good = _drop(accepted, losers, post_id, lambda c: _below_bar(c, rules))
-    if not good:
-        best = max(accepted, key=lambda c: _bridging(c.verdict))
-        return abstain(
-            "below_bar",
-            f"The best candidate is predicted at {_bridging(best.verdict):.2f}; the bar is {rules.minimum_score:.2f}.",
-        )
-    examined = _drop(good, losers, post_id, _not_examined)
+    examined = _drop(accepted, losers, post_id, _not_examined)
     if not examined:
-        unread = sum(c.unread for c in good)
+        unread = sum(c.unread for c in accepted)
         if unread:
             return abstain(
                 "judge_unreadable",
@@ -174,7 +167,10 @@ def choose(
             "nothing_passed_checks",
             "None of the finalists that the judging model examined passed; the other candidates were not examined.",
         )
-    good = sorted(examined, key=lambda c: (-_rank_value(c, rules), len(c.text), c.candidate_id))
+    good = sorted(
+        examined,
+        key=lambda c: (_below_bar(c, rules) is not None, -_rank_value(c, rules), len(c.text), c.candidate_id),
+    )
     first = good[0]
     opposed = _best_standing([note for note in existing if note.classification != first.classification])
     if opposed is not None and _bridging(opposed.verdict) >= _bridging(first.verdict):
@@ -213,6 +209,14 @@ def choose(
             losers += [_lost(first, post_id, code, sentence, value, threshold, str(standing.note_id))]
             losers += _beaten(good[1:], first, post_id, rules)
             return abstain(code, sentence)
+    if (below := _below_bar(first, rules)) is not None:
+        losers += [_lost(first, post_id, *below, None)]
+        losers += _beaten(good[1:], first, post_id, rules)
+        said = "" if standing is None else " It would be better than the notes there are."
+        sentence = (
+            f"The best candidate is predicted at {_bridging(first.verdict):.2f}; the bar is {rules.minimum_score:.2f}."
+        )
+        return abstain("below_bar", sentence + said)
     losers += _beaten(good[1:], first, post_id, rules)
     versus = "" if standing is None else (
         f" It is predicted {_bridging(first.verdict) - _bridging(standing.verdict):+.2f} against the best existing note."

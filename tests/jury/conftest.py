@@ -36,7 +36,7 @@ def run(tmp_path_factory):
     )
     select_winners(
         world.root / "selections",
-        SelectWinnersSettings(),
+        SelectWinnersSettings(minimum_score=0.0),
         **world.inputs(*inputs, "verdicts", "revisions"),
         **how,
         model=model,

@@ -132,7 +132,7 @@ def test_ratings_that_are_not_finite_make_an_unjudged_text_not_a_zero():
 def test_selecting_gives_every_post_of_the_shard_its_line(world, tmp_path):
     counts = select_winners(
         tmp_path,
-        SelectWinnersSettings(),
+        SelectWinnersSettings(minimum_score=0.0),
         **world.inputs(*JUDGE_INPUTS, "verdicts", "revisions"),
         posts=[101, 102, 103, 104],
         judge_settings=JudgeCandidatesSettings(n_jurors=80, n_appeal=80),
@@ -164,7 +164,7 @@ def test_a_model_is_asked_how_sure_it_is_of_the_best_candidate_against_the_best_
 
     select_winners(
         tmp_path,
-        SelectWinnersSettings(),
+        SelectWinnersSettings(minimum_score=0.0),
         **world.inputs(*JUDGE_INPUTS, "verdicts", "revisions"),
         posts=[101],
         judge_settings=JudgeCandidatesSettings(n_jurors=80, n_appeal=80),

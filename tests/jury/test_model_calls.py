@@ -118,7 +118,7 @@ def path(tmp_path, monkeypatch):
             **more,
         )
         counts["select"] = select_winners(
-            dirs["selections"], SelectWinnersSettings(), revisions=dirs["revisions"], **given, **more
+            dirs["selections"], SelectWinnersSettings(minimum_score=0.0), revisions=dirs["revisions"], **given, **more
         )
         return root, counts
 

@@ -131,7 +131,7 @@ def test_a_kept_revision_can_win(world, tmp_path):
     (tmp_path / "out").mkdir()
     select_winners(
         tmp_path / "out",
-        SelectWinnersSettings(),
+        SelectWinnersSettings(minimum_score=0.0),
         **world.inputs(*INPUTS),
         revisions=tmp_path / "revisions",
         judge_settings=JUDGE,

@@ -21,7 +21,7 @@ from jury.select.select import (
 from jury.settings import SelectWinnersSettings
 from tests.jury.world import MISLEADING, PlantedRater, a_bench, a_jury, planted
 
-RULES = SelectWinnersSettings()
+RULES = SelectWinnersSettings(minimum_score=0.0)
 JURY = a_jury(300)
 
 
@@ -114,6 +114,17 @@ def test_below_the_bar_nothing_wins():
     assert choice.reason_code == "below_bar"
 
 
+def test_the_bar_decides_last_and_puts_a_text_above_it_first():
+    """What is not better than the notes there are says so; of two fit texts the one above the bar wins, though a surer one ranks higher."""
+    bar = SelectWinnersSettings(minimum_score=0.28, caution=1.0)
+    assert choose(1, [candidate("A", 0.2)], [note(9, 0.25)], bar).reason_code == "not_better_than_existing"
+    said = choose(1, [candidate("A", 0.2, sd=0.01)], [note(9, 0.1)], bar)
+    assert (said.reason_code, "would be better" in said.reason) == ("below_bar", True)
+    winner = choose(1, [candidate("A", 0.27, sd=0.01), candidate("B", 0.31, sd=0.09)], [], bar).winner
+    assert winner is not None
+    assert winner.candidate_id == "B"
+
+
 def test_a_better_note_of_the_other_stance_means_the_sources_contradict():
     choice = choose(1, [candidate("A", 0.2)], [note(9, 0.3, stance="NOT_MISLEADING")], RULES)
     assert choice.reason_code == "contradicting_sources"
@@ -137,8 +148,8 @@ def test_ties_go_to_the_shorter_text_and_are_called_ties():
 
 def test_caution_prefers_the_surer_of_two_nearly_equal_candidates():
     pair = [candidate("A", 0.31, sd=0.2), candidate("B", 0.30, sd=0.01)]
-    cautious = choose(1, pair, [], SelectWinnersSettings(caution=1.0))
-    bold = choose(1, pair, [], SelectWinnersSettings(caution=0.0))
+    cautious = choose(1, pair, [], SelectWinnersSettings(minimum_score=0.0, caution=1.0))
+    bold = choose(1, pair, [], SelectWinnersSettings(minimum_score=0.0, caution=0.0))
     assert cautious.winner is not None
     assert bold.winner is not None
     assert (cautious.winner.candidate_id, bold.winner.candidate_id) == ("B", "A")

@@ -238,7 +238,11 @@ def test_a_sentence_torn_from_the_one_it_needs_fails(language, source, torn):
     [
         ("en", f"The tweet in question was a real tweet. {L1}", f"She does not have a tweet with those words. {L2}"),
         ("en", f"The photo is an authentic photo from Lindow. {L1}", f"The photo was altered in Veldmark. {L2}"),
-        ("en", "This has not been reported by any news source.", f"Receipts show that the mayor paid two drivers. {L2}"),
+        (
+            "en",
+            "This has not been reported by any news source.",
+            f"Receipts show that the mayor paid two drivers. {L2}",
+        ),
         ("es", f"La foto es una foto real de Lindow. {L1}", f"La foto es falsa, según el archivo. {L2}"),
         ("es", "Ningún medio lo ha publicado.", f"El alcalde pagó a dos conductores, según los recibos. {L2}"),
         ("de", f"Das Bild ist ein echtes Bild aus Lindow. {L1}", f"Das Bild ist gefälscht, sagt das Archiv. {L2}"),

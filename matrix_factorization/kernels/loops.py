@@ -378,50 +378,25 @@ def mixed(after, w0, w1, c0, c1, first, second, out):  # pragma: no cover - comp
 
 
 @njit(nogil=True, cache=True)
-def peel(note_start, by_note, rater_start, by_rater, min_note, min_rater, note_alive, rater_alive):  # pragma: no cover
-    """Mark what remains when notes under `min_note` and raters under `min_rater` ratings are removed until nothing changes.
-
-    The largest such set is unique whatever the order of removal. Linear time: each removed row is visited once.
-    """
+def peel(note_start, by_note, min_note, min_rater, note_alive, rater_alive):  # pragma: no cover - compiled
+    """Mark notes with `min_note` ratings, then raters with `min_rater` ratings of those, then notes with `min_note` ratings by those."""
     n_notes = len(note_start) - 1
-    n_raters = len(rater_start) - 1
-    note_degree = np.empty(n_notes, np.int64)
-    rater_degree = np.empty(n_raters, np.int64)
-    queue = np.empty(n_notes + n_raters, np.int64)
-    head = 0
-    tail = 0
+    degree = np.zeros(len(rater_alive), np.int64)
     for i in range(n_notes):
-        note_degree[i] = note_start[i + 1] - note_start[i]
-        note_alive[i] = note_degree[i] >= min_note
-        if not note_alive[i]:
-            queue[tail] = i
-            tail += 1
-    for u in range(n_raters):
-        rater_degree[u] = rater_start[u + 1] - rater_start[u]
-        rater_alive[u] = rater_degree[u] >= min_rater
-        if not rater_alive[u]:
-            queue[tail] = n_notes + u
-            tail += 1
-    while head < tail:
-        v = queue[head]
-        head += 1
-        if v < n_notes:
-            for k in range(note_start[v], note_start[v + 1]):
-                u = by_note[k] >> TWO
-                rater_degree[u] -= 1
-                if rater_alive[u] and rater_degree[u] < min_rater:
-                    rater_alive[u] = False
-                    queue[tail] = n_notes + np.int64(u)
-                    tail += 1
-        else:
-            w = v - n_notes
-            for k in range(rater_start[w], rater_start[w + 1]):
-                i = by_rater[k] >> TWO
-                note_degree[i] -= 1
-                if note_alive[i] and note_degree[i] < min_note:
-                    note_alive[i] = False
-                    queue[tail] = np.int64(i)
-                    tail += 1
+        if note_start[i + 1] - note_start[i] >= min_note:
+            for k in range(note_start[i], note_start[i + 1]):
+                degree[by_note[k] >> TWO] += 1
+    rated = np.zeros(len(rater_alive), np.bool_)
+    for i in range(n_notes):
+        left = 0
+        for k in range(note_start[i], note_start[i + 1]):
+            left += degree[by_note[k] >> TWO] >= min_rater
+        note_alive[i] = left >= min_note
+        if note_alive[i]:
+            for k in range(note_start[i], note_start[i + 1]):
+                rated[by_note[k] >> TWO] = True
+    for u in range(len(rater_alive)):
+        rater_alive[u] = rated[u] and degree[u] >= min_rater
 
 
 @njit(nogil=True, cache=True)

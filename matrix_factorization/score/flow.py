@@ -457,16 +457,12 @@ def gaussian_rules(rules: StatusSettings) -> StatusSettings:
 
 
 def peel(table: RatingTable, min_ratings_per_note: int, min_ratings_per_rater: int) -> tuple[np.ndarray, np.ndarray]:
-    """(notes, raters) that remain when those with too few ratings are removed until nothing changes; bool each.
+    """(notes, raters) that remain when notes, then raters, then notes again with too few ratings are removed; bool each.
 
-    X stops after one round each; the fixed point is the only set in which every row truly has the ratings asked for, and it does not
-    depend on the order of removal.
+    As X does, once there and back, so that the same ratings are fitted. Source: communitynotes `process_data.py`, `filter_ratings`.
     """
     notes, raters = np.empty(table.n_notes, bool), np.empty(table.n_raters, bool)
-    kernels.peel(
-        table.note_start, table.by_note, table.rater_start, table.by_rater,
-        min_ratings_per_note, min_ratings_per_rater, notes, raters,
-    )  # fmt: skip
+    kernels.peel(table.note_start, table.by_note, min_ratings_per_note, min_ratings_per_rater, notes, raters)
     return notes, raters
 
 

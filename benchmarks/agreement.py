@@ -1,6 +1,6 @@
 """X's own scorers beside ours on the same planted world, note by note: parameters, who counts, statuses, every difference by name.
 
-    python -m benchmarks.agreement CHECKOUT [--ratings 40000] [--seeds 2] [--site FOLDER] [--gaussian]
+    python -m benchmarks.agreement CHECKOUT [--ratings 40000] [--seeds 2] [--site FOLDER] [--gaussian] [--converged] [--topics]
 
 CHECKOUT: a checkout of twitter/communitynotes; nothing of it is copied or changed. It wants pandas 2: `--site` is a folder put before the other
 packages in X's process (`pip install --target FOLDER --no-deps pandas==2.2.3 pytz`). X's MFCoreScorer (`--gaussian`: its GaussianScorer) runs in a
@@ -21,12 +21,14 @@ from pathlib import Path
 from typing import Any
 
 DAY = 86_400_000
+ELSEWHERE = ("FilterLowDiligence", "FilterIncorrect", "not scored by Core")
+"""X's last word came from a model that is not fitted here: diligence, incorrect tags, another scorer for notes of its topics."""
 NOW = 1_784_000_000_000  # July 2026
 TOPIC_SHARE = 0.04
 NEEDS_MORE = "NEEDS_MORE_RATINGS"
 
 
-def theirs(checkout: Path, folder: Path, gaussian: bool) -> None:
+def theirs(checkout: Path, folder: Path, gaussian: bool, converged: bool) -> None:
     """In X's process: score the files of `folder` and write notes.csv, raters.csv there."""
     from benchmarks.factorization_peer import _Nothing
 
@@ -66,6 +68,8 @@ def theirs(checkout: Path, folder: Path, gaussian: bool) -> None:
     ] = np.nan
     topics = pd.read_csv(folder / "topics.csv")
     core = MFCoreScorer(seed=1, pseudoraters=True, useStableInitialization=True, threads=1)
+    if converged:
+        core._mfRanker._convergence = 1e-10
     given = topics, ratings, history, tables["userEnrollment"]
     fitted = core.prescore(c.PrescoringArgs(*given))
     for table in (fitted.scoredNotes, fitted.helpfulnessScores):
@@ -204,6 +208,12 @@ def compared(folder: Path, gaussian: bool) -> dict[str, Any]:
         "notes": both.height,
         "scored_by_x": x.height,
         "equal": round(1 - differ.height / both.height, 5),
+        "equal_by_models_here": round(
+            1
+            - sum(n for name, n in why.items() if not name.startswith(tuple(f"X {rule}" for rule in ELSEWHERE)))
+            / both.height,
+            5,
+        ),
         "equal_scored": round(1 - differ.filter(pl.col("RatingStatus").is_not_null()).height / max(x.height, 1), 5),
         "statuses": dict(Counter(both["shown"].to_list())),
         "intercept_rms": round(float(np.sqrt((distance**2).mean())), 5),
@@ -240,10 +250,15 @@ def main() -> int:
     parser.add_argument(
         "--topics", action="store_true", help="some notes are of X's topics, which its Core leaves to another scorer"
     )
+    parser.add_argument(
+        "--converged",
+        action="store_true",
+        help="X's optimiser goes on to its optimum, where it stops at 1e-7 of its own",
+    )
     parser.add_argument("--theirs", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.theirs:
-        theirs(options.checkout, options.theirs, options.gaussian)
+        theirs(options.checkout, options.theirs, options.gaussian, options.converged)
         return 0
     for seed in range(options.first, options.first + options.seeds):
         with tempfile.TemporaryDirectory() as name:
@@ -259,10 +274,14 @@ def main() -> int:
                 name,
             ]
             path = os.pathsep.join(part for part in (options.site, os.getcwd()) if part)
-            subprocess.run(
-                command + ["--gaussian"] * options.gaussian, check=True, env=os.environ | {"PYTHONPATH": path}
-            )
-            about = {"seed": seed, "ratings": int(options.ratings), "model": "gaussian" if options.gaussian else "core"}
+            command += ["--gaussian"] * options.gaussian + ["--converged"] * options.converged
+            subprocess.run(command, check=True, env=os.environ | {"PYTHONPATH": path})
+            about = {
+                "seed": seed,
+                "ratings": int(options.ratings),
+                "model": "gaussian" if options.gaussian else "core",
+                "converged": options.converged,
+            }
             print(json.dumps(about | compared(Path(name), options.gaussian)), flush=True)
     return 0
 

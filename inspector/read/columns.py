@@ -83,7 +83,7 @@ class Columns:
         self.analysts = np.zeros(self.n, dtype=np.int16)  # people whose decisions count
         self._seq, self._store = 0, ""
         self._seen_file: int | None = None
-        self._mine: OrderedDict[str, NDArray[np.bool_]] = OrderedDict()
+        self._mine: OrderedDict[tuple[str, bool], NDArray[np.bool_]] = OrderedDict()
         self._sorted: dict[str, NDArray[Any]] = {}
         self._found: OrderedDict[str, NDArray[np.bool_]] = OrderedDict()
         self._lock = threading.Lock()
@@ -115,16 +115,16 @@ class Columns:
             self._mine.clear()
             self.version += 1
 
-    def mine(self, analyst: str) -> NDArray[np.bool_]:
-        """Which posts this analyst has decided on or skipped."""
+    def mine(self, analyst: str, counts: bool = False) -> NDArray[np.bool_]:
+        """Which posts this analyst has decided on or skipped. `counts`: without those where the decision is no review of what counts now."""
         with self._lock:
-            found = self._mine.get(analyst)
+            found = self._mine.get((analyst, counts))
             if found is None:
-                query = "SELECT post_id FROM mine WHERE analyst = ?"
+                query = f"SELECT post_id FROM mine WHERE analyst = ?{' AND counts' if counts else ''}"
                 found = self._marked(row[0] for row in self.watch.execute(query, (analyst,)))
                 while len(self._mine) >= ANALYSTS:
                     self._mine.popitem(last=False)
-                self._mine[analyst] = found
+                self._mine[analyst, counts] = found
             return found
 
     def search(self, key: str, find: Callable[[], Iterator[int]]) -> NDArray[np.bool_]:
@@ -176,7 +176,7 @@ class Columns:
             mine = self.mine(me)
             return lambda rows: ~mine[rows]
         if how == "second":
-            mine, analysts = self.mine(me), self.analysts
+            mine, analysts = self.mine(me, counts=True), self.analysts
             return lambda rows: (analysts[rows] > 0) & (analysts[rows] < max(2, reviews)) & ~mine[rows]
         if how == "against":
             winner, abstained = self.winner, self.abstained

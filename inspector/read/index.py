@@ -64,7 +64,7 @@ CREATE TABLE posts (
 );
 CREATE TABLE texts (post_id INTEGER PRIMARY KEY, post_text TEXT, alt_text TEXT, quoted_text TEXT, media TEXT, author TEXT, winner_text TEXT);
 CREATE TABLE note_posts (note_id INTEGER NOT NULL, post_id INTEGER NOT NULL, PRIMARY KEY (note_id, post_id)) WITHOUT ROWID;
-CREATE TABLE mine (analyst TEXT NOT NULL, post_id INTEGER NOT NULL, PRIMARY KEY (analyst, post_id)) WITHOUT ROWID;
+CREATE TABLE mine (analyst TEXT NOT NULL, post_id INTEGER NOT NULL, counts INTEGER NOT NULL DEFAULT 1, PRIMARY KEY (analyst, post_id)) WITHOUT ROWID;
 CREATE TABLE projected (seq INTEGER NOT NULL, store TEXT NOT NULL);  -- newest decision seen, and of which store
 INSERT INTO projected VALUES (0, '');
 CREATE VIRTUAL TABLE search USING fts5(post, winner, notes, content='', tokenize='unicode61 remove_diacritics 2');

@@ -243,7 +243,10 @@ class RunIndex:
                         "flagged = 0, n_analysts = 0 WHERE decided_seq IS NOT NULL"
                     )
                     sql.execute("DELETE FROM mine")
-                    sql.executemany("INSERT OR IGNORE INTO mine VALUES (?, ?)", store.skipped(self.engine, self.run_id))
+                    sql.executemany(
+                        "INSERT OR IGNORE INTO mine (analyst, post_id) VALUES (?, ?)",
+                        store.skipped(self.engine, self.run_id),
+                    )
                 if top > done:
                     self._project(sql, done)
                 sql.execute("UPDATE projected SET seq = ?, store = ?", (max(top, done), whose))
@@ -262,6 +265,7 @@ class RunIndex:
             for post_id, rows in by_post(store.history(self.engine, None, touched[start : start + 500])).items():
                 counting = self.standing(post_id, rows)
                 last = last_word(counting)
+                reviews = reviews_of(counting, last)
                 sql.execute(
                     "UPDATE posts SET decision = ?, decided_by = ?, decided_at = ?, decided_seq = ?, flagged = ?, n_analysts = ? "
                     "WHERE post_id = ?",
@@ -271,13 +275,15 @@ class RunIndex:
                         last.created_at if last else None,
                         max(row.seq for row in rows),
                         int(any(row.kind == "flag" for row in counting)),
-                        len(reviews_of(counting, last)),
+                        len(reviews),
                         post_id,
                     ),
                 )
                 for analyst in {row.analyst for row in rows if row.kind != "undo"}:
                     if any(row.analyst == analyst for row in counting):
-                        sql.execute("INSERT OR IGNORE INTO mine VALUES (?, ?)", (analyst, post_id))
+                        sql.execute(
+                            "INSERT OR REPLACE INTO mine VALUES (?, ?, ?)", (analyst, post_id, analyst in reviews)
+                        )
                     else:
                         sql.execute("DELETE FROM mine WHERE analyst = ? AND post_id = ?", (analyst, post_id))
 
@@ -292,7 +298,7 @@ class RunIndex:
 
     def mark_seen(self, analyst: str, post_id: int) -> None:
         """Take a skipped post out of the analyst's unseen ones."""
-        self.sql.execute("INSERT OR IGNORE INTO mine VALUES (?, ?)", (analyst, post_id))
+        self.sql.execute("INSERT OR IGNORE INTO mine (analyst, post_id) VALUES (?, ?)", (analyst, post_id))
 
     # -- the queue -------------------------------------------------------------------------------------------------
 

@@ -300,6 +300,9 @@ def test_a_second_reviewer_agrees_with_an_edit_rather_than_with_the_machines_tex
     assert 'data-part="agree"' not in ana.get(path).text
     page = bo.get(path).text
     assert "1 of 2 reviews" in page
+    queue = f"/runs/{desk.world.run_id}/posts?decided=second"
+    assert str(desk.world.winner_post) in bo.get(queue).text, "his own word was on another text"
+    assert str(desk.world.winner_post) not in ana.get(queue).text
     form = page[page.index('data-part="agree"') - 200 :]
     assert bo.post(f"{path}/decisions", data=hidden(form)).status_code == 303
     assert "2 of 2 reviews" in bo.get(path).text

@@ -443,7 +443,8 @@ def diagnose(
 
 
 def gaussian_rules(rules: StatusSettings) -> StatusSettings:
-    """The thresholds X uses with its Gaussian score (`gaussian_scorer.py`): Helpful from 0.51, Not Helpful by the ratio rule only."""
+    """The thresholds X uses with its Gaussian score (`gaussian_scorer.py`): Helpful from 0.51 whatever the sides' net counts, Not Helpful by
+    the ratio rule only."""
     return replace(
         rules,
         helpful_intercept=HELPFUL_SCORE,
@@ -453,6 +454,8 @@ def gaussian_rules(rules: StatusSettings) -> StatusSettings:
         not_helpful_slope=0.0,
         not_helpful_upper_bound=-0.5,
         not_misleading_intercept=-0.6,
+        min_net_helpful=0,
+        enough_net_helpful=0,
     )
 
 

@@ -12,10 +12,18 @@ import pytest
 from matrix_factorization.model.ratings import from_indices
 from matrix_factorization.reading import read_fit
 from matrix_factorization.score.agreement import agreement_with_published
+from matrix_factorization.score.flow import gaussian_rules
 from matrix_factorization.score.gaussian import factor_points, gaussian_scores
 from matrix_factorization.score.population import population_of
-from matrix_factorization.score.statuses import HELPFUL, NEEDS_MORE, NOT_HELPFUL, Statuses
-from matrix_factorization.settings import FitRatersSettings
+from matrix_factorization.score.statuses import (
+    HELPFUL,
+    NEEDS_MORE,
+    NOT_HELPFUL,
+    NoteEvidence,
+    Statuses,
+    final_statuses,
+)
+from matrix_factorization.settings import FitRatersSettings, StatusSettings
 from nouns import snapshot as tables
 from tests.calling import fit_raters
 from tests.matrix_factorization.test_flow import write_snapshot
@@ -312,3 +320,13 @@ def test_the_gaussian_score_is_that_of_a_slow_twin_with_the_mean_over_all_look_a
     alone = gaussian_scores(table, factor, author=author).score
     assert any(len(x) > len(y) for x, y in zip(with_own, lists, strict=True))
     np.testing.assert_allclose(alone, slow_gaussian(lists, points, with_own), rtol=1e-9)
+
+
+def test_with_the_gaussian_score_no_net_count_of_a_side_is_asked_for():
+    few = NoteEvidence(
+        intercept=np.array([0.6]), factor=np.array([0.1]), upper=np.array([np.nan]), counts=np.array([[[0, 1, 1], [0, 0, 9]]]),
+        n_ratings=np.array([11]), misleading=np.array([True]), was_helpful=np.array([False]),
+        without_most_active=np.array([np.nan]), without_correlated=np.array([np.nan]), tag_outlier=np.array([False]),
+    )  # fmt: skip
+    assert final_statuses(few, StatusSettings()).names == ["NEEDS_MORE_RATINGS"]
+    assert final_statuses(few, gaussian_rules(StatusSettings())).names == ["CURRENTLY_RATED_HELPFUL"]

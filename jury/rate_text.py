@@ -112,7 +112,15 @@ def read_line(line: Mapping[str, Any], number: int = 1) -> JudgedText:
         post_text=line.get("post_text"),
         language=line.get("language"),
         siblings=tuple(_sibling(s, number) for s in siblings),
+        published=_flag(line, "published", number),
     )
+
+
+def _flag(line: Mapping[str, Any], name: str, number: int) -> bool:
+    value = line.get(name)
+    if value is not None and not isinstance(value, bool):
+        raise InputError(f"line {number}: {name} is {value!r}; true or false is expected.")
+    return bool(value)
 
 
 def _sibling(entry: Any, number: int) -> Sibling:

@@ -615,12 +615,28 @@ def evaluate_jury(
     )
     trained = load_model(directory.path, model, cache)
     seats = standard_jury(directory.raters, directory.global_intercept)
-    result, _ = evaluate_models(
+    result, ours = evaluate_models(
         evaluation, trained, load_baselines(directory.path, trained.encoder), seats, targets, bootstrap, progress
     )
+    result["as_candidates"] = as_candidates(evaluation, trained, ours, seats, bootstrap)
     progress("editing notes")
     result["foils"] = foils_of(evaluation, trained, seats, foils, passes, targets, bootstrap)
     return result
+
+
+def as_candidates(
+    evaluation: EvaluationSet, model: RaterModel, ours: Predictions, standard_jury: Jury, bootstrap: int = 300
+) -> dict[str, Any]:
+    """The same notes read as texts that nobody has published, whose links are asked: {"metrics", "level"}.
+
+    `level`: mean intercepts of the notes whose true one is known, {"true", "published", "candidates", "n"}: the difference of the last two is what the jury
+    takes off for links that nothing speaks for. Candidates of a run lose nothing of it: the notes they rest on give their links.
+    """
+    asked = predict(model, Hidden(evaluation, published=False), ours.notes, standard_jury)
+    known = np.isfinite(evaluation.truth_intercept[ours.notes])
+    means = {"true": evaluation.truth_intercept[ours.notes], "published": ours.intercept, "candidates": asked.intercept}
+    level = {name: float(values[known].mean()) if known.any() else None for name, values in means.items()}
+    return {"metrics": score_predictions(evaluation, asked, bootstrap), "level": level | {"n": int(known.sum())}}
 
 
 def standard_jury(raters: Any, global_intercept: float, size: int = 200) -> Jury:

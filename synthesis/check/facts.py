@@ -27,7 +27,7 @@ from synthesis.check.stance import claimed, denied_before, denies
 from texts.names import TITLES, Name, names_agree
 from texts.note import find_urls, fold_quotes, without_urls
 from texts.values import Date, Number, dates_agree, numbers_agree
-from texts.words import Token, fold, is_function_word, tokens
+from texts.words import Token, fold, is_function_word, tokens, word_set
 
 _QUOTED = regex.compile(
     r"[“„]([^“”„]{2,400})[”“]|«([^«»]{2,400})»|「([^「」]{2,400})」|『([^『』]{2,400})』"
@@ -182,8 +182,9 @@ def _exchanged(draft: Draft, evidence: Evidence, sentence: Sentence) -> list[Fin
             if caseless:
                 wrong = not known & set(words[i:j])
             else:
-                part = _named(sentence, i, j) and not _titles(mine, sentence.words[j:]) and _named(other, k, end)
-                wrong = bool(part) and _another_name(mine, theirs) and not _beside(words, i, j, evidence)
+                named = _named(sentence, i, j) and not _titles(mine, sentence.words[j:])
+                other_name = _named(other, k, end) and _another_name(mine, theirs)
+                wrong = bool(named) and (other_name or _no_name_there(theirs)) and not _beside(words, i, j, evidence)
             if wrong:
                 found, there = draft.text[mine[0].start : mine[-1].end], " ".join(t.text for t in theirs)
                 reason = f"Where the draft has '{found[:60]}', the sentence it copies from source {other.source + 1} has '{there[:60]}'."
@@ -211,6 +212,17 @@ def _another_name(mine: Sequence[Token], theirs: Sequence[Token]) -> bool:
         return False
     initials = ["".join(word[0] for word in run) for run in (a, tuple(fold(t.text) for t in theirs))]
     return initials[0] not in b and initials[1] not in a and not names_agree(Name("", 0, 0, a), Name("", 0, 0, b))
+
+
+# Words in whose place no name can stand: 'Giuliani democracy is weakening' for 'While democracy is weakening'.
+_JOINING = word_set(
+    "while although though because since when if whereas unless until after before according despite regarding concerning claiming looking saying stating based and but or so as than "
+    "mientras aunque porque cuando si según pero y o como embora porque quando se segundo mas ou bien que quoique parce quand selon mais et während obwohl weil wenn laut aber und oder nachdem bevor sobald"
+)
+
+
+def _no_name_there(theirs: Sequence[Token]) -> bool:
+    return bool(theirs) and all(fold(t.text) in _JOINING for t in theirs)
 
 
 def _named(sentence: Sentence, i: int, j: int) -> bool:

@@ -191,6 +191,11 @@ def test_evaluate_jury_prints_every_metric_of_the_interface(trained, files):
     json.dumps(result, allow_nan=False)
     assert result["n_notes"] == 180
     assert result["metrics"]["crh_auc"]["value"] > 0.7
+    # The same notes read as drafts: links that nothing speaks for earn nothing, so the level can only be lower.
+    drafts = result["as_candidates"]
+    assert set(drafts["metrics"]) == set(result["metrics"])
+    assert drafts["level"]["candidates"] <= drafts["level"]["published"] + 1e-9
+    assert drafts["level"]["n"] > 0
 
 
 def test_targets_restrict_what_is_judged_but_not_who_is_a_sibling(trained, files):
@@ -273,6 +278,7 @@ def test_texts_are_embedded_together_and_each_gets_what_it_gets_alone(trained, m
     ("line", "complaint"),
     [
         ({"id": "a"}, "note_text"),
+        ({"id": "a", "note_text": "x", "published": "yes"}, "published is 'yes'; true or false"),
         ({"id": "a", "note_text": "x", "siblings": [{"classification": "NOT_MISLEADING"}]}, "sibling"),
         ({"id": "a", "note_text": "x", "raters": [{"intercept": 0.1}]}, "factor"),
         (

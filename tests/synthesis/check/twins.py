@@ -165,7 +165,9 @@ def _alike(kind: str, a: str, b: str) -> bool:
     if kind == "name":
         return bool({w.lower()[:5] for w in a.split()} & {w.lower()[:5] for w in b.split()})
     if kind == "link":
-        a, b = (re.sub(r"(?<=://)(?:www|m|mobile)\.", "", url.split("?")[0].rstrip("/").lower()) for url in (a, b))
+        a, b = (
+            re.sub(r"(?<=://)(?:www|m|mobile)\.", "", re.split(r"[?#]", url)[0].rstrip("/").lower()) for url in (a, b)
+        )
         return a == b
     if kind == "date" and {p for p in a.split() if p in MONTHS} & set(b.split()):
         return True  # 'May 2019' for 'May 17, 2019' says less, not something else

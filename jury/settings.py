@@ -51,8 +51,8 @@ class SelectWinnersSettings:
 
     max_factor: float = HELPFUL_FACTOR  # |note factor| must be below it (X, facts.md section 2)
     net_helpful_share: float = 0.05  # helpful minus not helpful on each sign of the factor, share of all jurors (X)
-    # Bridging intercept below which nothing wins, though it were better than the notes there are; 0.40 is X's Helpful. Winners of birdwatch-2021 below 0.30
-    # had a chance of Helpful of one in seven and read badly; between 0.30 and 0.40 as many would be lost as are worth having (docs/numbers).
+    # Bridging intercept below which nothing wins, though it were better than the notes there are; 0.40 is X's Helpful. Below 0.30 the chance of being shown
+    # is under one in five; 0.40 would cost half of the winners of birdwatch-2021 (docs/experiments/whole-runs.md).
     minimum_score: float = 0.30
     caution: float = 0.5  # standard deviations (within the post) taken off a score when candidates are ranked
     confidence: float = 0.80  # one-sided; the winner must beat the best existing note with this probability

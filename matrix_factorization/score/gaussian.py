@@ -19,9 +19,6 @@ PRIOR_WEIGHT, ADAPTIVE_BASE = 0.4, 9.0
 CLIP_LOWER, CLIP_UPPER = 0.05, 0.8
 HELPFUL_SCORE = 0.51
 UNEXPECTED_FROM = 0.14  # a not-helpful rating this far from the mean of the note's others is unexpected
-BIN_WIDTH, BINS = 0.2, 11  # tenths of the factor line from -1 to 1, and what lies beyond 1
-CANDIDATE_LEAST, CANDIDATE_MOST, ENOUGH_ALIKE = 10, 50, 7
-MOST_CANDIDATES = 2_000
 
 
 @dataclass(frozen=True)
@@ -57,79 +54,27 @@ def gaussian_scores(
     line pulls it down. `author`: (n_notes,) rater index or -1; who did not rate his own note counts as one helpful rating. Raters with NaN factor
     do not count. `sd`: first-order, from each rating's influence.
 
-    The prior of a note with three raters on each side is the mean curve of its look-alikes: notes of 10 to 50 clear ratings a side with at least
-    as many (or seven) in each tenth of the factor line and each value. X draws thirty of them at random, unseeded; this takes the mean over all,
-    which is what the draw gives on average, of at most `MOST_CANDIDATES` notes spaced evenly by id. Without a look-alike, and for the curves of the
-    candidates themselves, it is 0.35 lowered on the side that disliked the note (at least 0.2); with fewer raters on a side, 0.1.
+    The prior is 0.35 lowered on the side that disliked the note (at least 0.2); with fewer than three raters on a side, 0.1. X's empirical prior
+    from look-alike notes is that of its Not Helpful score alone.
     Left out: X's Not Helpful score. Source: communitynotes `gaussian_scorer.py`.
     """
     points = factor_points(rater_factor) if points is None else points
     factor, points = np.asarray(rater_factor, np.float64), np.asarray(points, np.float64)
     own = np.full(table.n_notes, -1, np.int64) if author is None else np.asarray(author, np.int64)
-    clear = np.zeros((table.n_notes, BINS * 2), np.int32)
-    sides = np.zeros((table.n_notes, 2), np.int32)
-    _count_clear(table.note_start, table.by_note, factor, clear, sides)
-    found = np.flatnonzero(((sides >= CANDIDATE_LEAST) & (sides <= CANDIDATE_MOST)).all(axis=1))
-    if len(found) > MOST_CANDIDATES:
-        found = found[np.linspace(0, len(found) - 1, MOST_CANDIDATES).astype(np.int64)]
     out = np.zeros((table.n_notes, 3))
-    curves = np.zeros((len(found), len(points)))
-    curve_of = np.full(table.n_notes, -1, np.int64)
-    curve_of[found] = np.arange(len(found))
-    nothing = np.zeros((0, len(points)))
-    rows = (table.note_start, table.by_note, factor, points, own)
-    _score(*rows, found, curve_of, curves, clear, sides, clear[found], nothing, out)
-    _score(*rows, np.arange(table.n_notes), curve_of, nothing, clear, sides, clear[found], curves, out)
+    _score(table.note_start, table.by_note, factor, points, own, out)
     return GaussianScores(out[:, 0], out[:, 1], out[:, 2])
 
 
 @njit(nogil=True, cache=True)
-def _count_clear(start, stream, rater_factor, clear, sides):  # pragma: no cover - compiled
-    """Ratings that are not 'somewhat', by tenth of the factor line and value, and by side."""
-    for row in range(len(start) - 1):
-        for k in range(start[row], start[row + 1]):
-            f = rater_factor[stream[k] >> np.uint32(2)]
-            code = stream[k] & np.uint32(3)
-            if np.isnan(f) or code == 1:
-                continue
-            place = min(max(int(np.floor((f + 1.0) / BIN_WIDTH)), 0), BINS - 1)
-            clear[row, 2 * place + (code == 2)] += 1
-            sides[row, 0] += f < 0.0
-            sides[row, 1] += f > 0.0
-
-
-@njit(nogil=True, cache=True)
-def _look_alike_prior(row, clear, candidates, curves, self_row, prior):  # pragma: no cover - compiled
-    """Whether `prior` was set to the mean curve of the candidates that have what the note has."""
-    prior[:] = 0.0
-    n = 0
-    for c in range(len(curves)):
-        alike = c != self_row
-        for b in range(clear.shape[1]):
-            if not alike:
-                break
-            alike = candidates[c, b] >= min(clear[row, b], ENOUGH_ALIKE)
-        if alike:
-            n += 1
-            for q in range(len(prior)):
-                prior[q] += curves[c, q]
-    if n:
-        for q in range(len(prior)):
-            prior[q] /= n
-    return n > 0
-
-
-@njit(nogil=True, cache=True)
-def _score(
-    start, stream, rater_factor, points, author, rows, curve_of, curves_out, clear, sides, candidates, curves, out
-):  # pragma: no cover - compiled
+def _score(start, stream, rater_factor, points, author, out):  # pragma: no cover - compiled
     n_points = len(points)
     weight = np.zeros(n_points)
     total = np.zeros(n_points)
     kernel = np.zeros(n_points)
     value_at = np.zeros(n_points)
     prior = np.zeros(n_points)
-    for row in rows:
+    for row in range(len(start) - 1):
         weight[:] = 0.0
         total[:] = 0.0
         used = 0
@@ -177,9 +122,7 @@ def _score(
         prior_weight = PRIOR_WEIGHT * np.log(max(used, ADAPTIVE_BASE)) / np.log(ADAPTIVE_BASE)
         if negative < 3 or positive < 3:
             prior[:] = THIN_PRIOR
-        elif min(sides[row, 0], sides[row, 1]) < 3 or not _look_alike_prior(
-            row, clear, candidates, curves, curve_of[row], prior
-        ):
+        else:
             for q in range(n_points):
                 prior[q] = max(min(lean * points[q] / 2.0 + PRIOR_VALUE, PRIOR_VALUE), LEAST_PRIOR)
         mean_log = 0.0
@@ -187,8 +130,6 @@ def _score(
             weight[q] += prior_weight
             value_at[q] = (total[q] + prior[q] * prior_weight) / weight[q]
             clipped = min(max(value_at[q], CLIP_LOWER), CLIP_UPPER)
-            if len(curves_out):
-                curves_out[curve_of[row], q] = clipped
             mean_log += np.log(clipped)
         score = np.exp(mean_log / n_points)
         variance = 0.0

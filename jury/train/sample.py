@@ -42,7 +42,9 @@ def posts_to_learn_from(
     posts = posts.with_columns(order=pl.Series(_mixed(posts["tweetId"].to_numpy()))).sort("order", "tweetId")
     telling = posts.filter("telling")
     first = _fitting(telling, TELLING * max_ratings, TELLING * max_notes)
-    rest = pl.concat([posts.filter(~pl.col("telling")), telling.slice(first.height)]).sort("order", "tweetId")
+    rest = pl.concat([posts.filter(~pl.col("telling")), telling.join(first, on="tweetId", how="anti")]).sort(
+        "order", "tweetId"
+    )
     room = [max_ratings - int(first["ratings"].sum()), max_notes - int(first["notes"].sum())]
     chosen = pl.concat([first, _fitting(rest, *room)])
     kept = {"ratings": int(chosen["ratings"].sum()), "notes": int(chosen["notes"].sum()), "posts": chosen.height}

@@ -51,6 +51,17 @@ def test_whole_posts_within_both_bounds_those_with_a_telling_pair_first(notes, r
     assert again.equals(posts), "the order of rows decides nothing"
 
 
+@pytest.mark.parametrize("post", range(0, 300, 20))
+def test_a_post_too_large_to_fit_makes_no_other_count_twice(notes, post):
+    telling = notes.filter(pl.col("tweetId") % 4 == 0)
+    large = telling.with_columns(ratings=pl.when(pl.col("tweetId") == post).then(4000).otherwise("ratings"))
+    posts, facts = posts_to_learn_from(large, 2000, 10_000)
+    chosen = large.filter(pl.col("tweetId").is_in(posts.implode()))
+    assert posts.is_unique().all()
+    assert post not in posts
+    assert facts["kept"] == {"ratings": chosen["ratings"].sum(), "notes": chosen.height, "posts": len(posts)}
+
+
 def test_a_days_more_posts_leave_most_of_the_teachers_in_place(notes):
     before, _ = posts_to_learn_from(notes.filter(pl.col("tweetId") < 290), 1500, 10_000)
     after, _ = posts_to_learn_from(notes, 1500, 10_000)

@@ -29,8 +29,10 @@ def fit_response(data: TrainingData, folded: Folded, trust: Array) -> Response:
     """
     from scipy.optimize import minimize
 
+    # What counts for nothing must not decide either, on which form the questions were asked for one.
+    counting = np.flatnonzero(trust[data.rating_note] > 0)
     # Ratings beyond this many change the fourth digit and cost seconds: every k-th is used.
-    picked = np.arange(0, len(data.value), max(len(data.value) // 8_000, 1))
+    picked = counting[:: max(len(counting) // 8_000, 1)]
     n = data.rating_note[picked]
     mean = np.concatenate([folded.warm[n], folded.cold[n]])
     variance = np.concatenate([folded.warm_variance[n], folded.cold_variance[n]])
@@ -51,7 +53,7 @@ def fit_response(data: TrainingData, folded: Folded, trust: Array) -> Response:
     # The thresholds are `somewhat` and a gap above it, in logarithms: they cannot cross, and nobody saying "somewhat" is a small gap.
     start = np.array([data.global_intercept, 1.0, 1.0, 0.0, 1.0, 0.35, np.log(0.25), np.log(0.2), 0.0, 0.5])
     width = np.array([0.3, 0.7, 0.7, 0.3, 0.7, 0.3, 1.5, 0.7, 1.0, 0.3])
-    strength = 1.0 / max(len(data.value), 1)
+    strength = 1.0 / max(len(counting), 1)
     level = data.global_intercept
 
     def loss(p: Array) -> float:
@@ -93,6 +95,8 @@ def fit_history(data: TrainingData, folded: Folded, response: Response, trust: A
     from scipy.optimize import minimize
 
     target, earlier = earlier_ratings(data)
+    counting = np.flatnonzero(trust[data.rating_note[target]] > 0)
+    target, earlier = target[counting], [earlier[k] for k in counting]
     step = max(len(target) // 6_000, 1)
     target, earlier = target[::step], earlier[::step]
     if len(target) < 30:

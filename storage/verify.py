@@ -46,7 +46,9 @@ def verify(store: Store, progress: Callable[..., Any] = lambda *a: None) -> Veri
             except Damaged as error:
                 found[name] = [str(error).split(". Run")[0]]
     if store.read_text("exports/published.json") is not None and store.read_text("exports/current.json") is None:
-        found["exports/current.json"] = ["is missing, though an export was published; publish it again"]
+        found["exports/current.json"] = [
+            "is missing, though an export was published; `supernotes run` does not make it: trigger the DAG publish_export again"
+        ]
     databases = [] if store.remote else _databases(store.home)
     for path in databases:
         wrong = _database(path)

@@ -82,16 +82,19 @@ def read_notes(
         progress("encoding the notes", start, len(where))
         part = where[start : start + 256]
         unit[part] = encoder.encode([data.text[k] for k in part])
+    progress("encoding the notes", len(where), len(where))
     if "content" in options.blocks:
         order = where[np.argsort(data.post[where], kind="stable")]
         posts = np.split(order, np.flatnonzero(np.diff(data.post[order])) + 1)
+        progress("encoding the posts", 0, len(posts))
         post_units = encoder.encode([data.post_text[rows[0]] or "" for rows in posts])
         arounds = [
             Around(data.post_text[rows[0]], [data.text[k] for k in rows], stance[rows].tolist(), unit[rows], its)
             for rows, its in zip(posts, post_units, strict=True)
         ]
         lexicon = set_borders(lexicon, data, unit, posts, arounds, encoder, options.seed)
-        for rows, around in zip(posts, arounds, strict=True):
+        for done, (rows, around) in enumerate(zip(posts, arounds, strict=True), 1):
+            progress("reading notes beside their posts", done, len(posts))
             words, kinds = [data.text[k] for k in rows], [data.classification[k] for k in rows]
             known = [True] * len(rows)
             _, content[rows] = read_all(words, kinds, unit[rows], around, lexicon, encoder, known, seen=True)
